@@ -94,15 +94,15 @@ func build(ctx context.Context, path string) error {
 		return err
 	}
 
-	// The death signal is sent when the forking thread ends, so this goroutine keeps its thread until the script is done.
+	// setpriv, not SysProcAttr.Pdeathsig: that takes a parent in another PID namespace for a dead one. The signal is
+	// sent when the forking thread ends, so this goroutine keeps its thread until the script is done.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, "bash", recipe, root, list)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // debootstrap is talkative, and a minute of silence is worse
+	cmd := exec.CommandContext(ctx, "setpriv", "--pdeathsig", "KILL", "bash", recipe, root, list)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // debootstrap talks a lot, but a silent minute is worse
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:   syscall.CLONE_NEWPID,
 		Unshareflags: syscall.CLONE_NEWNS, // also makes every mount private
-		Pdeathsig:    syscall.SIGKILL,
 	}
 	if err := cmd.Run(); err != nil {
 		return err
