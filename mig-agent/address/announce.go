@@ -39,7 +39,7 @@ func send(ifindex int, etherType uint16, to net.HardwareAddr, packets ...[]byte)
 	if err != nil {
 		return fmt.Errorf("packet socket: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { go unix.Close(fd) }() // takes 5 to 15 ms, which the freeze need not wait for
 	dst := &unix.SockaddrLinklayer{Protocol: proto, Ifindex: ifindex, Halen: uint8(len(to))}
 	copy(dst.Addr[:], to)
 	for _, p := range packets {
