@@ -1,3 +1,46 @@
-# Targets for people:  demo  test  test-full  bench  setup  clean-testbed
-generate:
+# Targets for people; `make` lists them. Outputs go to out/.
+export CGO_ENABLED := 0
+FUZZTIME := 20s
+PROGRAMS := ./sonic-vs ./nsctl ./mig-agent ./bt-manager ./examples/kms
+# Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
+E2E := /(sonic-vs|mig-agent)(/|$$)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what a fresh Debian 12 with Go lacks
+	@build/setup.sh
+
+build: setup ## build all programs into out/bin
+	@mkdir -p out/bin
+	go build -trimpath -o out/bin/ $(PROGRAMS)
+
+generate: setup ## regenerate generated Go
 	build/generate.sh
+
+check: setup ## formatting and vet
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	go vet ./...
+
+test: build check ## everyday tests, on real Redis, Docker and CRIU
+	go test $$(go list ./... | grep -vE '$(E2E)')
+	go test -p 1 -timeout 10m $$(go list ./... | grep -E '$(E2E)')
+
+test-full: test fuzz ## everyday tests, then every fuzz target
+
+fuzz: setup ## each fuzz target for FUZZTIME
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
+		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+demo: demo-move ## the demos there are
+
+demo-move: build ## move a key service between switches under load, live and cold; writes out/demo-move
+	out/bin/sonic-vs demo move
+
+bench: setup ## Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean-testbed: ## take down every virtual switch on this machine
+	go run ./sonic-vs down --all
+
+.PHONY: help setup build generate check test test-full fuzz demo demo-move bench clean-testbed
