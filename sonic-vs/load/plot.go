@@ -1,0 +1,90 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"sonic-netservices/sonic-vs/plot"
+)
+
+// Plot draws the latency of the loads in a folder into latency.svg and latency.png there. Of several parts it shows
+// live and cold, as the paper's figure 8 compares them, and all if there are no such two.
+func Plot(dir string) error {
+	parts, err := readParts(dir)
+	if err != nil {
+		return err
+	}
+	report := Analyse(parts)
+	shown := map[string]bool{"live": true, "cold": true}
+	if report.Part("live") == nil || report.Part("cold") == nil {
+		shown = nil
+	}
+	f := plot.Figure{
+		Title:  "Latency of key requests while the service moves",
+		Note:   fmt.Sprintf("Mean over %d ms of the answers that came, from due to answered. Open loop, no request is repeated. Shaded: a move, from order to done.", plotStep.Milliseconds()),
+		Silent: "requests were due and none was answered: drawn as 0",
+	}
+	for _, p := range parts {
+		if shown != nil && !shown[p.Name] {
+			continue
+		}
+		f.Panels = append(f.Panels, p.panel(report))
+	}
+	if len(f.Panels) == 0 {
+		return errors.New("no records to draw")
+	}
+	return plot.Write(filepath.Join(dir, "latency"), f)
+}
+
+func (p Part) panel(report Report) plot.Panel {
+	r := report.Part(p.Name)
+	panel := plot.Panel{Color: plot.Black}
+	switch p.Name {
+	case "live":
+		panel.Title = "Live move: the service keeps memory, address and connections"
+	case "cold":
+		panel.Title = "Cold move: stop, start elsewhere, as Kubernetes moves a pod"
+		panel.Color = plot.Red
+	default:
+		panel.Title = "Load " + p.Name
+	}
+	panel.Title += fmt.Sprintf(" - %d of %d requests failed", r.Failed, r.Requests)
+	var end span
+	for _, x := range p.Records {
+		end.to = max(end.to, x.Due, x.Answered, x.Failed)
+	}
+	for _, b := range bins(p.Records, end.to, plotStep) {
+		pt := plot.Point{From: b.From.Seconds(), To: (b.From + plotStep).Seconds(), MS: ms(b.Mean).Milliseconds()}
+		switch {
+		case b.Answers > 0:
+			pt.State = plot.Answered
+		case b.Due:
+			pt.State = plot.Silent
+		}
+		panel.Points = append(panel.Points, pt)
+	}
+	for _, m := range report.Moves {
+		if m.Part != p.Name {
+			continue
+		}
+		begin := m.BeginMS.Milliseconds() / 1000
+		panel.Bands = append(panel.Bands, plot.Band{
+			From: begin, To: begin + m.TookMS.Milliseconds()/1000,
+			Label: []string{
+				fmt.Sprintf("%s → %s", m.From, m.To),
+				fmt.Sprintf("longest gap %s", duration(m.GapMS)),
+				fmt.Sprintf("%d failed", m.Failed),
+			},
+		})
+	}
+	return panel
+}
+
+// duration as a person reads it.
+func duration(m ms) string {
+	if v := m.Milliseconds(); v < 1000 {
+		return fmt.Sprintf("%.0f ms", v)
+	}
+	return fmt.Sprintf("%.2f s", m.Milliseconds()/1000)
+}

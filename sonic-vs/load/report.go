@@ -1,0 +1,131 @@
+package load
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Report is what a folder of loads shows. As JSON it is one object: each part by its name, moves, problems.
+type Report struct {
+	Parts    []PartReport
+	Moves    []MoveReport
+	Problems []string // verification failures: with any, no figure is to be trusted
+}
+
+// PartReport sums up one load.
+type PartReport struct {
+	Name string `json:"-"`
+
+	Requests    int `json:"requests"`
+	Answered    int `json:"answered"`           // verified, within Patience
+	Failed      int `json:"failed_requests"`    // all others
+	Broken      int `json:"broken_connections"` // ended by reset or EOF with a request open
+	Reconnected int `json:"reconnections"`      // kept connections dialled again, also those ended while idle
+
+	Lost      *int      `json:"lost_keys"`      // answered to a client, absent from the final volume; null: no volume copy
+	Duplicate *int      `json:"duplicate_keys"` // serials answered twice or out of order in the volume; null: no volume copy
+	Serials   [2]uint64 `json:"serials"`        // first and last answered
+	BootIDs   []string  `json:"boot_ids"`       // in the order of their first answers
+
+	GapMS        ms  `json:"gap_ms"`          // the worst over the moves; without moves, of the whole part
+	GapOutsideMS ms  `json:"gap_outside_ms"`  // the worst outside all moves
+	FreezeMS     *ms `json:"freeze_ms"`       // the worst over the moves; without moves, of the whole part; null: not sampled
+	SamplingMS   *ms `json:"sampling_gap_ms"` // longest time between two looks at the freezers
+
+	Latency Latency        `json:"latency_ms"`
+	Errors  map[string]int `json:"errors,omitempty"` // failed requests by reason
+
+	Truncated bool `json:"truncated,omitempty"` // the records end in a cut: the load or the machine died
+}
+
+// MoveReport is what the clients saw of one move.
+type MoveReport struct {
+	Part     string  `json:"part"`
+	Move     int     `json:"move"`
+	Kind     string  `json:"kind"`
+	From     string  `json:"from"`
+	To       string  `json:"to"`
+	BeginMS  ms      `json:"begin_ms"` // since the load began
+	TookMS   ms      `json:"took_ms"`  // from order to answer
+	GapMS    ms      `json:"gap_ms"`
+	FreezeMS *ms     `json:"freeze_ms"`
+	Failed   int     `json:"failed_requests"` // open at some time of the move
+	Broken   int     `json:"broken_connections"`
+	NewBoot  bool    `json:"new_boot"` // answers after it carry a boot id that none before it did
+	Before   Latency `json:"latency_before_ms"`
+	During   Latency `json:"latency_during_ms"`
+	After    Latency `json:"latency_after_ms"`
+	Phases   []Phase `json:"phases,omitempty"`
+}
+
+// Latency of answers in time, from due to answered, by nearest rank; null without any.
+type Latency struct {
+	Answers int `json:"answers"`
+	Median  *ms `json:"median"`
+	P99     *ms `json:"p99"`
+	Max     *ms `json:"max"`
+}
+
+// ms is a time in milliseconds, written with three decimals at most: microseconds are what the clock is good for.
+type ms time.Duration
+
+func (m ms) MarshalJSON() ([]byte, error) {
+	us := time.Duration(m).Round(time.Microsecond).Microseconds()
+	return json.Marshal(float64(us) / 1000)
+}
+
+func (m *ms) UnmarshalJSON(text []byte) error {
+	var f float64
+	if err := json.Unmarshal(text, &f); err != nil {
+		return err
+	}
+	*m = ms(f * float64(time.Millisecond))
+	return nil
+}
+
+// Milliseconds as a number.
+func (m ms) Milliseconds() float64 { return float64(m) / float64(time.Millisecond) }
+
+// Part by name; nil if there is none.
+func (r Report) Part(name string) *PartReport {
+	for i := range r.Parts {
+		if r.Parts[i].Name == name {
+			return &r.Parts[i]
+		}
+	}
+	return nil
+}
+
+// Format writes the report as indented JSON. The same records give the same bytes.
+func (r Report) Format() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("{")
+	member := func(name string, value any) error {
+		text, err := json.MarshalIndent(value, "  ", "  ")
+		if err != nil {
+			return fmt.Errorf("report %s: %w", name, err)
+		}
+		if b.Len() > 1 {
+			b.WriteString(",")
+		}
+		fmt.Fprintf(&b, "\n  %q: %s", name, text)
+		return nil
+	}
+	for _, p := range r.Parts {
+		if err := member(p.Name, p); err != nil {
+			return nil, err
+		}
+	}
+	if err := member("moves", append([]MoveReport{}, r.Moves...)); err != nil {
+		return nil, err
+	}
+	if len(r.Problems) > 0 {
+		if err := member("problems", r.Problems); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteString("\n}\n")
+	return b.Bytes(), nil
+}

@@ -1,0 +1,128 @@
+package plot
+
+import (
+	"image/color"
+	"math"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// bands shades spans over the whole height.
+type bands struct {
+	bands []Band
+	top   float64
+}
+
+func (b bands) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	for _, band := range b.bands {
+		from, to := x(band.From), x(band.To)
+		r := vg.Rectangle{Min: vg.Point{X: from, Y: y(0)}, Max: vg.Point{X: max(to, from+vg.Points(1)), Y: y(b.top)}}
+		c.SetColor(shade)
+		c.Fill(r.Path())
+		border := draw.LineStyle{Color: edge, Width: vg.Points(0.8)}
+		c.StrokeLine2(border, r.Min.X, r.Min.Y, r.Min.X, r.Max.Y)
+		c.StrokeLine2(border, r.Max.X, r.Min.Y, r.Max.X, r.Max.Y)
+	}
+}
+
+// labels writes each band's label at the top, over its middle but inside the panel.
+type labels struct{ bands []Band }
+
+func (l labels) Plot(c draw.Canvas, p *plot.Plot) {
+	x, _ := p.Transforms(&c)
+	for _, band := range l.bands {
+		var widest vg.Length
+		lines := make([]draw.TextStyle, len(band.Label))
+		for i, s := range band.Label {
+			lines[i] = style(11, Black)
+			if i > 0 {
+				lines[i] = style(10.5, grey)
+			}
+			lines[i].XAlign, lines[i].YAlign = draw.XCenter, draw.YTop
+			widest = max(widest, lines[i].Width(s))
+		}
+		half := widest/2 + vg.Points(4)
+		at := vg.Point{X: (x(band.From) + x(band.To)) / 2, Y: c.Max.Y - vg.Points(5)}
+		at.X = min(max(at.X, c.Min.X+half), c.Max.X-half)
+		for i, s := range band.Label {
+			c.FillText(lines[i], at, s)
+			at.Y -= vg.Points(14)
+		}
+	}
+}
+
+// line joins the points of neighbouring steps; a silent step is zero and gets a mark on the zero line.
+type line struct {
+	points []Point
+	color  color.Color
+}
+
+func (l line) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	stroke := draw.LineStyle{Color: l.color, Width: vg.Points(1.3)}
+	var run []vg.Point
+	flush := func() {
+		switch len(run) {
+		case 0:
+		case 1:
+			c.DrawGlyph(draw.GlyphStyle{Color: l.color, Radius: vg.Points(1), Shape: draw.CircleGlyph{}}, run[0])
+		default:
+			c.StrokeLines(stroke, run)
+		}
+		run = nil
+	}
+	for _, pt := range l.points {
+		switch pt.State {
+		case Idle:
+			flush()
+		case Answered:
+			run = append(run, vg.Point{X: x((pt.From + pt.To) / 2), Y: y(pt.MS)})
+		case Silent:
+			run = append(run, vg.Point{X: x((pt.From + pt.To) / 2), Y: y(0)})
+		}
+	}
+	flush()
+	c.SetColor(silent)
+	for _, pt := range l.points {
+		if pt.State == Silent {
+			r := vg.Rectangle{Min: vg.Point{X: x(pt.From), Y: y(0)}, Max: vg.Point{X: x(pt.To), Y: y(0) + vg.Points(5)}}
+			c.Fill(r.Path())
+		}
+	}
+}
+
+// seconds ticks at round steps, about ten of them.
+type seconds struct{}
+
+func (seconds) Ticks(from, to float64) []plot.Tick {
+	step := 1.0
+	for _, s := range []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600} {
+		if step = s; (to-from)/s <= 14 {
+			break
+		}
+	}
+	var ticks []plot.Tick
+	for v := math.Ceil(from/step) * step; v <= to; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+	}
+	return ticks
+}
+
+// latencies ticks at 0, 1, 3, 10, 30, ... up to the highest latency drawn.
+type latencies struct{ top float64 }
+
+func (l latencies) Ticks(from, to float64) []plot.Tick {
+	ticks := []plot.Tick{{Value: 0, Label: "0"}}
+	for decade := 1.0; decade <= l.top; decade *= 10 {
+		for _, v := range []float64{decade, 3 * decade} {
+			if v <= l.top*1.5 {
+				ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+			}
+		}
+	}
+	return ticks
+}

@@ -1,0 +1,208 @@
+// Package plot draws latency over time the way the behaviour-tree paper does (figure 8, P1-71 to P1-73): one line a
+// load, and zero where requests were due and none was answered.
+//
+// It reads the values it is given and writes SVG and PNG; it is told by sonic-vs/load.
+package plot
+
+import (
+	"fmt"
+	"image/color"
+	"math"
+	"os"
+
+	xfont "golang.org/x/image/font"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// Figure is a title and panels below each other that share both axes, so that they can be compared by eye.
+type Figure struct {
+	Title  string
+	Note   string // below the title: what a point is
+	Silent string // what the marks on the zero line mean
+	Panels []Panel
+}
+
+// Panel is one load.
+type Panel struct {
+	Title  string
+	Color  color.Color
+	Points []Point
+	Bands  []Band
+}
+
+// Point is the mean over one step of time.
+type Point struct {
+	From, To float64 // seconds
+	MS       float64
+	State    State
+}
+
+// State of a point.
+type State int
+
+const (
+	Idle     State = iota // nobody asked: nothing is drawn
+	Answered              // MS holds
+	Silent                // somebody waited and nobody was answered: drawn as 0, and marked
+)
+
+// Band is a shaded span with a label above it.
+type Band struct {
+	From, To float64 // seconds
+	Label    []string
+}
+
+// Colors of the paper's figure 8, and of what we add to it.
+var (
+	Black  = color.Gray{0x18}
+	Red    = color.RGBA{0xc2, 0x1f, 0x30, 0xff}
+	silent = color.RGBA{0xf2, 0x8e, 0x00, 0xff}
+	shade  = color.RGBA{0xdd, 0xe6, 0xf0, 0xff}
+	edge   = color.RGBA{0x9a, 0xb0, 0xc8, 0xff}
+	grey   = color.Gray{0x55}
+	faint  = color.Gray{0xe2}
+)
+
+// Sizes of the drawing.
+const (
+	width       = 12 * vg.Inch
+	panelHeight = 3 * vg.Inch
+	headHeight  = 0.95 * vg.Inch
+	margin      = 0.2 * vg.Inch
+	pngDPI      = 144
+)
+
+// Write draws a figure into base.svg and base.png.
+func Write(base string, f Figure) error {
+	height := headHeight + panelHeight*vg.Length(len(f.Panels))
+	svg := vgsvg.New(width, height)
+	f.draw(draw.New(svg))
+	png := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(pngDPI))}
+	f.draw(draw.New(png))
+	if err := save(base+".svg", svg); err != nil {
+		return err
+	}
+	return save(base+".png", png)
+}
+
+func save(path string, c vg.CanvasWriterTo) error {
+	w, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("draw: %w", err)
+	}
+	if _, err := c.WriteTo(w); err != nil {
+		w.Close()
+		return fmt.Errorf("draw %s: %w", path, err)
+	}
+	return w.Close()
+}
+
+func (f Figure) draw(c draw.Canvas) {
+	c.SetColor(color.White)
+	c.Fill(c.Rectangle.Path())
+	c = draw.Crop(c, margin, -margin, margin, -margin)
+	f.drawHead(c)
+
+	end, top := f.extent()
+	plots := make([][]*plot.Plot, len(f.Panels))
+	for i, p := range f.Panels {
+		plots[i] = []*plot.Plot{p.plot(end, top)}
+	}
+	plots[len(plots)-1][0].X.Label.Text = "time since the load began (s)"
+	tiles := draw.Tiles{Rows: len(f.Panels), Cols: 1, PadY: 0.12 * vg.Inch}
+	body := draw.Crop(c, 0, 0, 0, -(headHeight - margin))
+	for i, row := range plot.Align(plots, tiles, body) {
+		plots[i][0].Draw(row[0])
+	}
+}
+
+// drawHead writes title, note and the meaning of the marks.
+func (f Figure) drawHead(c draw.Canvas) {
+	at := vg.Point{X: c.Min.X, Y: c.Max.Y}
+	title := style(17, Black)
+	title.Font.Weight = xfont.WeightBold
+	title.YAlign = draw.YTop
+	c.FillText(title, at, f.Title)
+	at.Y -= 0.34 * vg.Inch
+	note := style(11, grey)
+	note.YAlign = draw.YTop
+	c.FillText(note, at, f.Note)
+	if f.Silent == "" {
+		return
+	}
+	at.Y -= 0.21 * vg.Inch
+	mark := vg.Points(5)
+	c.SetColor(silent)
+	box := vg.Rectangle{Min: vg.Point{X: at.X, Y: at.Y - 2*mark}, Max: vg.Point{X: at.X + 5*mark, Y: at.Y - mark}}
+	c.Fill(box.Path())
+	at.X += 6.2 * mark
+	c.FillText(note, at, f.Silent)
+}
+
+// extent is the end of the time axis and the top of the latency axis, for all panels.
+func (f Figure) extent() (end, top float64) {
+	top = 10
+	for _, p := range f.Panels {
+		for _, x := range p.Points {
+			end = max(end, x.To)
+			if x.State == Answered {
+				top = max(top, x.MS)
+			}
+		}
+	}
+	return end, top
+}
+
+func (p Panel) plot(end, top float64) *plot.Plot {
+	pl := plot.New()
+	pl.Title.Text = p.Title
+	pl.Title.TextStyle = style(13, p.Color)
+	pl.Title.TextStyle.XAlign, pl.Title.TextStyle.YAlign = draw.XCenter, draw.YTop
+	pl.Title.TextStyle.Font.Weight = xfont.WeightBold
+	pl.Title.Padding = vg.Points(5)
+
+	pl.X.Min, pl.X.Max = 0, end
+	pl.X.Tick.Marker = seconds{}
+	pl.Y.Min, pl.Y.Max = 0, unfold(fold(top)*1.55) // room for the labels of the bands
+	pl.Y.Scale = folded{}
+	pl.Y.Tick.Marker = latencies{top}
+	pl.Y.Label.Text = "mean latency (ms)"
+	for _, a := range []*plot.Axis{&pl.X, &pl.Y} {
+		a.Color, a.Tick.Color = grey, grey
+		a.Label.TextStyle.Color, a.Tick.Label.Color = grey, grey
+		a.Label.TextStyle.Font.Size, a.Tick.Label.Font.Size = 12, 11
+		a.Label.Padding = vg.Points(6)
+		a.Padding = 0
+	}
+	grid := plotter.NewGrid()
+	grid.Vertical.Color = nil
+	grid.Horizontal.Color, grid.Horizontal.Width = faint, vg.Points(0.6)
+	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, labels{p.Bands})
+	return pl
+}
+
+// style is upright text in the embedded sans-serif font.
+func style(size float64, c color.Color) text.Style {
+	return text.Style{
+		Color:   c,
+		Font:    font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, font.Length(size)),
+		Handler: plot.DefaultTextHandler,
+	}
+}
+
+// fold is the latency axis: logarithmic, and yet with a zero, so that 1 ms, 300 ms and no answer are all seen.
+func fold(ms float64) float64  { return math.Log10(1 + ms) }
+func unfold(y float64) float64 { return math.Pow(10, y) - 1 }
+
+type folded struct{}
+
+func (folded) Normalize(min, max, x float64) float64 {
+	return (fold(x) - fold(min)) / (fold(max) - fold(min))
+}
