@@ -5,16 +5,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"sonic-netservices/sonic-vs/testbed"
+	"sonic-netservices/sonic-vs/vswitch"
 )
 
 func main() {
@@ -28,12 +27,6 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.AddCommand(testbed.Commands()...)
-	err := root.ExecuteContext(ctx)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
-		os.Exit(exit.ExitCode()) // exec: the command has said what it had to say
-	}
-	if err != nil {
-		slog.Error("sonic-vs", "err", err)
-		os.Exit(1)
-	}
+	root.AddCommand(vswitch.Command())
+	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }
