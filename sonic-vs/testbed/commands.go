@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,20 @@ import (
 // Commands are up, down, status and exec, and the first process of a node.
 func Commands() []*cobra.Command {
 	return []*cobra.Command{upCommand(), downCommand(), statusCommand(), execCommand(), stageCommand()}
+}
+
+// ExitCode is what the program exits with after err: for exec the command's own code, silently, as it has said what it
+// had to say.
+func ExitCode(err error) int {
+	exit := (*exec.ExitError)(nil)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	}
+	slog.Error("sonic-vs", "err", err)
+	return 1
 }
 
 func upCommand() *cobra.Command {

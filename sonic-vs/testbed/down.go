@@ -52,6 +52,7 @@ func Down(ctx context.Context, instance string) error {
 			return err
 		}
 	}
+	unshareNetnsDir()
 	if err := unmountBelow(dataDir(instance)); err != nil {
 		return err
 	}

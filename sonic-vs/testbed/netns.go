@@ -35,6 +35,9 @@ func ensureNetns(instance, node string) (made bool, err error) {
 	if err := removeNetns(path); err != nil { // the plain file a killed `up` left
 		return false, err
 	}
+	if err := shareNetnsDir(); err != nil {
+		return false, err
+	}
 	return true, onOwnThread(func() error {
 		ns, err := netns.NewNamed(netnsName(instance, node)) // and this thread is in it
 		if err != nil {
@@ -47,6 +50,29 @@ func ensureNetns(instance, node string) (made bool, err error) {
 		}
 		return netlink.LinkSetUp(lo)
 	})
+}
+
+// shareNetnsDir makes the folder a shared mount of its own, as the first `ip netns add` would. Were that to come after
+// us, our names would be hidden below it, where nobody can remove them.
+func shareNetnsDir() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) { // EINVAL: not a mount
+		return err
+	}
+	if err := unix.Mount(netnsDir, netnsDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", netnsDir, err)
+	}
+	return unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
+}
+
+// unshareNetnsDir undoes that when no name is left; whoever needs the mount next makes it again.
+func unshareNetnsDir() {
+	if left, err := os.ReadDir(netnsDir); err == nil && len(left) == 0 {
+		unix.Unmount(netnsDir, 0) // fails while it holds another mount
+	}
 }
 
 func isNetns(path string) bool {
