@@ -21,11 +21,12 @@ func switchConfigs(instance string, t *Topology, restart Restart) map[string]vsw
 	for _, n := range t.Nodes {
 		configs[n.Name] = vswitch.Config{
 			Instance: instance, Name: n.Name, AS: t.AS, MAC: switchMAC(instance, n.Name).String(), Tier: n.Tier,
-			Loopback: n.Loopback.String(),
-			Manager:  netip.AddrPortFrom(m.Loopback, netmap.ManagerPort).String(),
-			Ports:    ports(t, n.Name),
-			Segment:  vswitch.Segment{VNI: t.Segment.VNI, Gateway: t.Segment.Gateway.String(), MTU: t.Segment.MTU},
-			Routes:   routes(t, n.Name),
+			Loopback:    n.Loopback.String(),
+			Manager:     netip.AddrPortFrom(m.Loopback, netmap.ManagerPort).String(),
+			ManagerNode: m.Name,
+			Ports:       ports(t, n.Name),
+			Segment:     vswitch.Segment{VNI: t.Segment.VNI, Gateway: t.Segment.Gateway.String(), MTU: t.Segment.MTU},
+			Routes:      routes(t, n.Name),
 
 			RestartSec: restart.Sec, StartLimitBurst: restart.LimitBurst, StartLimitSec: restart.LimitSec,
 		}

@@ -21,7 +21,7 @@ func TestTriangle(t *testing.T) {
 	got := switchConfigs("triangle", topo, SONiCRestart())["leaf3"]
 	want := vswitch.Config{
 		Instance: "triangle", Name: "leaf3", AS: 65100, MAC: switchMAC("triangle", "leaf3").String(), Tier: "edge",
-		Loopback: "10.1.0.3", Manager: "10.1.0.3:7301",
+		Loopback: "10.1.0.3", Manager: "10.1.0.3:7301", ManagerNode: "leaf3",
 		Ports: []vswitch.Port{
 			{Name: "Ethernet0", Address: "10.0.0.3/31", Speed: 10000},
 			{Name: "Ethernet4", Address: "10.0.0.5/31", Speed: 10000},
