@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -77,9 +76,6 @@ func becomeNode() error {
 	}
 	if err := pivot(root); err != nil {
 		return fmt.Errorf("change root: %w", err)
-	}
-	if err := setSysctls(); err != nil {
-		return err
 	}
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
 	err := unix.Exec("/usr/bin/tini", []string{"tini", "--", switchBinary, "switch"}, env)
@@ -165,23 +161,4 @@ func copyFile(from, to string, mode fs.FileMode) error {
 		return err
 	}
 	return out.Close()
-}
-
-// setSysctls makes the node a router. Reverse path filtering is off: with several paths between two loopbacks an
-// answer may come in by another port than the question went out.
-func setSysctls() error {
-	settings := map[string]string{"/proc/sys/net/ipv4/ip_forward": "1"}
-	filters, err := filepath.Glob("/proc/sys/net/ipv4/conf/*/rp_filter")
-	if err != nil {
-		return err
-	}
-	for _, f := range filters {
-		settings[f] = "0"
-	}
-	for path, value := range settings {
-		if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
-			return fmt.Errorf("set %s: %w", strings.TrimPrefix(path, "/proc/sys/"), err)
-		}
-	}
-	return nil
 }

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
 		root := &cobra.Command{SilenceUsage: true, SilenceErrors: true}
 		root.AddCommand(Commands()...)
-		root.AddCommand(vswitch.Commands()...)
+		root.AddCommand(vswitch.Command())
 		os.Exit(ExitCode(root.ExecuteContext(context.Background())))
 	}
 	os.Exit(m.Run())
