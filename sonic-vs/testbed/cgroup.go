@@ -127,7 +127,7 @@ func delegate(dir string) error {
 	}
 	for _, c := range strings.Fields(string(have)) {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
-			return err
+			return fmt.Errorf("hand controller %s down from %s: %w", c, dir, err)
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ func ExitCode(err error) int {
 	case errors.As(err, &exit) && exit.Exited():
 		return exit.ExitCode()
 	}
-	slog.Error("sonic-vs", "err", err)
+	fmt.Fprintln(os.Stderr, "sonic-vs:", err) // not slog: several lines, for people
 	return 1
 }
 

@@ -28,6 +28,19 @@ func Down(ctx context.Context, instance string) error {
 		return err
 	}
 	defer lock.Close()
+	slog.Info("take down", "instance", instance)
+	if err := remove(ctx, instance); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(stateTop, instance)); err != nil {
+		return err
+	}
+	removeIfEmpty(stateTop)
+	return rootfs.Clean()
+}
+
+// remove is Down but for state and lock, which the caller holds.
+func remove(ctx context.Context, instance string) error {
 	all, err := hierarchies()
 	if err != nil {
 		return err
@@ -36,7 +49,6 @@ func Down(ctx context.Context, instance string) error {
 	if err != nil {
 		return err
 	}
-	slog.Info("take down", "instance", instance)
 	var cgroups []string
 	for _, h := range all {
 		cgroups = append(cgroups, h.dir(instance))
@@ -59,18 +71,21 @@ func Down(ctx context.Context, instance string) error {
 	if err := removeAll(ctx, dataDir(instance)); err != nil {
 		return err
 	}
-	if s, err := readState(instance); err == nil && s.Nsctl != "" {
-		os.Remove(s.Nsctl)
+	if s, err := readState(instance); err == nil {
+		removeNsctl(instance, s.Nsctl)
 	}
 	for _, h := range all {
 		removeIfEmpty(h.dir())
 	}
 	removeIfEmpty(dataTop, filepath.Dir(dataTop))
-	if err := os.RemoveAll(filepath.Join(stateTop, instance)); err != nil {
-		return err
+	return nil
+}
+
+// removeIfEmpty removes folders that several instances share, if this was the last one.
+func removeIfEmpty(dirs ...string) {
+	for _, dir := range dirs {
+		os.Remove(dir) // fails when not empty: another instance is there
 	}
-	removeIfEmpty(stateTop)
-	return rootfs.Clean()
 }
 
 // DownAll removes every instance found.

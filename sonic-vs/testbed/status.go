@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/client"
+
+	"sonic-netservices/sonic-vs/vswitch"
 )
 
 // Status is one node as it is now.
@@ -47,7 +48,7 @@ func (t *Testbed) Status(ctx context.Context) ([]Status, error) {
 }
 
 func containers(ctx context.Context, n Node) ([]string, error) {
-	docker, err := client.NewClientWithOpts(client.WithHost("unix://"+n.DockerSocket()), client.WithAPIVersionNegotiation())
+	docker, err := vswitch.DockerAt(n.DockerSocket())
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -144,11 +143,4 @@ func (t *Testbed) InNetns(name string, f func() error) error {
 		return err
 	}
 	return inNetns(path, f)
-}
-
-// removeIfEmpty removes folders that several instances share, if this was the last one.
-func removeIfEmpty(dirs ...string) {
-	for _, dir := range dirs {
-		os.Remove(dir) // fails when not empty: another instance is there
-	}
 }

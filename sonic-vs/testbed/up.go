@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"sonic-netservices/build/rootfs"
-	"sonic-netservices/netmap"
 	"sonic-netservices/sonic-vs/vswitch"
 )
 
@@ -115,6 +114,10 @@ func (u *raising) begin(ctx context.Context) error {
 			return fmt.Errorf("base root of the instance: %w", err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
+		// What is there without a record is of no known topology, such as the disks that survive a reboot.
+		if err := remove(ctx, u.Instance); err != nil {
+			return fmt.Errorf("remove what an earlier instance left: %w", err)
+		}
 		if want.Base, err = rootfs.Ensure(ctx); err != nil {
 			return err
 		}
@@ -126,27 +129,13 @@ func (u *raising) begin(ctx context.Context) error {
 	if err := want.write(u.Instance); err != nil {
 		return fmt.Errorf("record the instance: %w", err)
 	}
-	return u.writeNsctl(want.Nsctl)
+	return writeNsctl(u.Instance, u.topo, want.Nsctl)
 }
 
 func sameJSON(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
-}
-
-// writeNsctl tells nsctl on the host how to reach this instance's manager: from inside the first client's namespace.
-func (u *raising) writeNsctl(path string) error {
-	if path == "" || len(u.topo.Clients) == 0 {
-		return nil
-	}
-	m := u.topo.manager()
-	text := fmt.Sprintf("# Left by sonic-vs up; removed by down.\nmanager: %s:%d\nmanager_name: %s\nnetns: %s\npki: %s\n",
-		m.Loopback, netmap.ManagerPort, m.Name, netnsPath(u.Instance, u.topo.Clients[0].Name), filepath.Join(filepath.Dir(path), "pki"))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(text), 0o644)
 }
 
 // wire makes folders, namespaces and links.

@@ -1,0 +1,31 @@
+package testbed
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sonic-netservices/netmap"
+)
+
+// writeNsctl tells nsctl on this machine how to reach the instance's manager: from inside the first client's namespace.
+func writeNsctl(instance string, topo *Topology, path string) error {
+	if path == "" || len(topo.Clients) == 0 {
+		return nil
+	}
+	m := topo.manager()
+	text := fmt.Sprintf("# Left by sonic-vs up; removed by down.\nmanager: %s:%d\nmanager_name: %s\nnetns: %s\npki: %s\n",
+		m.Loopback, netmap.ManagerPort, m.Name, netnsPath(instance, topo.Clients[0].Name), filepath.Join(filepath.Dir(path), "pki"))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
+
+// removeNsctl removes the file unless another instance has written it since.
+func removeNsctl(instance, path string) {
+	if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), "netns: "+netnsPath(instance, "")) {
+		os.Remove(path)
+	}
+}
