@@ -1,0 +1,147 @@
+package orders
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"sonic-netservices/api"
+	"sonic-netservices/bt-manager/images"
+	"sonic-netservices/internal/pki"
+)
+
+const (
+	reachLimit = 5 * time.Second
+	askLimit   = 3 * time.Second
+	pushLimit  = 10 * time.Minute // an image over a slow link
+	chunk      = 256 << 10
+)
+
+// agents holds one connection per agent and helper; each is made when it is first needed and repairs itself.
+type agents struct {
+	id *pki.Identity
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by node and address
+}
+
+func newAgents(id *pki.Identity) *agents {
+	return &agents{id: id, conns: map[string]*grpc.ClientConn{}}
+}
+
+func (a *agents) dial(node, address string) (*grpc.ClientConn, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := node + " " + address
+	if conn, ok := a.conns[key]; ok {
+		return conn, nil
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(a.id.Client(node, pki.Node)),
+		grpc.WithNoProxy(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", node, err)
+	}
+	a.conns[key] = conn
+	return conn, nil
+}
+
+func (a *agents) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, conn := range a.conns {
+		conn.Close()
+		delete(a.conns, key)
+	}
+}
+
+func (a *agents) agent(m Member) (api.AgentClient, error) {
+	conn, err := a.dial(m.Node, m.Agent)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewAgentClient(conn), nil
+}
+
+// inventory waits for the connection, within its limit: an agent may have been restarted a moment ago.
+func (a *agents) inventory(ctx context.Context, m Member, limit time.Duration) (*api.InventoryReply, error) {
+	agent, err := a.agent(m)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return agent.Inventory(ctx, &api.Empty{}, grpc.WaitForReady(true))
+}
+
+// ask gives the outcome of an operation from the agent, or from the journal on its disk, which the helper reads.
+func (a *agents) ask(ctx context.Context, m Member, id string) (*api.OutcomeReply, error) {
+	agent, err := a.agent(m)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	reply, err := agent.Ask(ctx, &api.OpRef{Op: id})
+	if err == nil || m.Helper == "" {
+		return reply, err
+	}
+	conn, err := a.dial(m.Node, m.Helper)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: id})
+}
+
+// push brings an image to an agent.
+func (a *agents) push(ctx context.Context, m Member, store *images.Store, id string) (int64, error) {
+	agent, err := a.agent(m)
+	if err != nil {
+		return 0, err
+	}
+	tar, err := store.Open(id)
+	if err != nil {
+		return 0, err
+	}
+	defer tar.Close()
+	ctx, cancel := context.WithTimeout(ctx, pushLimit)
+	defer cancel()
+	stream, err := agent.PushImage(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var sent int64
+	buffer := make([]byte, chunk)
+	for {
+		n, err := io.ReadFull(tar, buffer)
+		if n > 0 {
+			if stream.Send(&api.Chunk{Data: buffer[:n]}) != nil {
+				break // CloseAndRecv tells why
+			}
+			sent += int64(n)
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil {
+			return sent, fmt.Errorf("push image: %w", err)
+		}
+	}
+	image, err := stream.CloseAndRecv()
+	if err != nil {
+		return sent, err
+	}
+	if image.Id != id {
+		return sent, fmt.Errorf("push image: %s loaded it as %s, want %s", m.Node, image.Id, id)
+	}
+	return sent, nil
+}

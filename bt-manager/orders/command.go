@@ -1,0 +1,195 @@
+package orders
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/netmap"
+	"sonic-netservices/spec"
+)
+
+// World is what a command sees beside the state.
+type World struct {
+	At      time.Time
+	Here    map[string]bool // nodes whose agents are connected
+	Segment netip.Prefix    // gateway and length of the service segment; zero when unknown
+	NewID   func() string   // of operations
+}
+
+// Deploy begins to run a service on node, or where the manager chooses when node is "": one operation per replica.
+func (s *State) Deploy(w World, wanted *spec.Service, node string) ([]Record, error) {
+	if op, ok := s.busy(wanted.Name); ok {
+		return nil, inFlight(op)
+	}
+	if _, ok := s.Services[wanted.Name]; ok {
+		return nil, status.Errorf(codes.AlreadyExists, "service %s is deployed already; remove it first", wanted.Name)
+	}
+	if err := s.acceptable(w, wanted); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	image, err := s.image(wanted.Image)
+	if err != nil {
+		return nil, err
+	}
+	text, err := spec.Print(wanted)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	records := []Record{{Kind: Desired, At: w.At, Desire: &Desire{Spec: string(text), ImageID: image}}}
+	placed := map[string]int{}
+	for n := range wanted.Replicas {
+		nodes, reason, err := s.candidates(w, wanted, node, placed)
+		if err != nil {
+			return nil, err
+		}
+		placed[nodes[0]]++
+		records = append(records, Record{Kind: Begun, At: w.At, Op: &Op{
+			ID: w.NewID(), Verb: Deploy, Replica: netmap.ReplicaID{Service: wanted.Name, Replica: n},
+			Node: nodes[0], Candidates: nodes[1:], Reason: reason, Step: StepReach, Started: w.At,
+		}})
+	}
+	return records, nil
+}
+
+// acceptable names every field that this version cannot honour, and addresses that do not fit the network.
+func (s *State) acceptable(w World, wanted *spec.Service) error {
+	var errs []error
+	refuse := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if wanted.Replicas == spec.PerNode {
+		refuse("replicas", "this version runs a number of replicas, not per-node")
+	}
+	if wanted.Migration == netmap.Warm {
+		refuse("migration", "this version moves live and cold, not warm")
+	}
+	if wanted.Strategy != spec.Balance {
+		refuse("strategy", "this version places by balance, not %s", wanted.Strategy)
+	}
+	if wanted.Traffic != spec.Delay {
+		refuse("traffic", "this version has no tunnels chosen by %s", wanted.Traffic)
+	}
+	if wanted.OnLostNode != spec.Wait {
+		refuse("on_lost_node", "this version waits for a lost node, it cannot %s", wanted.OnLostNode)
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted.Secrets)) {
+		if wanted.Secrets[name].File != "" {
+			refuse("secrets."+name, "the manager reads no files; nsctl puts in what the file holds")
+		}
+	}
+	for n := range max(wanted.Replicas, 1) {
+		address, _ := wanted.ReplicaAddress(n)
+		if why := s.unusable(w, address); why != "" {
+			refuse("address", "%s", why)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unusable says why a replica cannot have an address, "" when it can.
+func (s *State) unusable(w World, address netip.Prefix) string {
+	if w.Segment.IsValid() {
+		if address.Masked() != w.Segment.Masked() {
+			return fmt.Sprintf("%s is not in the service segment %s", address, w.Segment.Masked())
+		}
+		if address.Addr() == w.Segment.Addr() {
+			return fmt.Sprintf("%s is the gateway of the service segment", address.Addr())
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		other := s.Services[name].Spec
+		for n := range other.Replicas {
+			if taken, _ := other.ReplicaAddress(n); taken.Addr() == address.Addr() {
+				return fmt.Sprintf("%s belongs to %s", address.Addr(), netmap.ReplicaID{Service: name, Replica: n})
+			}
+		}
+	}
+	return ""
+}
+
+// image finds the ID of an image by its name, or by the ID itself.
+func (s *State) image(name string) (string, error) {
+	if image, ok := s.Images[name]; ok {
+		return image.ID, nil
+	}
+	for _, image := range s.Images {
+		if image.ID == name {
+			return image.ID, nil
+		}
+	}
+	return "", status.Errorf(codes.NotFound, "image: %s is not loaded; load it with nsctl image load", name)
+}
+
+// Migrate begins to move a replica to another node. Without a mode the service's own counts.
+func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mode) ([]Record, error) {
+	service, ok := s.Services[id.Service]
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "no service %s", id.Service)
+	}
+	if op, ok := s.InFlight(id); ok {
+		return nil, inFlight(op)
+	}
+	at, ok := service.Replicas[id.Replica]
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "service %s has no replica %d", id.Service, id.Replica)
+	}
+	if mode == "" {
+		mode = service.Spec.Migration
+	}
+	if mode == netmap.Warm {
+		return nil, status.Error(codes.InvalidArgument, "mode: this version moves live and cold, not warm")
+	}
+	target, ok := s.Members[to]
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "no node %s; nodes are %s", to, strings.Join(slices.Sorted(maps.Keys(s.Members)), ", "))
+	}
+	if to == at.Node {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s is on %s already", id, to)
+	}
+	for _, member := range []Member{s.Members[at.Node], target} {
+		if !w.Here[member.Node] {
+			return nil, status.Errorf(codes.Unavailable, "node %s is away", member.Node)
+		}
+		if !slices.Contains(member.Modes, string(mode)) {
+			return nil, status.Errorf(codes.FailedPrecondition, "node %s cannot move %s: %s", member.Node, mode, member.Cannot[string(mode)])
+		}
+	}
+	if why := s.forbidden(service.Spec, to, id); why != "" {
+		return nil, status.Error(codes.FailedPrecondition, why)
+	}
+	return []Record{{Kind: Begun, At: w.At, Op: &Op{
+		ID: w.NewID(), Verb: Move, Replica: id, Node: at.Node, To: to, Mode: mode,
+		Reason: "operator's order", Step: StepReach, Started: w.At,
+	}}}, nil
+}
+
+// Remove begins to stop a service and to delete its volumes: one operation per replica.
+func (s *State) Remove(w World, name string) ([]Record, error) {
+	service, ok := s.Services[name]
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "no service %s", name)
+	}
+	if op, ok := s.busy(name); ok {
+		return nil, inFlight(op)
+	}
+	var records []Record
+	for _, n := range slices.Sorted(maps.Keys(service.Replicas)) {
+		records = append(records, Record{Kind: Begun, At: w.At, Op: &Op{
+			ID: w.NewID(), Verb: Remove, Replica: netmap.ReplicaID{Service: name, Replica: n},
+			Node: service.Replicas[n].Node, Reason: "operator's order", Step: StepReach, Started: w.At,
+		}})
+	}
+	return records, nil
+}
+
+func inFlight(op *Op) error {
+	return status.Errorf(codes.FailedPrecondition, "%s: operation %s (%s) is in flight, at step %s", op.Replica, op.ID, op.Verb, op.Step)
+}

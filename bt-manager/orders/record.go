@@ -1,0 +1,141 @@
+package orders
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"sonic-netservices/netmap"
+)
+
+// Kind of a journal record. The comment says which fields of Record it has besides At.
+type Kind string
+
+const (
+	Started Kind = "started" // Epoch: bt-manager began to run
+	Joined  Kind = "joined"  // Member: an agent announced itself, or something else than before
+	Loaded  Kind = "loaded"  // Image: a name stands for an image
+	Desired Kind = "desired" // Desire: an operator wants a service
+	Begun   Kind = "begun"   // Op: an operation on one replica begins
+	Stepped Kind = "stepped" // ID, Step, Node, Problem: the operation goes on with a step
+	Lost    Kind = "lost"    // ID: no answer came to an order; what follows is Ask
+	Ended   Kind = "ended"   // ID, End
+)
+
+// Record is one line of the journal. Whatever bt-manager knows follows from its records.
+type Record struct {
+	Kind    Kind      `json:"kind"`
+	At      time.Time `json:"at"`
+	Epoch   uint64    `json:"epoch,omitempty"`
+	Member  *Member   `json:"member,omitempty"`
+	Image   *Image    `json:"image,omitempty"`
+	Desire  *Desire   `json:"desire,omitempty"`
+	Op      *Op       `json:"op,omitempty"`
+	ID      string    `json:"id,omitempty"`
+	Step    Step      `json:"step,omitempty"`
+	Node    string    `json:"node,omitempty"`
+	Problem string    `json:"problem,omitempty"`
+	End     *End      `json:"end,omitempty"`
+}
+
+// Encode writes a record as the journal stores it.
+func (r Record) Encode() ([]byte, error) { return json.Marshal(r) }
+
+// DecodeRecord reads what Encode wrote.
+func DecodeRecord(text []byte) (Record, error) {
+	var r Record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Record{}, fmt.Errorf("record: %w", err)
+	}
+	return r, nil
+}
+
+// Member is one agent as it announced itself.
+type Member struct {
+	Node    string            `json:"node"`
+	Address string            `json:"address"` // Loopback0
+	Agent   string            `json:"agent"`   // host:port
+	Helper  string            `json:"helper"`  // host:port
+	Version string            `json:"version"`
+	API     int               `json:"api"`
+	Modes   []string          `json:"modes"`
+	Cannot  map[string]string `json:"cannot,omitempty"` // mode -> why not
+}
+
+// Image is one name for one image; an image may have several names.
+type Image struct {
+	Name  string `json:"name"` // name:tag
+	ID    string `json:"id"`   // sha256:...
+	Bytes int64  `json:"bytes"`
+}
+
+// Desire is a service as an operator wants it. The image stays the one that had the name when the service was deployed.
+type Desire struct {
+	Spec    string `json:"spec"` // YAML in normal form, with secrets
+	ImageID string `json:"image_id"`
+}
+
+// Verb is what an operation does to a replica.
+type Verb string
+
+const (
+	Deploy Verb = "deploy"
+	Remove Verb = "remove"
+	Move   Verb = "move"
+)
+
+// Step of an operation. Each but Reach is an order to one agent.
+//
+//	deploy:  reach -> deploy            a node that refuses or is away: reach the next one
+//	remove:  reach -> remove
+//	move:    reach -> transfer -> prewarm -> cutover
+//	                     |           |
+//	                     +-----------+---> cancel      until cutover a move can be taken back
+//
+// Reach changes nothing: it sees whether the agent answers, and brings it the image of a deploy.
+type Step string
+
+const (
+	StepReach    Step = "reach"
+	StepDeploy   Step = "deploy"
+	StepRemove   Step = "remove"
+	StepTransfer Step = "transfer"
+	StepPrewarm  Step = "prewarm"
+	StepCutover  Step = "cutover"
+	StepCancel   Step = "cancel"
+)
+
+// Op is one operation on one replica. At most one per replica is in flight.
+type Op struct {
+	ID         string           `json:"id"`
+	Verb       Verb             `json:"verb"`
+	Replica    netmap.ReplicaID `json:"replica"`
+	Node       string           `json:"node"`                 // deploy: the one tried now; remove: where it runs; move: the source
+	To         string           `json:"to,omitempty"`         // move: the target
+	Mode       netmap.Mode      `json:"mode,omitempty"`       // move
+	Candidates []string         `json:"candidates,omitempty"` // deploy: nodes not tried yet, best first
+	Reason     string           `json:"reason"`               // of the choice of the node
+	Step       Step             `json:"step"`
+	Lost       bool             `json:"lost,omitempty"`    // an order was sent and its answer did not come
+	Problem    string           `json:"problem,omitempty"` // what went wrong so far
+	Started    time.Time        `json:"started"`
+}
+
+// Outcome of an operation that ended.
+type Outcome string
+
+const (
+	Committed Outcome = "committed"
+	Aborted   Outcome = "aborted" // nothing changed
+)
+
+// End is how an operation ended.
+type End struct {
+	Outcome Outcome    `json:"outcome"`
+	Error   string     `json:"error,omitempty"`
+	Code    codes.Code `json:"code,omitempty"`   // of a refusal or an absence; 0: it was tried
+	GapMS   float64    `json:"gap_ms,omitempty"` // moves: traffic was held this long
+	Bytes   int64      `json:"bytes,omitempty"`  // moves
+}
