@@ -16,7 +16,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        v3.21.12
-// source: api/netservices.proto
+// source: netservices.proto
 
 package api
 
@@ -72,11 +72,11 @@ func (x Mode) String() string {
 }
 
 func (Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_netservices_proto_enumTypes[0].Descriptor()
+	return file_netservices_proto_enumTypes[0].Descriptor()
 }
 
 func (Mode) Type() protoreflect.EnumType {
-	return &file_api_netservices_proto_enumTypes[0]
+	return &file_netservices_proto_enumTypes[0]
 }
 
 func (x Mode) Number() protoreflect.EnumNumber {
@@ -85,7 +85,7 @@ func (x Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Mode.Descriptor instead.
 func (Mode) EnumDescriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{0}
+	return file_netservices_proto_rawDescGZIP(), []int{0}
 }
 
 // State of one replica on one node (paper P1-62..64).
@@ -125,11 +125,11 @@ func (x State) String() string {
 }
 
 func (State) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_netservices_proto_enumTypes[1].Descriptor()
+	return file_netservices_proto_enumTypes[1].Descriptor()
 }
 
 func (State) Type() protoreflect.EnumType {
-	return &file_api_netservices_proto_enumTypes[1]
+	return &file_netservices_proto_enumTypes[1]
 }
 
 func (x State) Number() protoreflect.EnumNumber {
@@ -138,7 +138,7 @@ func (x State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use State.Descriptor instead.
 func (State) EnumDescriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{1}
+	return file_netservices_proto_rawDescGZIP(), []int{1}
 }
 
 // Outcome of an operation. The source agent's journal is the only authority for a move.
@@ -178,11 +178,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_netservices_proto_enumTypes[2].Descriptor()
+	return file_netservices_proto_enumTypes[2].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_api_netservices_proto_enumTypes[2]
+	return &file_netservices_proto_enumTypes[2]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -191,7 +191,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{2}
+	return file_netservices_proto_rawDescGZIP(), []int{2}
 }
 
 // Instance is one replica on one node, as that node's agent sees it.
@@ -213,7 +213,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_api_netservices_proto_msgTypes[0]
+	mi := &file_netservices_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +225,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[0]
+	mi := &file_netservices_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +238,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{0}
+	return file_netservices_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Instance) GetService() string {
@@ -322,7 +322,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_api_netservices_proto_msgTypes[1]
+	mi := &file_netservices_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +334,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[1]
+	mi := &file_netservices_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +347,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{1}
+	return file_netservices_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Volume) GetName() string {
@@ -379,7 +379,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_api_netservices_proto_msgTypes[2]
+	mi := &file_netservices_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +391,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[2]
+	mi := &file_netservices_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +404,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{2}
+	return file_netservices_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Probe) GetTcp() string {
@@ -471,7 +471,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_api_netservices_proto_msgTypes[3]
+	mi := &file_netservices_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +483,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[3]
+	mi := &file_netservices_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +496,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{3}
+	return file_netservices_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Replica) GetService() string {
@@ -609,7 +609,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_netservices_proto_msgTypes[4]
+	mi := &file_netservices_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +621,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[4]
+	mi := &file_netservices_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +634,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{4}
+	return file_netservices_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Event) GetOp() string {
@@ -731,7 +731,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_api_netservices_proto_msgTypes[5]
+	mi := &file_netservices_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +743,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[5]
+	mi := &file_netservices_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +756,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{5}
+	return file_netservices_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Move) GetOp() string {
@@ -875,7 +875,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_api_netservices_proto_msgTypes[6]
+	mi := &file_netservices_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +887,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[6]
+	mi := &file_netservices_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +900,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{6}
+	return file_netservices_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Phase) GetName() string {
@@ -933,7 +933,7 @@ type OpRef struct {
 
 func (x *OpRef) Reset() {
 	*x = OpRef{}
-	mi := &file_api_netservices_proto_msgTypes[7]
+	mi := &file_netservices_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +945,7 @@ func (x *OpRef) String() string {
 func (*OpRef) ProtoMessage() {}
 
 func (x *OpRef) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[7]
+	mi := &file_netservices_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +958,7 @@ func (x *OpRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRef.ProtoReflect.Descriptor instead.
 func (*OpRef) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{7}
+	return file_netservices_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OpRef) GetOp() string {
@@ -976,7 +976,7 @@ type Empty struct {
 
 func (x *Empty) Reset() {
 	*x = Empty{}
-	mi := &file_api_netservices_proto_msgTypes[8]
+	mi := &file_netservices_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +988,7 @@ func (x *Empty) String() string {
 func (*Empty) ProtoMessage() {}
 
 func (x *Empty) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[8]
+	mi := &file_netservices_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1001,7 @@ func (x *Empty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Empty.ProtoReflect.Descriptor instead.
 func (*Empty) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{8}
+	return file_netservices_proto_rawDescGZIP(), []int{8}
 }
 
 type Hello struct {
@@ -1020,7 +1020,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_api_netservices_proto_msgTypes[9]
+	mi := &file_netservices_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1032,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[9]
+	mi := &file_netservices_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1045,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{9}
+	return file_netservices_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Hello) GetNode() string {
@@ -1114,7 +1114,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_api_netservices_proto_msgTypes[10]
+	mi := &file_netservices_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1126,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[10]
+	mi := &file_netservices_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1139,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{10}
+	return file_netservices_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Members) GetMembers() []*Hello {
@@ -1165,7 +1165,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_api_netservices_proto_msgTypes[11]
+	mi := &file_netservices_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1177,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[11]
+	mi := &file_netservices_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1190,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{11}
+	return file_netservices_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -1211,7 +1211,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_api_netservices_proto_msgTypes[12]
+	mi := &file_netservices_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1223,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[12]
+	mi := &file_netservices_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1236,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{12}
+	return file_netservices_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Image) GetId() string {
@@ -1271,7 +1271,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_api_netservices_proto_msgTypes[13]
+	mi := &file_netservices_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1283,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[13]
+	mi := &file_netservices_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1296,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{13}
+	return file_netservices_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeployRequest) GetFile() string {
@@ -1332,7 +1332,7 @@ type MigrateRequest struct {
 
 func (x *MigrateRequest) Reset() {
 	*x = MigrateRequest{}
-	mi := &file_api_netservices_proto_msgTypes[14]
+	mi := &file_netservices_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1344,7 @@ func (x *MigrateRequest) String() string {
 func (*MigrateRequest) ProtoMessage() {}
 
 func (x *MigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[14]
+	mi := &file_netservices_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1357,7 @@ func (x *MigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrateRequest.ProtoReflect.Descriptor instead.
 func (*MigrateRequest) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{14}
+	return file_netservices_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MigrateRequest) GetService() string {
@@ -1397,7 +1397,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_api_netservices_proto_msgTypes[15]
+	mi := &file_netservices_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1409,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[15]
+	mi := &file_netservices_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1422,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{15}
+	return file_netservices_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveRequest) GetService() string {
@@ -1443,7 +1443,7 @@ type ServiceList struct {
 
 func (x *ServiceList) Reset() {
 	*x = ServiceList{}
-	mi := &file_api_netservices_proto_msgTypes[16]
+	mi := &file_netservices_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1455,7 @@ func (x *ServiceList) String() string {
 func (*ServiceList) ProtoMessage() {}
 
 func (x *ServiceList) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[16]
+	mi := &file_netservices_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1468,7 @@ func (x *ServiceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceList.ProtoReflect.Descriptor instead.
 func (*ServiceList) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{16}
+	return file_netservices_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ServiceList) GetServices() []*ServiceStatus {
@@ -1505,7 +1505,7 @@ type ServiceStatus struct {
 
 func (x *ServiceStatus) Reset() {
 	*x = ServiceStatus{}
-	mi := &file_api_netservices_proto_msgTypes[17]
+	mi := &file_netservices_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1517,7 @@ func (x *ServiceStatus) String() string {
 func (*ServiceStatus) ProtoMessage() {}
 
 func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[17]
+	mi := &file_netservices_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1530,7 @@ func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceStatus.ProtoReflect.Descriptor instead.
 func (*ServiceStatus) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{17}
+	return file_netservices_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ServiceStatus) GetName() string {
@@ -1587,7 +1587,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_api_netservices_proto_msgTypes[18]
+	mi := &file_netservices_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1599,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[18]
+	mi := &file_netservices_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1612,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{18}
+	return file_netservices_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Order) GetOp() string {
@@ -1739,7 +1739,7 @@ type DeployOrder struct {
 
 func (x *DeployOrder) Reset() {
 	*x = DeployOrder{}
-	mi := &file_api_netservices_proto_msgTypes[19]
+	mi := &file_netservices_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1751,7 @@ func (x *DeployOrder) String() string {
 func (*DeployOrder) ProtoMessage() {}
 
 func (x *DeployOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[19]
+	mi := &file_netservices_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1764,7 @@ func (x *DeployOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployOrder.ProtoReflect.Descriptor instead.
 func (*DeployOrder) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{19}
+	return file_netservices_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeployOrder) GetReplica() *Replica {
@@ -1784,7 +1784,7 @@ type RemoveOrder struct {
 
 func (x *RemoveOrder) Reset() {
 	*x = RemoveOrder{}
-	mi := &file_api_netservices_proto_msgTypes[20]
+	mi := &file_netservices_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1796,7 @@ func (x *RemoveOrder) String() string {
 func (*RemoveOrder) ProtoMessage() {}
 
 func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[20]
+	mi := &file_netservices_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1809,7 @@ func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveOrder.ProtoReflect.Descriptor instead.
 func (*RemoveOrder) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{20}
+	return file_netservices_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RemoveOrder) GetService() string {
@@ -1842,7 +1842,7 @@ type MoveOrder struct {
 
 func (x *MoveOrder) Reset() {
 	*x = MoveOrder{}
-	mi := &file_api_netservices_proto_msgTypes[21]
+	mi := &file_netservices_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1854,7 @@ func (x *MoveOrder) String() string {
 func (*MoveOrder) ProtoMessage() {}
 
 func (x *MoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[21]
+	mi := &file_netservices_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1867,7 @@ func (x *MoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOrder.ProtoReflect.Descriptor instead.
 func (*MoveOrder) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{21}
+	return file_netservices_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MoveOrder) GetService() string {
@@ -1931,7 +1931,7 @@ type OutcomeReply struct {
 
 func (x *OutcomeReply) Reset() {
 	*x = OutcomeReply{}
-	mi := &file_api_netservices_proto_msgTypes[22]
+	mi := &file_netservices_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +1943,7 @@ func (x *OutcomeReply) String() string {
 func (*OutcomeReply) ProtoMessage() {}
 
 func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[22]
+	mi := &file_netservices_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +1956,7 @@ func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeReply.ProtoReflect.Descriptor instead.
 func (*OutcomeReply) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{22}
+	return file_netservices_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OutcomeReply) GetOutcome() Outcome {
@@ -1998,7 +1998,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_api_netservices_proto_msgTypes[23]
+	mi := &file_netservices_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2010,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[23]
+	mi := &file_netservices_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2023,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{23}
+	return file_netservices_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InventoryReply) GetInstances() []*Instance {
@@ -2063,7 +2063,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_api_netservices_proto_msgTypes[24]
+	mi := &file_netservices_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2075,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[24]
+	mi := &file_netservices_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2088,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{24}
+	return file_netservices_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReserveRequest) GetOp() string {
@@ -2161,7 +2161,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_api_netservices_proto_msgTypes[25]
+	mi := &file_netservices_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2173,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[25]
+	mi := &file_netservices_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2186,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{25}
+	return file_netservices_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Platform) GetCriu() string {
@@ -2233,7 +2233,7 @@ type ReserveReply struct {
 
 func (x *ReserveReply) Reset() {
 	*x = ReserveReply{}
-	mi := &file_api_netservices_proto_msgTypes[26]
+	mi := &file_netservices_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2245,7 @@ func (x *ReserveReply) String() string {
 func (*ReserveReply) ProtoMessage() {}
 
 func (x *ReserveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[26]
+	mi := &file_netservices_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2258,7 @@ func (x *ReserveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveReply.ProtoReflect.Descriptor instead.
 func (*ReserveReply) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{26}
+	return file_netservices_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReserveReply) GetHasImage() bool {
@@ -2281,7 +2281,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_api_netservices_proto_msgTypes[27]
+	mi := &file_netservices_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2293,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[27]
+	mi := &file_netservices_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2306,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{27}
+	return file_netservices_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Part) GetOp() string {
@@ -2346,7 +2346,7 @@ type PushReply struct {
 
 func (x *PushReply) Reset() {
 	*x = PushReply{}
-	mi := &file_api_netservices_proto_msgTypes[28]
+	mi := &file_netservices_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2358,7 @@ func (x *PushReply) String() string {
 func (*PushReply) ProtoMessage() {}
 
 func (x *PushReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[28]
+	mi := &file_netservices_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2371,7 @@ func (x *PushReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushReply.ProtoReflect.Descriptor instead.
 func (*PushReply) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{28}
+	return file_netservices_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PushReply) GetBytes() int64 {
@@ -2397,7 +2397,7 @@ type SourceSays struct {
 
 func (x *SourceSays) Reset() {
 	*x = SourceSays{}
-	mi := &file_api_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2409,7 @@ func (x *SourceSays) String() string {
 func (*SourceSays) ProtoMessage() {}
 
 func (x *SourceSays) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2422,7 @@ func (x *SourceSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceSays.ProtoReflect.Descriptor instead.
 func (*SourceSays) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{29}
+	return file_netservices_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SourceSays) GetSays() isSourceSays_Says {
@@ -2520,7 +2520,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_api_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2532,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2545,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{30}
+	return file_netservices_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Switch) GetOp() string {
@@ -2563,7 +2563,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_api_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2575,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2588,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{31}
+	return file_netservices_proto_rawDescGZIP(), []int{31}
 }
 
 type TargetSays struct {
@@ -2606,7 +2606,7 @@ type TargetSays struct {
 
 func (x *TargetSays) Reset() {
 	*x = TargetSays{}
-	mi := &file_api_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2618,7 @@ func (x *TargetSays) String() string {
 func (*TargetSays) ProtoMessage() {}
 
 func (x *TargetSays) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2631,7 @@ func (x *TargetSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSays.ProtoReflect.Descriptor instead.
 func (*TargetSays) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{32}
+	return file_netservices_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TargetSays) GetSays() isTargetSays_Says {
@@ -2715,7 +2715,7 @@ type Restored struct {
 
 func (x *Restored) Reset() {
 	*x = Restored{}
-	mi := &file_api_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2727,7 @@ func (x *Restored) String() string {
 func (*Restored) ProtoMessage() {}
 
 func (x *Restored) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2740,7 @@ func (x *Restored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restored.ProtoReflect.Descriptor instead.
 func (*Restored) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{33}
+	return file_netservices_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Restored) GetPid() int32 {
@@ -2767,7 +2767,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_api_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +2779,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_api_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +2792,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_api_netservices_proto_rawDescGZIP(), []int{34}
+	return file_netservices_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Released) GetPacketsHeld() int64 {
@@ -2809,11 +2809,11 @@ func (x *Released) GetInstance() *Instance {
 	return nil
 }
 
-var File_api_netservices_proto protoreflect.FileDescriptor
+var File_netservices_proto protoreflect.FileDescriptor
 
-const file_api_netservices_proto_rawDesc = "" +
+const file_netservices_proto_rawDesc = "" +
 	"\n" +
-	"\x15api/netservices.proto\x12\x0enetservices.v1\"\xb8\x02\n" +
+	"\x11netservices.proto\x12\x0enetservices.v1\"\xb8\x02\n" +
 	"\bInstance\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
 	"\areplica\x18\x02 \x01(\x05R\areplica\x12\x12\n" +
@@ -3057,20 +3057,20 @@ const file_api_netservices_proto_rawDesc = "" +
 	"\aOutcome\x12\x15.netservices.v1.OpRef\x1a\x1c.netservices.v1.OutcomeReplyB\x1bZ\x19sonic-netservices/api;apib\x06proto3"
 
 var (
-	file_api_netservices_proto_rawDescOnce sync.Once
-	file_api_netservices_proto_rawDescData []byte
+	file_netservices_proto_rawDescOnce sync.Once
+	file_netservices_proto_rawDescData []byte
 )
 
-func file_api_netservices_proto_rawDescGZIP() []byte {
-	file_api_netservices_proto_rawDescOnce.Do(func() {
-		file_api_netservices_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_api_netservices_proto_rawDesc), len(file_api_netservices_proto_rawDesc)))
+func file_netservices_proto_rawDescGZIP() []byte {
+	file_netservices_proto_rawDescOnce.Do(func() {
+		file_netservices_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)))
 	})
-	return file_api_netservices_proto_rawDescData
+	return file_netservices_proto_rawDescData
 }
 
-var file_api_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_api_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
-var file_api_netservices_proto_goTypes = []any{
+var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_netservices_proto_goTypes = []any{
 	(Mode)(0),              // 0: netservices.v1.Mode
 	(State)(0),             // 1: netservices.v1.State
 	(Outcome)(0),           // 2: netservices.v1.Outcome
@@ -3112,7 +3112,7 @@ var file_api_netservices_proto_goTypes = []any{
 	nil,                    // 38: netservices.v1.Replica.SecretsEntry
 	nil,                    // 39: netservices.v1.Hello.CannotEntry
 }
-var file_api_netservices_proto_depIdxs = []int32{
+var file_netservices_proto_depIdxs = []int32{
 	1,  // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
 	4,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
 	5,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
@@ -3192,12 +3192,12 @@ var file_api_netservices_proto_depIdxs = []int32{
 	0,  // [0:38] is the sub-list for field type_name
 }
 
-func init() { file_api_netservices_proto_init() }
-func file_api_netservices_proto_init() {
-	if File_api_netservices_proto != nil {
+func init() { file_netservices_proto_init() }
+func file_netservices_proto_init() {
+	if File_netservices_proto != nil {
 		return
 	}
-	file_api_netservices_proto_msgTypes[18].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[18].OneofWrappers = []any{
 		(*Order_Deploy)(nil),
 		(*Order_Remove)(nil),
 		(*Order_Transfer)(nil),
@@ -3205,14 +3205,14 @@ func file_api_netservices_proto_init() {
 		(*Order_Cutover)(nil),
 		(*Order_Cancel)(nil),
 	}
-	file_api_netservices_proto_msgTypes[29].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[29].OneofWrappers = []any{
 		(*SourceSays_Switch)(nil),
 		(*SourceSays_Part)(nil),
 		(*SourceSays_Restore)(nil),
 		(*SourceSays_Commit)(nil),
 		(*SourceSays_Abort)(nil),
 	}
-	file_api_netservices_proto_msgTypes[32].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[32].OneofWrappers = []any{
 		(*TargetSays_Switched)(nil),
 		(*TargetSays_Restored)(nil),
 		(*TargetSays_Released)(nil),
@@ -3222,18 +3222,18 @@ func file_api_netservices_proto_init() {
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_netservices_proto_rawDesc), len(file_api_netservices_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)),
 			NumEnums:      3,
 			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
-		GoTypes:           file_api_netservices_proto_goTypes,
-		DependencyIndexes: file_api_netservices_proto_depIdxs,
-		EnumInfos:         file_api_netservices_proto_enumTypes,
-		MessageInfos:      file_api_netservices_proto_msgTypes,
+		GoTypes:           file_netservices_proto_goTypes,
+		DependencyIndexes: file_netservices_proto_depIdxs,
+		EnumInfos:         file_netservices_proto_enumTypes,
+		MessageInfos:      file_netservices_proto_msgTypes,
 	}.Build()
-	File_api_netservices_proto = out.File
-	file_api_netservices_proto_goTypes = nil
-	file_api_netservices_proto_depIdxs = nil
+	File_netservices_proto = out.File
+	file_netservices_proto_goTypes = nil
+	file_netservices_proto_depIdxs = nil
 }

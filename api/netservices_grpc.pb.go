@@ -16,7 +16,7 @@
 // versions:
 // - protoc-gen-go-grpc v1.6.2
 // - protoc             v3.21.12
-// source: api/netservices.proto
+// source: netservices.proto
 
 package api
 
@@ -379,7 +379,7 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 			ServerStreams: true,
 		},
 	},
-	Metadata: "api/netservices.proto",
+	Metadata: "netservices.proto",
 }
 
 const (
@@ -600,7 +600,7 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			ClientStreams: true,
 		},
 	},
-	Metadata: "api/netservices.proto",
+	Metadata: "netservices.proto",
 }
 
 const (
@@ -852,7 +852,7 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			ClientStreams: true,
 		},
 	},
-	Metadata: "api/netservices.proto",
+	Metadata: "netservices.proto",
 }
 
 const (
@@ -962,5 +962,5 @@ var Witness_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
-	Metadata: "api/netservices.proto",
+	Metadata: "netservices.proto",
 }

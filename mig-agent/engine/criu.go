@@ -1,0 +1,259 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host is the switch's own side of the engine: CRIU, runc and cgroups, as seen from pid 1's namespaces.
+type Host struct {
+	Dir     string // the agent's folder: work/, bin/
+	Proc    string // /proc
+	Cgroups string // /sys/fs/cgroup
+}
+
+// runcRoot is where dockerd keeps runc's state, for every runtime entry (seen on 26.1 and 28.5).
+const runcRoot = "/run/docker/runtime-runc/moby"
+
+// criuConfig is read by CRIU itself through the container's annotation org.criu.config; runc has no flags for these.
+//   - skip-in-flight: a connection still in the accept queue is left out; its client's SYN is answered by the target.
+//   - network-lock skip: the packets are held on the target already, and CRIU's own lock would drop them.
+const criuConfig = "tcp-established\nskip-in-flight\nnetwork-lock skip\n"
+
+// CRIUConfigPath is the file that criuConfig is written to.
+func CRIUConfigPath(dir string) string { return filepath.Join(dir, "criu.conf") }
+
+// OpFolder holds the files of one operation, on tmpfs.
+func (h Host) OpFolder(op string) string { return filepath.Join(h.Dir, "work", "op", op) }
+
+// ImageFolder holds the CRIU image of one operation, at the source and at the target.
+func (h Host) ImageFolder(op string) string { return filepath.Join(h.OpFolder(op), "image") }
+
+// DumpResult says what a dump took.
+type DumpResult struct {
+	Freeze time.Duration // until every process stood still
+	Dump   time.Duration
+	Bytes  int64
+}
+
+// Dump freezes a container and writes its image into ImageFolder. The container stays frozen whatever happens; TakeBack
+// or Kill ends that. The runc process survives the death of the helper (see RunDump): a CRIU killed in the middle of a
+// dump would leave its parasite code in the service.
+func (h Host) Dump(ctx context.Context, op, id string) (DumpResult, error) {
+	var res DumpResult
+	for _, dir := range []string{h.ImageFolder(op), h.workFolder(op)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return res, fmt.Errorf("dump: %w", err)
+		}
+	}
+	z, err := freezerByName(h.Cgroups, id)
+	if err != nil {
+		return res, fmt.Errorf("dump: %w", err)
+	}
+	began := time.Now()
+	if err := z.freeze(ctx); err != nil {
+		return res, err
+	}
+	res.Freeze = time.Since(began)
+	log, err := os.Create(filepath.Join(h.workFolder(op), "runc.log"))
+	if err != nil {
+		return res, fmt.Errorf("dump: %w", err)
+	}
+	defer log.Close()
+	// Not CommandContext: the dump is never cut short, the caller's time limit ends only the waiting.
+	cmd := exec.Command(filepath.Join(h.Dir, "bin", RuntimeFile))
+	cmd.Args = []string{"mig-agent", "dump", "--dir", h.Dir, "--op", op, "--container", id}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return res, fmt.Errorf("dump: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		return res, fmt.Errorf("dump: %w", ctx.Err())
+	}
+	res.Dump = time.Since(began) - res.Freeze
+	if err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return res, fmt.Errorf("dump: runc checkpoint: %w: %s", err, tail(text, 400))
+	}
+	res.Bytes, err = folderSize(h.ImageFolder(op))
+	if err != nil {
+		return res, fmt.Errorf("dump: %w", err)
+	}
+	return res, nil
+}
+
+// RunDump is the child process of Dump. It leaves the helper's cgroups, so that the end of the helper's container does
+// not end it, takes the op's dump lock, and becomes runc, whose CRIU inherits the lock: it is free when all are gone.
+func RunDump(h Host, op, id string) error {
+	if err := leaveCgroups(h.Cgroups); err != nil {
+		return err
+	}
+	lock, err := h.lockDump(op, syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil { // runc inherits it
+		return fmt.Errorf("dump: keep lock: %w", err)
+	}
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	args := []string{"runc", "--root", runcRoot, "checkpoint", "--leave-running", "--tcp-established",
+		"--image-path", h.ImageFolder(op), "--work-path", h.workFolder(op), id}
+	return fmt.Errorf("dump: exec runc: %w", syscall.Exec(runc, args, os.Environ()))
+}
+
+// TakeBack lets the container go on here, after waiting for a dump that may still run. A container that is gone is an
+// error only for the caller, who knows whether it should be there.
+func (h Host) TakeBack(op, id string) error {
+	if exists(h.workFolder(op)) {
+		lock, err := h.lockDump(op, syscall.LOCK_EX)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	z, err := freezerByName(h.Cgroups, id)
+	if err != nil {
+		return fmt.Errorf("take back: %w", err)
+	}
+	return z.thaw()
+}
+
+// Kill ends a container's processes without letting a frozen one run again.
+func (h Host) Kill(ctx context.Context, id string) error {
+	z, err := freezerByName(h.Cgroups, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return z.kill(ctx)
+}
+
+// Arm makes the container's next start wait for a word. It is called by whoever then calls docker start.
+func Arm(dir, id string) error {
+	armed := filepath.Join(dir, "work", armedDir, id)
+	if err := os.RemoveAll(armed); err != nil {
+		return fmt.Errorf("arm: %w", err)
+	}
+	os.Remove(armed + resultSuffix)
+	if err := os.MkdirAll(armed, 0o700); err != nil {
+		return fmt.Errorf("arm: %w", err)
+	}
+	return nil
+}
+
+// Disarm makes an armed start fail. Nothing armed is no error.
+func Disarm(dir, id, reason string) error {
+	armed := filepath.Join(dir, "work", armedDir, id)
+	if !exists(armed) {
+		return nil
+	}
+	if err := writeJSON(filepath.Join(armed, wordFile), word{Abort: reason}); err != nil {
+		return fmt.Errorf("disarm: %w", err)
+	}
+	return nil
+}
+
+// Restore gives the armed start its word and waits for the result.
+func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error) {
+	armed := filepath.Join(h.Dir, "work", armedDir, id)
+	if err := os.MkdirAll(h.workFolder(op), 0o700); err != nil {
+		return RestoreResult{}, fmt.Errorf("restore: %w", err)
+	}
+	if err := writeJSON(filepath.Join(armed, wordFile), word{Image: h.ImageFolder(op), Work: h.workFolder(op)}); err != nil {
+		return RestoreResult{}, fmt.Errorf("restore: not armed: %w", err)
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		var res RestoreResult
+		switch err := readJSON(armed+resultSuffix, &res); {
+		case err == nil && res.Error != "":
+			return res, errors.New("restore: " + res.Error)
+		case err == nil:
+			return res, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return res, fmt.Errorf("restore: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return RestoreResult{}, fmt.Errorf("restore: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// Forget removes the files of an operation.
+func (h Host) Forget(op string) error {
+	if op == "" || filepath.Base(op) != op {
+		return fmt.Errorf("forget: op %q", op)
+	}
+	return os.RemoveAll(h.OpFolder(op))
+}
+
+func (h Host) workFolder(op string) string { return filepath.Join(h.OpFolder(op), "criu") }
+
+func (h Host) lockDump(op string, how int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(h.workFolder(op), "dump.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("dump lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), how); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("dump lock: %w", err)
+	}
+	return f, nil
+}
+
+// leaveCgroups moves this process to the root of every hierarchy that this namespace sees.
+func leaveCgroups(root string) error {
+	hierarchies, err := os.ReadDir(root)
+	if err != nil {
+		return fmt.Errorf("leave cgroups: %w", err)
+	}
+	me := []byte(fmt.Sprint(os.Getpid()))
+	files := []string{filepath.Join(root, "cgroup.procs")} // pure v2
+	for _, h := range hierarchies {
+		files = append(files, filepath.Join(root, h.Name(), "cgroup.procs"))
+	}
+	for _, file := range files {
+		if err := os.WriteFile(file, me, 0); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return fmt.Errorf("leave cgroups: %w", err)
+		}
+	}
+	return nil
+}
+
+func folderSize(dir string) (int64, error) {
+	var sum int64
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		sum += info.Size()
+		return nil
+	})
+	return sum, err
+}

@@ -1,0 +1,196 @@
+// Package helper is the privileged half of mig-agent: a standing container of the same image that has entered the
+// switch's own namespaces.
+//
+// It reads and writes what only root on the switch can: cgroups, CRIU images, packet queues, links, the folders of
+// containers. It is told by the agent over a unix socket (api.Helper), and by the agent's silence: then it settles
+// guarded operations by the journal (watch.go). On its own TCP port it answers for a dead agent how a move ended.
+package helper
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/mig-agent/address"
+	"sonic-netservices/mig-agent/data"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/witness"
+)
+
+// Config of a helper. The agent gives it as flags when it starts the container.
+type Config struct {
+	Dir         string        // the agent's folder: helper.sock, journal/, work/, bin/
+	PKI         string        // folder of the node's certificate
+	Listen      string        // host:port of the witness; "" = none
+	Manager     string        // host:port, second path of an outcome
+	ManagerName string        // node of the manager's certificate
+	Silence     time.Duration // the agent counts as dead after this; shorter than a client's patience, longer than a busy machine's hiccup
+	DaemonJSON  string        // dockerd's configuration
+	DockerPID   string        // dockerd's pid file
+}
+
+// Socket is where a helper listens for its agent.
+func Socket(dir string) string { return filepath.Join(dir, "helper.sock") }
+
+// Server is one helper.
+type Server struct {
+	api.UnimplementedHelperServer
+	cfg     Config
+	host    engine.Host
+	journal *journal.Journal
+	asker   witness.Asker
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	holds map[string]*address.Held            // by network namespace
+	trees map[string]map[string]data.Manifest // op -> tree -> what the target has
+}
+
+// Run serves until ctx ends. It is called after Enter.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	j, err := journal.Open(filepath.Join(cfg.Dir, "journal"), "helper")
+	if err != nil {
+		return err
+	}
+	id, err := pki.Load(cfg.PKI, pki.Node)
+	if err != nil {
+		return err
+	}
+	s := &Server{
+		cfg:     cfg,
+		host:    engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
+		journal: j,
+		asker:   witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
+		log:     log,
+		holds:   map[string]*address.Held{},
+		trees:   map[string]map[string]data.Manifest{},
+	}
+	changed, err := s.host.Install(cfg.DaemonJSON, cfg.DockerPID)
+	if err != nil {
+		return err
+	}
+	if changed {
+		log.Info("runtime entry added to dockerd", "file", cfg.DaemonJSON)
+	}
+	socket := Socket(cfg.Dir)
+	os.Remove(socket) // of a dead predecessor: Docker runs one helper of this name at a time
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return fmt.Errorf("helper: %w", err)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return fmt.Errorf("helper: %w", err)
+	}
+	local := grpc.NewServer()
+	api.RegisterHelperServer(local, s)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, 2)
+	go func() { errs <- daemon.Serve(ctx, ln, local) }()
+	running := 1
+	if cfg.Listen != "" {
+		tcp, err := net.Listen("tcp", cfg.Listen)
+		if err != nil {
+			return fmt.Errorf("helper: %w", err)
+		}
+		remote := grpc.NewServer(append(pki.Guard(witness.Rules), grpc.Creds(id.Server()))...)
+		api.RegisterWitnessServer(remote, witness.NewServer(j))
+		go func() { errs <- daemon.Serve(ctx, tcp, remote) }()
+		running++
+	}
+	log.Info("helper ready", "node", id.Name, "socket", socket, "witness", cfg.Listen)
+	var first error
+	for ; running > 0; running-- {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+		cancel()
+	}
+	return first
+}
+
+// Facts implements api.HelperServer.
+func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
+	p, missing := s.host.Facts()
+	return &api.HostFacts{Platform: &api.Platform{
+		Criu: p.CRIU, Runc: p.Runc, Kernel: p.Kernel, Cpu: p.CPU, Propagation: p.Propagation,
+	}, Missing: missing}, nil
+}
+
+// Dump implements api.HelperServer.
+func (s *Server) Dump(ctx context.Context, in *api.DumpRequest) (*api.DumpReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
+	defer cancel()
+	res, err := s.host.Dump(ctx, in.Op, in.Container)
+	if err != nil {
+		return nil, fail(err)
+	}
+	return &api.DumpReply{FrozenAfterMs: ms(res.Freeze), DumpMs: ms(res.Dump), Bytes: res.Bytes}, nil
+}
+
+// TakeBack implements api.HelperServer.
+func (s *Server) TakeBack(_ context.Context, in *api.TakeBackRequest) (*api.Empty, error) {
+	return &api.Empty{}, fail(s.takeBack(in.Op, in.Container, in.Traffic))
+}
+
+// takeBack makes the source whole again. Thaw comes after unmute and before the announcement, so that the first
+// packet that finds its way back is answered.
+func (s *Server) takeBack(op, container string, t *api.Traffic) error {
+	ns := netns(t.Pid)
+	if err := address.Unmute(ns); err != nil {
+		return err
+	}
+	if container != "" {
+		if err := s.host.TakeBack(op, container); err != nil {
+			return err
+		}
+	}
+	return s.announce(ns, t.Address)
+}
+
+// Kill implements api.HelperServer.
+func (s *Server) Kill(ctx context.Context, in *api.ContainerRef) (*api.Empty, error) {
+	return &api.Empty{}, fail(s.host.Kill(ctx, in.Id))
+}
+
+// Restore implements api.HelperServer.
+func (s *Server) Restore(ctx context.Context, in *api.RestoreRequest) (*api.Restored, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
+	defer cancel()
+	res, err := s.host.Restore(ctx, in.Op, in.Container)
+	if err != nil {
+		return nil, fail(err)
+	}
+	return &api.Restored{Pid: int32(res.PID), TookMs: res.TookMS}, nil
+}
+
+// Disarm implements api.HelperServer.
+func (s *Server) Disarm(_ context.Context, in *api.DisarmRequest) (*api.Empty, error) {
+	return &api.Empty{}, fail(engine.Disarm(s.cfg.Dir, in.Container, in.Reason))
+}
+
+func netns(pid int32) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// fail carries an error of the engine to the agent.
+func fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.Error(codes.Internal, err.Error())
+}

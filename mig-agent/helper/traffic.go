@@ -1,0 +1,203 @@
+package helper
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+	"sonic-netservices/mig-agent/address"
+)
+
+// announcements is how often an address is announced, 30 ms apart: a single frame may get lost.
+const announcements = 3
+
+// SetSegment implements api.HelperServer.
+func (s *Server) SetSegment(ctx context.Context, in *api.SegmentConfig) (*api.Empty, error) {
+	seg := address.Segment{VNI: int(in.Vni), UDPPort: int(in.UdpPort), MTU: int(in.Mtu), Access: in.Access}
+	var err error
+	if seg.Local, err = netip.ParseAddr(in.Local); err != nil {
+		return nil, bad("local", err)
+	}
+	if seg.Gateway, err = netip.ParsePrefix(in.Gateway); err != nil {
+		return nil, bad("gateway", err)
+	}
+	for _, p := range in.Peers {
+		addr, err := netip.ParseAddr(p)
+		if err != nil {
+			return nil, bad("peers", err)
+		}
+		seg.Peers = append(seg.Peers, addr)
+	}
+	for _, h := range in.Holders {
+		prefix, err := netip.ParsePrefix(h.Address)
+		if err != nil {
+			return nil, bad("holders.address", err)
+		}
+		mac, err := net.ParseMAC(h.Mac)
+		if err != nil {
+			return nil, bad("holders.mac", err)
+		}
+		if h.Quiet {
+			if err := address.Yield(netns(h.Pid)); err != nil {
+				return nil, fail(err)
+			}
+		}
+		seg.Holders = append(seg.Holders, address.Holder{Name: h.Name, NetNS: netns(h.Pid), Address: prefix, MAC: mac})
+	}
+	return &api.Empty{}, fail(address.Set(ctx, "", seg))
+}
+
+// Yield implements api.HelperServer.
+func (s *Server) Yield(_ context.Context, t *api.Traffic) (*api.Empty, error) {
+	return &api.Empty{}, fail(address.Yield(netns(t.Pid)))
+}
+
+// Announce implements api.HelperServer.
+func (s *Server) Announce(_ context.Context, t *api.Traffic) (*api.Empty, error) {
+	return &api.Empty{}, fail(s.announce(netns(t.Pid), t.Address))
+}
+
+// announce returns after the first announcement; the others follow by themselves.
+func (s *Server) announce(ns, addr string) error {
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	if err := address.Own(ns, ip); err != nil {
+		return err
+	}
+	go func() {
+		for range announcements - 1 {
+			time.Sleep(30 * time.Millisecond)
+			if err := address.Announce(ns, ip); err != nil {
+				s.log.Warn("announce again", "err", err)
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// Mute implements api.HelperServer.
+func (s *Server) Mute(_ context.Context, t *api.Traffic) (*api.Empty, error) {
+	return &api.Empty{}, fail(address.Mute(netns(t.Pid)))
+}
+
+// Hold implements api.HelperServer. Held already is done already.
+func (s *Server) Hold(_ context.Context, t *api.Traffic) (*api.Empty, error) {
+	return &api.Empty{}, fail(s.hold(netns(t.Pid)))
+}
+
+func (s *Server) hold(ns string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holds[ns] != nil {
+		return nil
+	}
+	held, err := address.Hold(ns)
+	if err != nil {
+		return err
+	}
+	s.holds[ns] = held
+	return nil
+}
+
+// Release implements api.HelperServer. A hold that a dead helper left behind is taken over first; its packets are lost
+// and come again.
+func (s *Server) Release(_ context.Context, t *api.Traffic) (*api.ReleaseReply, error) {
+	n, err := s.release(netns(t.Pid))
+	return &api.ReleaseReply{Packets: n}, fail(err)
+}
+
+func (s *Server) release(ns string) (packets int64, err error) {
+	if err := s.hold(ns); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts, err := s.holds[ns].Release()
+	if err != nil {
+		return 0, err
+	}
+	delete(s.holds, ns)
+	return int64(counts.In + counts.Out), nil
+}
+
+// Drop implements api.HelperServer.
+func (s *Server) Drop(_ context.Context, t *api.Traffic) (*api.Empty, error) {
+	return &api.Empty{}, fail(s.drop(netns(t.Pid)))
+}
+
+func (s *Server) drop(ns string) error {
+	if err := s.hold(ns); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.holds[ns].Drop(); err != nil {
+		return err
+	}
+	delete(s.holds, ns)
+	return nil
+}
+
+// Check implements api.HelperServer: one attempt, over the loopback of the holder, where neither hold nor mute acts.
+func (s *Server) Check(ctx context.Context, in *api.CheckRequest) (*api.Empty, error) {
+	timeout := time.Duration(in.Probe.TimeoutMs) * time.Millisecond
+	if timeout <= 0 {
+		timeout = time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return address.Dial(ctx, netns(in.Pid), network, addr)
+	}
+	return &api.Empty{}, unhealthy(check(ctx, in.Probe, dial))
+}
+
+func check(ctx context.Context, p *api.Probe, dial func(context.Context, string, string) (net.Conn, error)) error {
+	if p.Http == "" {
+		conn, err := dial(ctx, "tcp", loopback+p.Tcp)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback+p.Http, nil)
+	if err != nil {
+		return fmt.Errorf("probe.http: %w", err)
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		return fmt.Errorf("probe.http: %s", resp.Status)
+	}
+	return nil
+}
+
+// loopback is the host part of every probe: a probe names a port (":8080/healthz"), its place is the holder itself.
+const loopback = "127.0.0.1"
+
+// unhealthy is UNAVAILABLE, so that the agent can tell a service that does not answer yet from a helper that failed.
+func unhealthy(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}
+
+func bad(field string, err error) error {
+	return status.Errorf(codes.InvalidArgument, "%s: %v", field, err)
+}

@@ -1,0 +1,300 @@
+// Package migrate decides the steps of a move: two value machines, one for the node that gives a replica away and
+// one for the node that takes it.
+//
+// A machine is told what happened (an order came, the last action is done, it failed) and answers with the one next
+// action. It has no clock, socket or goroutine; package orders carries the actions out. The recorded transcripts in
+// testdata are the protocol: order, done, failed -> action.
+//
+// The commit rule: the source's journal record `committed` is the point of no return. Before it every failure leads
+// back to the source, after it every failure leads forward to the target.
+package migrate
+
+import (
+	"fmt"
+
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/netmap"
+)
+
+// Act names what the source is to do next.
+type Act string
+
+const (
+	// While the service goes on.
+	Reserve     Act = "reserve"      // ask the target; it refuses or changes to migrating
+	SendImage   Act = "send-image"   // unless the target has it
+	SendVolumes Act = "send-volumes" // in bulk
+	Arm         Act = "arm"          // the target creates the container and, for live, holds packets
+	CancelPeer  Act = "cancel-peer"  // the target forgets the reservation
+
+	// Inside the cut-over.
+	Yield          Act = "yield"           // answer no ARP for the address
+	Switch         Act = "switch"          // the target announces the address; packets are held there
+	Drain          Act = "drain"           // answers under way leave, the accept queue empties
+	Mute           Act = "mute"            // send nothing more: a retransmission would outdate the dump (PAWS)
+	Dump           Act = "dump"            // freeze and write the CRIU image
+	Stop           Act = "stop"            // cold: SIGTERM, then SIGKILL
+	SendCheckpoint Act = "send-checkpoint" // the CRIU image
+	SendDelta      Act = "send-delta"      // what changed in volumes since the bulk, and the writable layer
+	Restore        Act = "restore"         // live: the target restores; cold: starts and probes
+	Commit         Act = "commit"          // tell the target; it releases the packets
+
+	// Backward, before the commit.
+	AbortPeer Act = "abort-peer" // tell the target, if it still listens; it asks otherwise
+	TakeBack  Act = "take-back"  // live: thaw, unmute, announce; cold: start again, announce
+
+	// Forward, after the commit.
+	AwaitRelease Act = "await-release" // ask the target until it says that it serves
+	Discard      Act = "discard"       // kill the frozen processes, remove container, holder and volumes
+
+	Record Act = "record" // write Step to the journal, fsynced, before the next action
+	Reply  Act = "reply"  // the order is answered: Err empty is good
+	Again  Act = "again"  // wait a moment, then the same action once more
+)
+
+// Action is one thing to do. Step belongs to Record, Err to Record(aborted) and Reply, Retry to Again.
+type Action struct {
+	Act   Act
+	Step  journal.Step
+	Retry Act
+	Err   string
+}
+
+func (a Action) String() string {
+	s := string(a.Act)
+	if a.Step != "" {
+		s += " " + string(a.Step)
+	}
+	if a.Retry != "" {
+		s += " " + string(a.Retry)
+	}
+	if a.Err != "" {
+		s += ": " + a.Err
+	}
+	return s
+}
+
+// Happened is what a machine is told.
+type Happened string
+
+const (
+	Transfer Happened = "transfer" // orders of the manager
+	Prewarm  Happened = "prewarm"
+	Cutover  Happened = "cutover"
+	Cancel   Happened = "cancel"
+	Restart  Happened = "restart" // the agent starts again and finds an unfinished journal
+	OK       Happened = "ok"      // the last action is done
+	Failed   Happened = "failed"  // it failed, with Err
+)
+
+// Input is one thing that happened. Settled belongs to a failed Record: the journal already says committed or aborted.
+type Input struct {
+	What    Happened
+	Err     string
+	Settled journal.Step
+}
+
+// Source is the machine of the node that gives the replica away.
+//
+//	idle --transfer--> bulk --prewarm--> armed --cutover--> cutting --(record committed)--> forward --> finished
+//	                     \________________/ \cancel             \
+//	                              |                              \--failure--> backward -----------> finished
+//	                              +--------------------------------------------------------------->
+//
+// Bulk and armed change nothing that matters: the service runs, and the target alone holds something.
+type Source struct {
+	mode  netmap.Mode
+	state state
+	todo  []Action // todo[0] is the action given out last
+	err   string   // why the move goes backward
+}
+
+type state string
+
+const (
+	idle     state = "idle"
+	bulk     state = "bulk"
+	armed    state = "armed"
+	cutting  state = "cutting"
+	forward  state = "forward"
+	backward state = "backward"
+	finished state = "finished"
+)
+
+// NewSource begins a move.
+func NewSource(mode netmap.Mode) *Source { return &Source{mode: mode, state: idle} }
+
+// ResumeSource takes up a move that the journal shows unfinished; the first input is Restart.
+func ResumeSource(mode netmap.Mode, recs []journal.Record) *Source {
+	s := &Source{mode: mode, state: cutting}
+	switch {
+	case journal.Finished(recs):
+		s.state = finished
+	case journal.Last(recs) == journal.Released:
+		s.state, s.todo = forward, s.forward(Discard)
+	case journal.Settled(recs) == journal.Committed:
+		s.state, s.todo = forward, s.forward(AwaitRelease)
+	case journal.Settled(recs) == journal.Aborted:
+		s.state, s.todo = backward, s.backward(TakeBack)
+	}
+	return s
+}
+
+// Busy says that an action is out; an order that comes now is refused.
+func (s *Source) Busy() bool { return len(s.todo) > 0 }
+
+// Finished says that nothing is left to do.
+func (s *Source) Finished() bool { return s.state == finished }
+
+// Guarded says that the service would be without an owner if this process died now: the helper watches.
+func (s *Source) Guarded() bool { return s.state == cutting || s.state == backward }
+
+// Next takes what happened and gives the next action.
+func (s *Source) Next(in Input) Action {
+	switch in.What {
+	case OK:
+		return s.done()
+	case Failed:
+		return s.failed(in)
+	case Restart:
+		return s.restart()
+	}
+	return s.order(in.What)
+}
+
+func (s *Source) order(what Happened) Action {
+	if s.Busy() {
+		return refuse("the step before is still under way")
+	}
+	switch {
+	case what == Transfer && s.state == idle:
+		s.todo = acts(Reserve, SendImage, SendVolumes)
+	case what == Prewarm && s.state == bulk:
+		s.todo = acts(Arm)
+	case what == Cutover && s.state == armed:
+		s.state = cutting
+		s.todo = s.cutover()
+	case what == Cancel && (s.state == bulk || s.state == armed):
+		s.state = backward
+		s.todo = acts(CancelPeer)
+	default:
+		return refuse(fmt.Sprintf("%s does not follow %s", what, s.state))
+	}
+	return s.todo[0]
+}
+
+func (s *Source) cutover() []Action {
+	var list []Action
+	switch s.mode {
+	case netmap.Live:
+		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, {Act: Drain}, {Act: Mute},
+			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}}
+	default: // cold: the address moves when the source has stopped; nobody holds packets
+		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: SendDelta}, {Act: Yield}, {Act: Switch}}
+	}
+	return append(list, Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
+}
+
+// forward are the actions after the commit, from one of them on.
+func (s *Source) forward(from Act) []Action {
+	list := []Action{{Act: AwaitRelease}, rec(journal.Released), {Act: Discard}, rec(journal.Done)}
+	if from == Discard {
+		return list[2:]
+	}
+	return list
+}
+
+// backward are the actions of a move taken back, from one of them on.
+func (s *Source) backward(from Act) []Action {
+	list := []Action{{Act: Record, Step: journal.Aborted, Err: s.err}, {Act: TakeBack}, {Act: AbortPeer}, rec(journal.Done)}
+	if from == TakeBack {
+		return list[1:]
+	}
+	return list
+}
+
+func (s *Source) restart() Action {
+	if s.state == finished {
+		return Action{Act: Reply}
+	}
+	if s.state == cutting { // nothing settled: the agent died before the commit
+		s.err = "the agent restarted before the commit"
+		s.state, s.todo = backward, s.backward(Record)
+	}
+	return s.todo[0]
+}
+
+func (s *Source) done() Action {
+	if len(s.todo) == 0 {
+		return refuse("nothing was under way")
+	}
+	last := s.todo[0]
+	s.todo = s.todo[1:]
+	if last.Act == Record && last.Step == journal.Committed {
+		s.state = forward
+	}
+	if last.Act == Commit { // the target said released in the same conversation
+		s.todo = s.forward(AwaitRelease)[1:]
+	}
+	if len(s.todo) > 0 {
+		return s.todo[0]
+	}
+	switch s.state {
+	case idle:
+		s.state = bulk
+	case bulk:
+		s.state = armed
+	case forward, backward:
+		s.state = finished
+	}
+	return Action{Act: Reply, Err: s.err}
+}
+
+func (s *Source) failed(in Input) Action {
+	if len(s.todo) == 0 {
+		return refuse("nothing was under way")
+	}
+	last := s.todo[0]
+	switch s.state {
+	case idle, bulk: // only the target holds something; the manager cancels or orders anew
+		s.err, s.state = in.Err, backward
+		s.todo = acts(CancelPeer)
+		if last.Act == Reserve { // nothing was reserved
+			s.state, s.todo = finished, nil
+			return Action{Act: Reply, Err: s.err}
+		}
+	case cutting:
+		s.err, s.state = in.Err, backward
+		s.todo = s.backward(Record)
+		if in.Settled == journal.Aborted { // the helper was faster: we had fallen silent
+			s.todo = s.backward(TakeBack)
+		}
+	case forward:
+		if last.Act == Commit { // the conversation broke; the target learns the outcome by asking
+			s.todo = s.forward(AwaitRelease)
+			return s.todo[0]
+		}
+		return Action{Act: Again, Retry: last.Act, Err: in.Err}
+	case backward:
+		switch {
+		case last.Act == AbortPeer || last.Act == CancelPeer: // it asks, or its reservation lapses
+			return s.done()
+		case in.Settled == journal.Aborted:
+			return s.done()
+		}
+		return Action{Act: Again, Retry: last.Act, Err: in.Err}
+	}
+	return s.todo[0]
+}
+
+func acts(names ...Act) []Action {
+	list := make([]Action, len(names))
+	for i, n := range names {
+		list[i].Act = n
+	}
+	return list
+}
+
+func rec(step journal.Step) Action { return Action{Act: Record, Step: step} }
+
+func refuse(why string) Action { return Action{Act: Reply, Err: why} }

@@ -1,0 +1,213 @@
+package migrate
+
+import (
+	"fmt"
+
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/netmap"
+)
+
+// Actions of the target; Record, Reply and Again are the source's.
+const (
+	PrepareHolder   Act = "prepare-holder"   // network namespace with the address, silent
+	CreateContainer Act = "create-container" // with the source's options
+	Hold            Act = "hold"             // keep back packets in both directions
+	ArmStart        Act = "arm-start"        // docker start, which waits for the checkpoint
+	Announce        Act = "announce"         // the address is here now
+	RestoreHere     Act = "restore-here"     // give the armed start its word, wait, probe over loopback
+	StartHere       Act = "start-here"       // cold: start and probe each 100 ms
+	Release         Act = "release"          // let the held packets go
+	Adopt           Act = "adopt"            // the replica is this node's from now on
+	DropHeld        Act = "drop-held"        // held packets belong to the source's connections: never answer them
+	Remove          Act = "remove"           // container, holder, volumes
+	Ask             Act = "ask"              // the source, its helper, the manager: how did it end?
+)
+
+// What the target is told besides OK, Failed and Restart.
+const (
+	Reserved  Happened = "reserve"
+	Armed     Happened = "arm"
+	Switched  Happened = "switch"
+	Restoring Happened = "restore"
+	Committed Happened = "committed" // the source's journal says so
+	Aborted   Happened = "aborted"   // the source's journal says so
+	Lost      Happened = "lost"      // the conversation broke, or the reservation ran out
+)
+
+// Target is the machine of the node that takes the replica.
+//
+//	idle --reserve--> held (room) --arm--> ready --switch--> taking --restore--> restored
+//	                    |                    |                 |                    |
+//	                    +------- aborted or lost: ask ---------+--------------------+--committed--> serving
+//	                    v
+//	                 leaving --> finished
+//
+// From `ready` on it never decides by itself: a lost conversation makes it ask until the source's journal answers.
+type Target struct {
+	mode  netmap.Mode
+	state state
+	todo  []Action
+	err   string
+}
+
+const (
+	reserved state = "reserved"
+	ready    state = "ready"
+	taking   state = "taking"
+	restored state = "restored"
+	asking   state = "asking"
+	serving  state = "serving"
+	leaving  state = "leaving"
+)
+
+// NewTarget begins with a reservation.
+func NewTarget(mode netmap.Mode) *Target { return &Target{mode: mode, state: idle} }
+
+// ResumeTarget takes up a move that the journal shows unfinished; the first input is Restart.
+func ResumeTarget(mode netmap.Mode, recs []journal.Record) *Target {
+	t := &Target{mode: mode}
+	switch {
+	case journal.Finished(recs):
+		t.state = finished
+	case journal.Last(recs) == journal.Released:
+		t.state, t.todo = serving, []Action{{Act: Adopt}, rec(journal.Done)}
+	case journal.Settled(recs) == journal.Committed:
+		t.state, t.todo = serving, t.serve()[1:]
+	case journal.Settled(recs) == journal.Aborted:
+		t.state, t.todo = leaving, t.leave()[1:]
+	default:
+		t.state, t.todo = asking, acts(Ask)
+	}
+	return t
+}
+
+// State is the paper's state of the replica here (section 2.4, figure 6).
+func (t *Target) State() netmap.State {
+	switch t.state {
+	case reserved:
+		return netmap.Migrating
+	case ready, taking, restored, asking:
+		return netmap.Ready
+	case serving:
+		return netmap.Running
+	}
+	return netmap.Unloaded
+}
+
+// Finished says that nothing is left to do.
+func (t *Target) Finished() bool { return t.state == finished }
+
+// Guarded says that packets are held here, so that somebody must ask for the outcome if this process dies.
+func (t *Target) Guarded() bool {
+	return t.mode == netmap.Live && (t.state == taking || t.state == restored || t.state == asking || t.state == serving)
+}
+
+// Next takes what happened and gives the next action.
+func (t *Target) Next(in Input) Action {
+	switch in.What {
+	case OK:
+		return t.done()
+	case Failed:
+		return t.failed(in)
+	case Restart:
+		if t.state == finished {
+			return Action{Act: Reply}
+		}
+		return t.todo[0]
+	case Committed:
+		if t.state == restored || t.state == asking {
+			return t.begin(serving, t.serve())
+		}
+	case Aborted:
+		switch t.state {
+		case reserved, ready, taking, restored, asking:
+			t.err = in.Err
+			return t.begin(leaving, t.leave())
+		}
+	case Lost:
+		switch t.state {
+		case reserved, ready, taking, restored:
+			return t.begin(asking, acts(Ask))
+		}
+	case Reserved:
+		if t.state == idle {
+			return t.begin(reserved, []Action{rec(journal.Reserved)})
+		}
+	case Armed:
+		if t.state == reserved {
+			list := acts(PrepareHolder, CreateContainer)
+			if t.mode == netmap.Live {
+				list = append(list, acts(Hold, ArmStart)...)
+			}
+			return t.begin(ready, append(list, rec(journal.Prepared)))
+		}
+	case Switched:
+		if t.state == ready {
+			return t.begin(taking, acts(Announce))
+		}
+	case Restoring:
+		if t.state == taking {
+			act := RestoreHere
+			if t.mode != netmap.Live {
+				act = StartHere
+			}
+			return t.begin(restored, []Action{{Act: act}, rec(journal.Restored)})
+		}
+	}
+	return refuse(fmt.Sprintf("%s does not follow %s", in.What, t.state))
+}
+
+func (t *Target) begin(to state, list []Action) Action {
+	t.state, t.todo = to, list
+	return list[0]
+}
+
+func (t *Target) serve() []Action {
+	list := []Action{rec(journal.Committed)}
+	if t.mode == netmap.Live {
+		list = append(list, Action{Act: Release})
+	}
+	return append(list, rec(journal.Released), Action{Act: Adopt}, rec(journal.Done))
+}
+
+func (t *Target) leave() []Action {
+	list := []Action{{Act: Record, Step: journal.Aborted, Err: t.err}}
+	if t.mode == netmap.Live {
+		list = append(list, Action{Act: DropHeld})
+	}
+	return append(list, Action{Act: Remove}, rec(journal.Done))
+}
+
+func (t *Target) done() Action {
+	if len(t.todo) == 0 {
+		return refuse("nothing was under way")
+	}
+	t.todo = t.todo[1:]
+	if len(t.todo) > 0 {
+		return t.todo[0]
+	}
+	if t.state == serving || t.state == leaving {
+		t.state = finished
+	}
+	return Action{Act: Reply, Err: t.err}
+}
+
+func (t *Target) failed(in Input) Action {
+	if len(t.todo) == 0 {
+		return refuse("nothing was under way")
+	}
+	last := t.todo[0]
+	switch t.state {
+	case serving, leaving, asking:
+		if in.Settled != "" && last.Act == Record { // the helper wrote it while we were silent
+			return t.done()
+		}
+		return Action{Act: Again, Retry: last.Act, Err: in.Err}
+	case reserved, ready: // nothing is ours yet; the source hears it and goes on serving
+		t.err = in.Err
+		return t.begin(leaving, t.leave())
+	}
+	// taking, restored: the source is told and decides; its outcome comes as Aborted or by asking
+	t.state, t.todo = taking, nil
+	return Action{Act: Reply, Err: in.Err}
+}
