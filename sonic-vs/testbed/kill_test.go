@@ -6,8 +6,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestKilledUp kills `up` without warning at many moments, in some rounds with a frozen cgroup in a node: after `down`
@@ -25,19 +28,31 @@ func TestKilledUp(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("up takes %v, seed %d", whole, seed)
 
-	// The short moments are the interesting ones: namespaces, links and first processes are made in the first tenth.
-	moments := []time.Duration{0, whole / 40, whole / 20, whole / 10}
-	for range 4 {
-		moments = append(moments, time.Duration(rng.Int64N(int64(whole))))
+	type moment struct {
+		name string
+		wait func()
 	}
-	for i, after := range moments {
-		t.Run(fmt.Sprintf("%v", after.Round(time.Millisecond)), func(t *testing.T) {
+	var moments []moment
+	sleep := func(d time.Duration) {
+		moments = append(moments, moment{d.Round(time.Millisecond).String(), func() { time.Sleep(d) }})
+	}
+	for _, d := range []time.Duration{0, whole / 40, whole / 20, whole / 10} { // namespaces and links are made now
+		sleep(d)
+	}
+	for range 4 {
+		sleep(time.Duration(rng.Int64N(int64(whole))))
+	}
+	for range 3 { // a node's first process is there and not yet where down looks for it
+		moments = append(moments, moment{"stage", func() { waitForStage(t, instance) }})
+	}
+	for i, m := range moments {
+		t.Run(m.name, func(t *testing.T) {
 			if err := Down(ctx, instance); err != nil {
 				t.Fatal(err)
 			}
 			noTrace(t, instance)
 			up := raise(t, instance)
-			time.Sleep(after)
+			m.wait()
 			if i%2 == 1 {
 				freezeAny(t, instance)
 			}
@@ -54,6 +69,86 @@ func TestKilledUp(t *testing.T) {
 			noTrace(t, instance)
 		})
 	}
+}
+
+// TestUpAfterKilledUp: an `up` that starts while the first process of a node is still on its way to where it can be
+// found waits for it, and does not start the node a second time.
+func TestUpAfterKilledUp(t *testing.T) {
+	const instance = "tbagain"
+	clean(t, instance)
+	var up *exec.Cmd
+	var stage int
+	for range 20 { // stages are quick; not every one is caught
+		up = raise(t, instance)
+		if stage = stopStage(t, instance); stage != 0 {
+			break
+		}
+		if err := up.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if err := Down(context.Background(), instance); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stage == 0 {
+		t.Fatal("no node-stage could be stopped")
+	}
+	if err := up.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	up.Wait()
+	next := raise(t, instance)
+	time.Sleep(500 * time.Millisecond) // all it needs to start nodes, if it did not wait
+	if err := unix.Kill(stage, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Wait(); err != nil {
+		t.Errorf("up after a killed up: %v", err)
+	}
+	tb, err := Load(instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inits := 0
+	for _, p := range processesOf(t, instance) {
+		if strings.Contains(p, "tini") {
+			inits++
+		}
+	}
+	if inits != len(tb.Nodes) {
+		t.Errorf("%d nodes have %d first processes", len(tb.Nodes), inits)
+	}
+}
+
+// stopStage stops the first process of a node before it has entered the node's cgroup; 0: all were quicker.
+func stopStage(t *testing.T, instance string) int {
+	t.Helper()
+	waitForStage(t, instance)
+	for _, p := range processesOf(t, instance) {
+		var pid int
+		if fmt.Sscan(p, &pid); !strings.Contains(p, "node-stage") || unix.Kill(pid, unix.SIGSTOP) != nil {
+			continue
+		}
+		cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err == nil && !strings.Contains(string(cgroup), instance) {
+			return pid
+		}
+		unix.Kill(pid, unix.SIGCONT)
+	}
+	return 0
+}
+
+// waitForStage returns as soon as the first process of a node exists.
+func waitForStage(t *testing.T, instance string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		for _, p := range processesOf(t, instance) {
+			if strings.Contains(p, "node-stage") {
+				return
+			}
+		}
+	}
+	t.Fatal("no node-stage within 10 s")
 }
 
 func raise(t *testing.T, instance string) *exec.Cmd {

@@ -31,7 +31,7 @@ type stageConfig struct {
 const (
 	stageConfigFD = 3 // read end; `up` closes it when all is said
 	stageErrorFD  = 4 // write end; closed without a word by the exec that ends the stage
-	stageLockFD   = 5 // the instance's lock: a `down` waits until this process is where `down` will look for it
+	stageLockFD   = 5 // the instance's lock: the next `up` or `down` waits until this process is where they will look for it
 )
 
 // initCgroup holds the node's first processes on pure v2, where a cgroup with children may have no process itself.
