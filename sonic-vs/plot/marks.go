@@ -29,11 +29,12 @@ func (b bands) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
-// labels writes each band's label at the top, over its middle but inside the panel.
+// labels writes each band's label at its top: inside, or beside the band when that is too narrow.
 type labels struct{ bands []Band }
 
 func (l labels) Plot(c draw.Canvas, p *plot.Plot) {
 	x, _ := p.Transforms(&c)
+	pad := vg.Points(6)
 	for _, band := range l.bands {
 		var widest vg.Length
 		lines := make([]draw.TextStyle, len(band.Label))
@@ -42,13 +43,20 @@ func (l labels) Plot(c draw.Canvas, p *plot.Plot) {
 			if i > 0 {
 				lines[i] = style(10.5, grey)
 			}
-			lines[i].XAlign, lines[i].YAlign = draw.XCenter, draw.YTop
+			lines[i].YAlign = draw.YTop
 			widest = max(widest, lines[i].Width(s))
 		}
-		half := widest/2 + vg.Points(4)
-		at := vg.Point{X: (x(band.From) + x(band.To)) / 2, Y: c.Max.Y - vg.Points(5)}
-		at.X = min(max(at.X, c.Min.X+half), c.Max.X-half)
+		from, to := x(band.From), x(band.To)
+		at, align := vg.Point{X: (from + to) / 2, Y: c.Max.Y - vg.Points(5)}, draw.XCenter
+		switch {
+		case widest+pad <= to-from:
+		case to+pad+widest <= c.Max.X:
+			at.X, align = to+pad, draw.XLeft
+		default:
+			at.X, align = from-pad, draw.XRight
+		}
 		for i, s := range band.Label {
+			lines[i].XAlign = align
 			c.FillText(lines[i], at, s)
 			at.Y -= vg.Points(14)
 		}
@@ -63,6 +71,11 @@ type line struct {
 
 func (l line) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
+	c.SetColor(silent)
+	for _, s := range silences(l.points) {
+		r := vg.Rectangle{Min: vg.Point{X: x(s.From), Y: y(0)}, Max: vg.Point{X: x(s.To), Y: y(0) + vg.Points(5)}}
+		c.Fill(r.Path())
+	}
 	stroke := draw.LineStyle{Color: l.color, Width: vg.Points(1.3)}
 	var run []vg.Point
 	flush := func() {
@@ -80,47 +93,56 @@ func (l line) Plot(c draw.Canvas, p *plot.Plot) {
 		case Idle:
 			flush()
 		case Answered:
-			run = append(run, vg.Point{X: x((pt.From + pt.To) / 2), Y: y(pt.MS)})
+			run = append(run, vg.Point{X: x((pt.From + pt.To) / 2), Y: y(fold(pt.MS))})
 		case Silent:
 			run = append(run, vg.Point{X: x((pt.From + pt.To) / 2), Y: y(0)})
 		}
 	}
 	flush()
-	c.SetColor(silent)
-	for _, pt := range l.points {
-		if pt.State == Silent {
-			r := vg.Rectangle{Min: vg.Point{X: x(pt.From), Y: y(0)}, Max: vg.Point{X: x(pt.To), Y: y(0) + vg.Points(5)}}
-			c.Fill(r.Path())
+}
+
+// silences joins neighbouring silent steps.
+func silences(points []Point) []Point {
+	var all []Point
+	joined := false
+	for _, p := range points {
+		if p.State == Silent && joined {
+			all[len(all)-1].To = p.To
+		} else if p.State == Silent {
+			all = append(all, p)
 		}
+		joined = p.State == Silent
 	}
+	return all
 }
 
 // seconds ticks at round steps, about ten of them.
 type seconds struct{}
 
 func (seconds) Ticks(from, to float64) []plot.Tick {
-	step := 1.0
-	for _, s := range []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600} {
+	step := 0.0
+	for _, s := range []float64{0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600} {
 		if step = s; (to-from)/s <= 14 {
 			break
 		}
 	}
 	var ticks []plot.Tick
-	for v := math.Ceil(from/step) * step; v <= to; v += step {
+	for i := math.Ceil(from / step); i*step <= to+step/1000; i++ {
+		v := math.Round(i*step*10) / 10 // tenths have no exact form
 		ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
 	}
 	return ticks
 }
 
-// latencies ticks at 0, 1, 3, 10, 30, ... up to the highest latency drawn.
+// latencies ticks at 0, 3, 10, 30, ... up to the highest latency drawn.
 type latencies struct{ top float64 }
 
 func (l latencies) Ticks(from, to float64) []plot.Tick {
 	ticks := []plot.Tick{{Value: 0, Label: "0"}}
 	for decade := 1.0; decade <= l.top; decade *= 10 {
-		for _, v := range []float64{decade, 3 * decade} {
-			if v <= l.top*1.5 {
-				ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+		for _, v := range []float64{3 * decade, 10 * decade} {
+			if v <= l.top {
+				ticks = append(ticks, plot.Tick{Value: fold(v), Label: strconv.FormatFloat(v, 'f', -1, 64)})
 			}
 		}
 	}

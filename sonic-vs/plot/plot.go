@@ -74,7 +74,8 @@ var (
 const (
 	width       = 12 * vg.Inch
 	panelHeight = 3 * vg.Inch
-	headHeight  = 0.95 * vg.Inch
+	headHeight  = 1.05 * vg.Inch
+	titleHeight = vg.Length(22) // of a panel, points
 	margin      = 0.2 * vg.Inch
 	pngDPI      = 144
 )
@@ -116,10 +117,13 @@ func (f Figure) draw(c draw.Canvas) {
 		plots[i] = []*plot.Plot{p.plot(end, top)}
 	}
 	plots[len(plots)-1][0].X.Label.Text = "time since the load began (s)"
-	tiles := draw.Tiles{Rows: len(f.Panels), Cols: 1, PadY: 0.12 * vg.Inch}
+	tiles := draw.Tiles{Rows: len(f.Panels), Cols: 1, PadTop: titleHeight, PadY: titleHeight + vg.Points(8)}
 	body := draw.Crop(c, 0, 0, 0, -(headHeight - margin))
 	for i, row := range plot.Align(plots, tiles, body) {
 		plots[i][0].Draw(row[0])
+		title := style(13, f.Panels[i].Color)
+		title.Font.Weight = xfont.WeightBold
+		c.FillText(title, vg.Point{X: c.Min.X, Y: row[0].Max.Y + vg.Points(6)}, f.Panels[i].Title)
 	}
 }
 
@@ -162,22 +166,16 @@ func (f Figure) extent() (end, top float64) {
 
 func (p Panel) plot(end, top float64) *plot.Plot {
 	pl := plot.New()
-	pl.Title.Text = p.Title
-	pl.Title.TextStyle = style(13, p.Color)
-	pl.Title.TextStyle.XAlign, pl.Title.TextStyle.YAlign = draw.XCenter, draw.YTop
-	pl.Title.TextStyle.Font.Weight = xfont.WeightBold
-	pl.Title.Padding = vg.Points(5)
-
 	pl.X.Min, pl.X.Max = 0, end
 	pl.X.Tick.Marker = seconds{}
-	pl.Y.Min, pl.Y.Max = 0, unfold(fold(top)*1.55) // room for the labels of the bands
-	pl.Y.Scale = folded{}
+	pl.Y.Min, pl.Y.Max = 0, fold(top)*1.5 // room for the labels of the bands
 	pl.Y.Tick.Marker = latencies{top}
 	pl.Y.Label.Text = "mean latency (ms)"
 	for _, a := range []*plot.Axis{&pl.X, &pl.Y} {
 		a.Color, a.Tick.Color = grey, grey
-		a.Label.TextStyle.Color, a.Tick.Label.Color = grey, grey
-		a.Label.TextStyle.Font.Size, a.Tick.Label.Font.Size = 12, 11
+		for _, ts := range []*text.Style{&a.Label.TextStyle, &a.Tick.Label} {
+			ts.Color, ts.Font.Variant, ts.Font.Size = grey, "Sans", 11
+		}
 		a.Label.Padding = vg.Points(6)
 		a.Padding = 0
 	}
@@ -197,12 +195,5 @@ func style(size float64, c color.Color) text.Style {
 	}
 }
 
-// fold is the latency axis: logarithmic, and yet with a zero, so that 1 ms, 300 ms and no answer are all seen.
-func fold(ms float64) float64  { return math.Log10(1 + ms) }
-func unfold(y float64) float64 { return math.Pow(10, y) - 1 }
-
-type folded struct{}
-
-func (folded) Normalize(min, max, x float64) float64 {
-	return (fold(x) - fold(min)) / (fold(max) - fold(min))
-}
+// fold places a latency on its axis: logarithmic, and yet with a zero, so that 1 ms, 300 ms and no answer are all seen.
+func fold(ms float64) float64 { return math.Log10(1 + ms) }
