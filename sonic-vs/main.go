@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/testbed"
 	"sonic-netservices/sonic-vs/vswitch"
 )
@@ -28,5 +29,6 @@ func main() {
 	}
 	root.AddCommand(testbed.Commands()...)
 	root.AddCommand(vswitch.Command())
+	root.AddCommand(images.Commands()...)
 	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }

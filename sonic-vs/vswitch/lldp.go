@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -34,7 +35,7 @@ func lldpDaemon(cfg Config) (process, error) {
 	}
 	return process{
 		name: "lldpd",
-		argv: []string{"lldpd", "-d", "-I", "Ethernet*", "-C", loopbackPort, "-u", lldpSocket, "-O", lldpConfig},
+		argv: []string{"lldpd", "-d", "-I", "Ethernet*", "-u", lldpSocket, "-O", lldpConfig},
 		started: func(ctx context.Context) error {
 			_, err := output(ctx, "lldpcli", "-u", lldpSocket, "show", "configuration")
 			return err
@@ -46,6 +47,9 @@ func lldpDaemon(cfg Config) (process, error) {
 func (s *Switch) syncLLDP(ctx context.Context) error {
 	written := map[string]map[string]string{}
 	return each(ctx, lldpInterval, func() error {
+		if _, err := os.Stat(lldpSocket); errors.Is(err, os.ErrNotExist) {
+			return nil // lldpd is on its way up
+		}
 		text, err := output(ctx, "lldpcli", "-u", lldpSocket, "-f", "json0", "show", "neighbors", "details")
 		if err != nil {
 			return err

@@ -29,11 +29,15 @@ func setUpNetwork(cfg Config) error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("lo up: %w", err)
 	}
-	if err := setUpLoopback0(cfg); err != nil {
+	mac, err := net.ParseMAC(cfg.MAC)
+	if err != nil {
+		return err
+	}
+	if err := setUpLoopback0(cfg, mac); err != nil {
 		return err
 	}
 	for _, p := range cfg.Ports {
-		if err := setUpPort(p); err != nil {
+		if err := setUpPort(p, mac); err != nil {
 			return fmt.Errorf("port %s: %w", p.Name, err)
 		}
 	}
@@ -68,11 +72,7 @@ func setSysctls() error {
 
 // setUpLoopback0 makes Loopback0 a bridge without ports: this kernel may lack the dummy device, a bridge is everywhere.
 // The address is valid although such a bridge has no carrier.
-func setUpLoopback0(cfg Config) error {
-	mac, err := net.ParseMAC(cfg.MAC)
-	if err != nil {
-		return err
-	}
+func setUpLoopback0(cfg Config, mac net.HardwareAddr) error {
 	b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: loopbackPort, HardwareAddr: mac}}
 	if err := netlink.LinkAdd(b); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add %s: %w", loopbackPort, err)
@@ -80,10 +80,14 @@ func setUpLoopback0(cfg Config) error {
 	return setAddress(loopbackPort, cfg.Loopback+"/32")
 }
 
-func setUpPort(p Port) error {
+// setUpPort gives a port the address of the switch, which all ports of a SONiC switch share, and brings it up.
+func setUpPort(p Port, mac net.HardwareAddr) error {
 	link, err := netlink.LinkByName(p.Name)
 	if err != nil {
 		return err
+	}
+	if err := netlink.LinkSetHardwareAddr(link, mac); err != nil {
+		return fmt.Errorf("set MAC: %w", err)
 	}
 	// A switch does not talk IPv6 on ports nobody configured for it. Kernels without IPv6 have no such file.
 	off := filepath.Join("/proc/sys/net/ipv6/conf", p.Name, "disable_ipv6")

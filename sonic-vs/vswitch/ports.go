@@ -69,6 +69,11 @@ func (s *Switch) writePorts(ctx context.Context, written map[string]map[string]s
 		if maps.Equal(row, written[p.Name]) {
 			continue
 		}
+		if admin == "up" && written[p.Name]["admin_status"] == "down" {
+			if err := s.restoreRoutes(p); err != nil {
+				return err
+			}
+		}
 		if err := s.db.appl.HSet(ctx, "PORT_TABLE:"+p.Name, row); err != nil {
 			return err
 		}
@@ -79,6 +84,19 @@ func (s *Switch) writePorts(ctx context.Context, written map[string]map[string]s
 			return err
 		}
 		written[p.Name] = row
+	}
+	return nil
+}
+
+// restoreRoutes sets the static routes the kernel dropped when the port was set down, as FRR does on a switch.
+func (s *Switch) restoreRoutes(p Port) error {
+	for _, r := range s.cfg.Routes {
+		if r.Port != p.Name {
+			continue
+		}
+		if err := setRoute(r, s.cfg.Loopback); err != nil {
+			return fmt.Errorf("restore route %s: %w", r.Prefix, err)
+		}
 	}
 	return nil
 }
