@@ -42,6 +42,7 @@ type bench struct {
 	volume string
 	cgroup string // freezer of the service; "" where the kernel has none we may use
 	kms    *exec.Cmd
+	load   *os.Process // the load that runs
 }
 
 const target = "http://127.0.0.1:8080"
@@ -188,6 +189,7 @@ func (b *bench) run(dir, name string, args []string, during func(part string)) {
 		b.t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
+	b.load = cmd.Process
 	for range 500 {
 		if _, err := os.Stat(filepath.Join(part, aboutFile)); err == nil {
 			break
@@ -198,7 +200,8 @@ func (b *bench) run(dir, name string, args []string, during func(part string)) {
 	if !strings.Contains(strings.Join(args, " "), "--duration") {
 		cmd.Process.Signal(os.Interrupt)
 	}
-	if err := cmd.Wait(); err != nil {
+	err = cmd.Wait()
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); err != nil && !status.Signaled() { // by during
 		b.t.Fatalf("load %s: %v\n%s", name, err, &stderr)
 	}
 	b.t.Logf("load %s: %v CPU", name, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
@@ -314,6 +317,7 @@ func TestLoadSeesWhatHappens(t *testing.T) {
 			t.Errorf("frozen for %v ms while it was only stopped", f.Milliseconds())
 		}
 	}
+	t.Run("killed load", func(t *testing.T) { killedLoad(t, b) })
 	t.Run("check command", func(t *testing.T) { checkCommandAgrees(t, dir, report) })
 	t.Run("damaged volume", func(t *testing.T) { damagedVolume(t, dir) })
 	t.Run("plot", func(t *testing.T) {
@@ -326,8 +330,26 @@ func TestLoadSeesWhatHappens(t *testing.T) {
 			}
 		}
 	})
-	if keep := os.Getenv("KEEP_LOAD"); keep != "" {
-		os.CopyFS(keep, os.DirFS(dir))
+}
+
+// killedLoad kills the load itself: what it had flushed, each second, can be checked.
+func killedLoad(t *testing.T, b *bench) {
+	dir := t.TempDir()
+	b.run(dir, "killed", []string{"--rate", "100", "--duration", "1m"}, func(part string) {
+		for range 500 { // until a flush
+			if fi, err := os.Stat(filepath.Join(part, requestFile)); err == nil && fi.Size() > 1000 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		b.load.Kill()
+	})
+	report, err := Check(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := report.Part("killed"); !p.Truncated || p.Requests == 0 || p.Failed != 0 || *p.Lost != 0 {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -48,15 +48,15 @@ func Run(ctx context.Context, c Config) error {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return fmt.Errorf("make folder of records: %w", err)
 	}
-	out, err := createRecords(c.Dir)
-	if err != nil {
-		return err
-	}
 	warm, cancel := context.WithTimeout(ctx, warmUp)
 	defer cancel()
 	public, err := fetchPublic(warm, target)
 	if err != nil {
-		return errors.Join(fmt.Errorf("ask %s for its public key: %w", c.Target, err), out.close())
+		return fmt.Errorf("ask %s for its public key: %w", c.Target, err)
+	}
+	out, err := createRecords(c.Dir)
+	if err != nil {
+		return err
 	}
 	clients := newClients(target, c, out)
 	clients.dialKept(warm)
