@@ -175,12 +175,16 @@ func (w *worker) send(ctx context.Context) Result {
 		if errors.Is(err, io.EOF) {
 			err = status.Error(codes.Unavailable, "the agent ended its report without an outcome")
 		}
+		if status.Code(err) == codes.Internal && (w.op.Step == StepTransfer || w.op.Step == StepPrewarm) {
+			return Result{Answer: Refused, Code: codes.Internal, Error: status.Convert(err).Message()} // to be cancelled
+		}
 		if err != nil {
 			return failed(err, Broken)
 		}
 		if event.Done {
 			return w.done(event)
 		}
+		event.AtMs = w.elapsed() // of the whole operation, not of the agent's part in it
 		w.feed.add(event)
 	}
 }
@@ -190,17 +194,18 @@ func (w *worker) done(e *api.Event) Result {
 	if e.Move != nil {
 		w.move = e.Move
 	}
+	before := w.op.Step == StepTransfer || w.op.Step == StepPrewarm
 	switch {
-	case e.Outcome == api.Outcome_ABORTED && w.op.Step == StepCancel:
+	case w.op.Step == StepCancel && e.Outcome != api.Outcome_COMMITTED && e.Error == "":
 		return Result{Answer: Yes}
 	case e.Outcome == api.Outcome_ABORTED:
 		return Result{Answer: No, Error: e.Error}
-	case e.Error != "":
+	case before && e.Error != "":
 		return Result{Answer: Refused, Code: codes.Internal, Error: e.Error}
-	case w.op.Step == StepTransfer || w.op.Step == StepPrewarm || w.op.Step == StepCancel:
+	case before:
 		return Result{Answer: Yes}
-	case e.Outcome != api.Outcome_COMMITTED:
-		return Result{Answer: Broken, Error: fmt.Sprintf("the agent ended with outcome %s", e.Outcome)}
+	case w.op.Step == StepCancel || e.Outcome != api.Outcome_COMMITTED:
+		return Result{Answer: Broken, Error: fmt.Sprintf("%s ended with outcome %s %s", w.op.Step, e.Outcome, e.Error)}
 	}
 	w.instance = e.Instance
 	r := Result{Answer: Yes}

@@ -164,7 +164,7 @@ func (t *turn) moved() {
 		t.committed()
 	case t.r.Answer == No:
 		t.end(Aborted, codes.OK, t.r.Error)
-	case t.op.Step == StepTransfer: // refused: nothing was begun
+	case t.op.Step == StepTransfer && t.r.Code != codes.Internal: // refused: nothing was begun
 		t.end(Aborted, t.r.Code, t.r.Error)
 	default:
 		t.cancel(t.r.Error)

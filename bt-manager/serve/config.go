@@ -1,0 +1,126 @@
+package serve
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"sonic-netservices/internal/sonicdb"
+	"sonic-netservices/netmap"
+)
+
+// Config of bt-manager. A flag wins over CONFIG_DB, which wins over the default. All of it applies at start only.
+type Config struct {
+	// Node is this switch's name; the manager's certificate must name it. CONFIG_DB DEVICE_METADATA|localhost hostname.
+	Node string
+	// Listen is host:port of the Manager service. CONFIG_DB: the IPv4 address of LOOPBACK_INTERFACE|Loopback0, port 7301.
+	Listen string
+	// Segment is the gateway and length of the service network; service addresses must fit it. Empty: they are not
+	// checked, and a wrong one is found by the agent. CONFIG_DB NETSERVICES|segment gateway.
+	Segment string
+	// PKI is the folder of ca.crt, manager.crt and manager.key.
+	PKI string
+	// Dir is the folder of the journal and of the images, which take as much room as the operator loads.
+	Dir string
+
+	from map[string]string // where a value comes from, by flag name
+}
+
+// Flags defines the flags of Config.
+func (c *Config) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.Node, "node", "", "name of this switch (default: CONFIG_DB DEVICE_METADATA|localhost hostname)")
+	flags.StringVar(&c.Listen, "listen", "", "host:port to serve on (default: Loopback0 of CONFIG_DB, port "+strconv.Itoa(netmap.ManagerPort)+")")
+	flags.StringVar(&c.Segment, "segment", "", "gateway/length of the service network (default: CONFIG_DB NETSERVICES|segment gateway)")
+	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
+	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
+}
+
+// Complete fills in what the flags left open and checks the whole. db may be nil: then the flags must suffice.
+func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
+	c.from = map[string]string{}
+	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "pki": c.PKI, "dir": c.Dir} {
+		if value != "" {
+			c.from[name] = "flag"
+		}
+	}
+	if db != nil {
+		if err := c.readConfigDB(ctx, db); err != nil {
+			return err
+		}
+	}
+	c.fill(&c.PKI, "pki", netmap.PKIDir, "default")
+	c.fill(&c.Dir, "dir", netmap.ManagerDir, "default")
+	return c.check()
+}
+
+func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
+	metadata, err := db.HGetAll(ctx, db.Key("DEVICE_METADATA", "localhost"))
+	if err != nil {
+		return err
+	}
+	c.fill(&c.Node, "node", metadata["hostname"], "CONFIG_DB")
+	segment, err := db.HGetAll(ctx, db.Key("NETSERVICES", "segment"))
+	if err != nil {
+		return err
+	}
+	c.fill(&c.Segment, "segment", segment["gateway"], "CONFIG_DB")
+	prefix := db.Key("LOOPBACK_INTERFACE", "Loopback0", "")
+	keys, err := db.Scan(ctx, prefix+"*")
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if p, err := netip.ParsePrefix(strings.TrimPrefix(key, prefix)); err == nil && p.Addr().Is4() {
+			c.fill(&c.Listen, "listen", net.JoinHostPort(p.Addr().String(), strconv.Itoa(netmap.ManagerPort)), "CONFIG_DB")
+		}
+	}
+	return nil
+}
+
+func (c *Config) fill(field *string, name, value, from string) {
+	if *field == "" && value != "" {
+		*field, c.from[name] = value, from
+	}
+}
+
+func (c *Config) check() error {
+	if c.Node == "" {
+		return fmt.Errorf("node: neither -node nor CONFIG_DB DEVICE_METADATA|localhost hostname is set")
+	}
+	if c.Listen == "" {
+		return fmt.Errorf("listen: neither -listen nor an IPv4 LOOPBACK_INTERFACE|Loopback0 in CONFIG_DB is set")
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if c.Segment != "" {
+		if _, err := netip.ParsePrefix(c.Segment); err != nil {
+			return fmt.Errorf("segment: %w", err)
+		}
+	}
+	return nil
+}
+
+// segment is the parsed Segment; the zero prefix when there is none.
+func (c *Config) segment() netip.Prefix {
+	p, _ := netip.ParsePrefix(c.Segment) // checked
+	return p
+}
+
+// Print writes the effective configuration, as -check shows it.
+func (c *Config) Print(w io.Writer) {
+	for _, f := range []struct{ name, value string }{
+		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"pki", c.PKI}, {"dir", c.Dir},
+	} {
+		from := c.from[f.name]
+		if from == "" {
+			from = "not set"
+		}
+		fmt.Fprintf(w, "%-8s %-28s %s\n", f.name, f.value, from)
+	}
+}

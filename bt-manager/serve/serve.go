@@ -1,0 +1,82 @@
+// Package serve is bt-manager as others see it: the Manager service over gRPC, and the manager's rows in resour_DB.
+//
+// It reads specs, images and announcements from the network and its own configuration from CONFIG_DB, writes
+// RESOUR_SERVICE, RESOUR_POLICY, RESOUR_MIGRATION and RESOUR_MANAGER, and is told by nsctl and by the agents.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+
+	"sonic-netservices/api"
+	"sonic-netservices/bt-manager/images"
+	"sonic-netservices/bt-manager/journal"
+	"sonic-netservices/bt-manager/orders"
+	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/internal/sonicdb"
+)
+
+// Run serves until ctx ends or the journal cannot be written. dbs may be nil: then no rows are written.
+func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
+	id, err := pki.Load(c.PKI, pki.Manager)
+	if err != nil {
+		return err
+	}
+	if id.Name != c.Node {
+		return fmt.Errorf("node: this switch is %s, the manager's certificate names %s", c.Node, id.Name)
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return err
+	}
+	log, err := journal.Open(filepath.Join(c.Dir, "journal"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	store, err := images.OpenStore(filepath.Join(c.Dir, "images"))
+	if err != nil {
+		return err
+	}
+	m, err := orders.Open(log, store, id, c.segment())
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+
+	ctx = m.Start(ctx)
+	srv := grpc.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
+	api.RegisterManagerServer(srv, &server{m: m, images: store, node: c.Node})
+	drawn := make(chan struct{})
+	go func() {
+		defer close(drawn)
+		if dbs != nil {
+			draw(ctx, dbs, m, c.Node, c.Listen)
+		}
+	}()
+	slog.Info("serving", "node", c.Node, "addr", ln.Addr(), "version", daemon.Version())
+	err = daemon.Serve(ctx, ln, srv)
+	<-drawn
+	return errors.Join(err, m.Wait())
+}
+
+// rules say who may call what.
+var rules = map[string][]pki.Role{
+	api.Manager_Join_FullMethodName:      {pki.Node},
+	api.Manager_LoadImage_FullMethodName: {pki.Operator},
+	api.Manager_Deploy_FullMethodName:    {pki.Operator},
+	api.Manager_Migrate_FullMethodName:   {pki.Operator},
+	api.Manager_Remove_FullMethodName:    {pki.Operator},
+	api.Manager_Services_FullMethodName:  {pki.Operator, pki.Viewer},
+	api.Manager_Outcome_FullMethodName:   {pki.Node},
+}

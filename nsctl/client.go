@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/pki"
+)
+
+// connect gives a client of the manager. The connection lives as long as nsctl.
+func (c *cli) connect() (api.ManagerClient, error) {
+	config, err := loadConfig(c.config)
+	if err != nil {
+		return nil, refused(err)
+	}
+	if config.NetNS != "" {
+		if err := enter(config.NetNS); err != nil {
+			return nil, err
+		}
+	}
+	id, err := pki.Load(config.PKI, pki.Operator)
+	if errors.Is(err, fs.ErrNotExist) {
+		if viewer, err := pki.Load(config.PKI, pki.Viewer); err == nil {
+			id = viewer
+		}
+	}
+	if id == nil {
+		return nil, refused(err)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+config.Manager,
+		grpc.WithTransportCredentials(id.Client(config.ManagerName, pki.Manager)), grpc.WithNoProxy())
+	if err != nil {
+		return nil, fmt.Errorf("manager %s: %w", config.Manager, err)
+	}
+	return api.NewManagerClient(conn), nil
+}
+
+// receiver is any stream of events.
+type receiver interface {
+	Recv() (*api.Event, error)
+}
+
+// follow reads a stream of events to its end and gives the last one of each operation. An operation that did not end
+// well is an error.
+func follow(ctx context.Context, stream receiver, each func(*api.Event)) ([]*api.Event, error) {
+	var done []*api.Event
+	for {
+		e, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil && ctx.Err() != nil {
+			return done, errors.New("interrupted; what was begun goes on, see nsctl services")
+		}
+		if err != nil {
+			return done, err
+		}
+		if e.Done {
+			done = append(done, e)
+		} else {
+			each(e)
+		}
+	}
+	for _, e := range done {
+		if e.Outcome != api.Outcome_COMMITTED {
+			return done, fmt.Errorf("operation %s was taken back: %s", e.Op, e.Error)
+		}
+	}
+	if len(done) == 0 {
+		return nil, status.Error(codes.Unavailable, "the manager ended its report without an outcome")
+	}
+	return done, nil
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// config says where the manager is.
+type config struct {
+	Manager     string `yaml:"manager"`      // host:port of bt-manager
+	ManagerName string `yaml:"manager_name"` // node whose name its certificate holds
+	PKI         string `yaml:"pki"`          // folder of ca.crt, operator.crt (or viewer.crt) and its key; relative to the file
+	NetNS       string `yaml:"netns"`        // network namespace from which the manager is reached; "" = this one
+}
+
+// loadConfig reads the file named by the flag, or the first there is in the usual places.
+func loadConfig(flag string) (config, error) {
+	path, err := configPath(flag)
+	if err != nil {
+		return config{}, err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	var c config
+	if err := yaml.Load(text, &c, yaml.WithKnownFields()); err != nil {
+		return config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if _, _, err := net.SplitHostPort(c.Manager); err != nil {
+		return config{}, fmt.Errorf("%s: manager: %q: want host:port", path, c.Manager)
+	}
+	for field, value := range map[string]string{"manager_name": c.ManagerName, "pki": c.PKI} {
+		if value == "" {
+			return config{}, fmt.Errorf("%s: %s is missing", path, field)
+		}
+	}
+	if !filepath.IsAbs(c.PKI) {
+		c.PKI = filepath.Join(filepath.Dir(path), c.PKI)
+	}
+	return c, nil
+}
+
+func configPath(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if path := os.Getenv("NSCTL_CONFIG"); path != "" {
+		return path, nil
+	}
+	places := []string{"out/nsctl.yaml"}
+	if home, err := os.UserHomeDir(); err == nil {
+		places = append(places, filepath.Join(home, ".config/nsctl.yaml"))
+	}
+	for _, path := range places {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("no configuration: give --config, or write %s with manager, manager_name and pki", places[len(places)-1])
+}

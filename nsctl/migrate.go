@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sonic-netservices/api"
+	"sonic-netservices/netmap"
+)
+
+func (c *cli) migrate() *cobra.Command {
+	var to, mode string
+	cmd := &cobra.Command{
+		Use:   "migrate SERVICE[-N] --to NODE [--mode live|cold]",
+		Short: "Move a replica to another node",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req := &api.MigrateRequest{Service: args[0], To: to}
+			if id, err := netmap.ParseReplicaID(args[0]); err == nil { // no service has a name that looks like a replica's
+				req.Service, req.Replica = id.Service, int32(id.Replica)
+			}
+			switch mode {
+			case "":
+			case "live":
+				req.Mode = api.Mode_LIVE
+			case "cold":
+				req.Mode = api.Mode_COLD
+			default:
+				return refused(fmt.Errorf("--mode %q: want live or cold", mode))
+			}
+			manager, err := c.connect()
+			if err != nil {
+				return err
+			}
+			stream, err := manager.Migrate(cmd.Context(), req)
+			if err != nil {
+				return err
+			}
+			done, err := follow(cmd.Context(), stream, c.progress)
+			if err != nil {
+				return err
+			}
+			return c.printMove(done[len(done)-1])
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "target node")
+	cmd.Flags().StringVar(&mode, "mode", "", "live or cold (default: what the service's spec says)")
+	_ = cmd.MarkFlagRequired("to") // only fails for a flag that does not exist
+	return cmd
+}
+
+// move is a finished migration as --json shows it.
+type move struct {
+	Op              string   `json:"op"`
+	Service         string   `json:"service"`
+	Replica         int32    `json:"replica"`
+	From            string   `json:"from"`
+	To              string   `json:"to"`
+	Mode            string   `json:"mode"`
+	TookMS          int64    `json:"took_ms"`
+	HeldMS          float64  `json:"held_ms"` // traffic waited: switch to release
+	ImageBytes      int64    `json:"image_bytes"`
+	VolumeBytes     int64    `json:"volume_bytes"`
+	DeltaBytes      int64    `json:"delta_bytes"`
+	CheckpointBytes int64    `json:"checkpoint_bytes"`
+	PacketsHeld     int64    `json:"packets_held"`
+	Phases          []phase  `json:"phases"`
+	Instance        instance `json:"instance"`
+}
+
+type phase struct {
+	Name    string  `json:"name"`
+	StartMS float64 `json:"start_ms"`
+	TookMS  float64 `json:"took_ms"`
+}
+
+func (c *cli) printMove(e *api.Event) error {
+	m := moveOf(e)
+	if c.json {
+		return c.printJSON(m)
+	}
+	if m.Mode == "" { // the manager learned the outcome by asking; the trace is lost
+		fmt.Fprintf(c.stdout, "%s is on %s, address %s\n", m.Instance.Container, m.Instance.Node, m.Instance.ServiceAddress)
+		return nil
+	}
+	fmt.Fprintf(c.stdout, "%s-%d moved from %s to %s, %s, in %d ms, address %s\n",
+		m.Service, m.Replica, m.From, m.To, m.Mode, m.TookMS, m.Instance.ServiceAddress)
+	rows := [][]string{{"PHASE", "AT-MS", "TOOK-MS"}}
+	for _, p := range m.Phases {
+		rows = append(rows, []string{p.Name, fmt.Sprintf("%.1f", p.StartMS), fmt.Sprintf("%.1f", p.TookMS)})
+	}
+	if err := c.printTable(rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "traffic held %.1f ms, %d packets; image %s, volumes %s, checkpoint %s, delta %s\n",
+		m.HeldMS, m.PacketsHeld, size(m.ImageBytes), size(m.VolumeBytes), size(m.CheckpointBytes), size(m.DeltaBytes))
+	return nil
+}
+
+func moveOf(e *api.Event) move {
+	m := move{Op: e.Op, TookMS: e.AtMs, Phases: []phase{}}
+	if e.Instance != nil {
+		m.Instance = instanceOf(e.Instance)
+		m.Service, m.Replica, m.To = m.Instance.Service, m.Instance.Replica, m.Instance.Node
+	}
+	if v := e.Move; v != nil {
+		m.Service, m.Replica, m.From, m.To = v.Service, v.Replica, v.From, v.To
+		m.Mode, m.HeldMS, m.PacketsHeld = strings.ToLower(v.Mode.String()), v.SwitchToReleaseMs, v.PacketsHeld
+		m.ImageBytes, m.VolumeBytes, m.DeltaBytes, m.CheckpointBytes = v.ImageBytes, v.VolumeBytes, v.DeltaBytes, v.CheckpointBytes
+		for _, p := range v.Phases {
+			m.Phases = append(m.Phases, phase{p.Name, p.StartMs, p.TookMs})
+		}
+	}
+	return m
+}
