@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -29,6 +30,8 @@ func ExitCode(err error) int {
 		return 0
 	case errors.As(err, &exit) && exit.Exited():
 		return exit.ExitCode()
+	case exit != nil: // as a shell reports a signal
+		return 128 + int(exit.Sys().(syscall.WaitStatus).Signal())
 	}
 	fmt.Fprintln(os.Stderr, "sonic-vs:", err) // not slog: several lines, for people
 	return 1
