@@ -19,7 +19,7 @@ generate: setup ## regenerate generated Go
 	build/generate.sh
 
 check: setup ## formatting and vet
-	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	@bad=$$(gofmt -l $$(git ls-files '*.go')) && test -z "$$bad" || { echo "not formatted: $$bad"; exit 1; }
 	go vet ./...
 
 test: build check ## everyday tests, on real Redis, Docker and CRIU
