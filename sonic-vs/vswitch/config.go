@@ -1,5 +1,16 @@
 package vswitch
 
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"regexp"
+)
+
 // Config is what one virtual switch is told about itself: sonic-vs on the host writes it to ConfigFile in the node's
 // root before the node's first process starts, the switch daemon reads it once.
 type Config struct {
@@ -46,3 +57,68 @@ type Route struct {
 
 // ConfigFile is the path of Config (JSON) in the node's root.
 const ConfigFile = "/etc/sonic-vs.json"
+
+var portName = regexp.MustCompile(`^Ethernet(0|[1-9][0-9]{0,3})$`)
+
+// ParseConfig reads and checks a Config. An error names the field.
+func ParseConfig(text []byte) (Config, error) {
+	var c Config
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("text after the configuration")
+	}
+	if err := c.check(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+func (c Config) check() error {
+	field := func(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
+	if c.Name == "" {
+		return field("name", errors.New("is required"))
+	}
+	if _, err := net.ParseMAC(c.MAC); err != nil {
+		return field("mac", err)
+	}
+	if _, err := netip.ParseAddr(c.Loopback); err != nil {
+		return field("loopback", err)
+	}
+	if _, err := netip.ParsePrefix(c.Segment.Gateway); err != nil {
+		return field("segment.gateway", err)
+	}
+	for i, p := range c.Ports {
+		at := fmt.Sprintf("ports[%d]", i)
+		if !portName.MatchString(p.Name) {
+			return field(at+".name", fmt.Errorf("%q is not EthernetN", p.Name))
+		}
+		if p.Address == "" {
+			continue
+		}
+		if _, err := netip.ParsePrefix(p.Address); err != nil {
+			return field(at+".address", err)
+		}
+	}
+	for i, r := range c.Routes {
+		at := fmt.Sprintf("routes[%d]", i)
+		if _, err := netip.ParsePrefix(r.Prefix); err != nil {
+			return field(at+".prefix", err)
+		}
+		if _, err := netip.ParseAddr(r.NextHop); err != nil {
+			return field(at+".nexthop", err)
+		}
+	}
+	switch {
+	case c.RestartSec < 0:
+		return field("restart_sec", errors.New("is negative"))
+	case c.StartLimitBurst < 1:
+		return field("start_limit_burst", errors.New("want at least 1"))
+	case c.StartLimitSec <= 0:
+		return field("start_limit_sec", errors.New("want more than 0"))
+	}
+	return nil
+}

@@ -48,6 +48,9 @@ func (c containers) installed(ctx context.Context, service string) (Package, man
 	}
 	for _, p := range all {
 		image, err := c.docker.ImageInspect(ctx, p.ImageID)
+		if errdefs.IsNotFound(err) {
+			continue // somebody removed it by hand; the other packages go on
+		}
 		if err != nil {
 			return Package{}, manifest.Manifest{}, fmt.Errorf("inspect image of %s: %w", p.Repository, err)
 		}
@@ -59,7 +62,7 @@ func (c containers) installed(ctx context.Context, service string) (Package, man
 			return p, m, nil
 		}
 	}
-	return Package{}, manifest.Manifest{}, fmt.Errorf("no installed package has the service %s", service)
+	return Package{}, manifest.Manifest{}, fmt.Errorf("no installed package with an image has the service %s", service)
 }
 
 // start creates the container once and starts the same one ever after. One of an older image is made anew.
@@ -81,7 +84,7 @@ func (c containers) start(ctx context.Context, service string) (id, version stri
 		}
 	}
 	if id == "" {
-		config, host := containerConfig(m, p.ImageID)
+		config, host := containerConfig(m, c.reference(ctx, p))
 		made, err := c.docker.ContainerCreate(ctx, config, host, nil, nil, service)
 		if err != nil {
 			return "", "", fmt.Errorf("create container: %w", err)
@@ -95,6 +98,15 @@ func (c containers) start(ctx context.Context, service string) (id, version stri
 		return "", "", errors.Join(err, c.docker.ContainerStop(ctx, id, container.StopOptions{}))
 	}
 	return id, p.Version, nil
+}
+
+// reference names the image of a package by its tag, for people who read docker ps, while the tag is still that image's.
+func (c containers) reference(ctx context.Context, p Package) string {
+	tag := p.Repository + ":" + p.Version
+	if image, err := c.docker.ImageInspect(ctx, tag); err != nil || image.ID != p.ImageID {
+		return p.ImageID
+	}
+	return tag
 }
 
 // stop runs the service's own goodbye and stops its container; SIGKILL follows after ten seconds or stop-time.
@@ -135,26 +147,27 @@ func (c containers) action(ctx context.Context, id, command string) error {
 	return nil
 }
 
-// ended waits until the container does not run any more. A dockerd that dies takes its containers along; one with
+// ended waits until the container does not run any more and gives its exit code, -1 when it is not known. A dockerd that dies takes its containers along; one with
 // live-restore does not, so the container is asked about again when dockerd is back.
-func (c containers) ended(ctx context.Context, id string) {
+func (c containers) ended(ctx context.Context, id string) int64 {
 	for ctx.Err() == nil {
 		exit, failed := c.docker.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 		select {
-		case <-exit:
-			return
+		case e := <-exit:
+			return e.StatusCode
 		case err := <-failed:
 			if errdefs.IsNotFound(err) {
-				return
+				return -1
 			}
 			pause(ctx, retryDocker)
 		}
 	}
+	return -1
 }
 
 // containerConfig is what docker_image_ctl gives every extension, and what the manifest declares. Nothing else: no
 // Docker socket, no capability, unless the manifest has it.
-func containerConfig(m manifest.Manifest, imageID string) (*container.Config, *container.HostConfig) {
+func containerConfig(m manifest.Manifest, image string) (*container.Config, *container.HostConfig) {
 	env := []string{
 		"RUNTIME_OWNER=local",
 		"CONTAINER_NAME=" + m.Service.Name,
@@ -186,5 +199,5 @@ func containerConfig(m manifest.Manifest, imageID string) (*container.Config, *c
 	for _, b := range m.Container.Mounts {
 		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.Type(b.Type), Source: b.Source, Target: b.Target})
 	}
-	return &container.Config{Image: imageID, Tty: true, Env: env}, host
+	return &container.Config{Image: image, Tty: true, Env: env}, host
 }

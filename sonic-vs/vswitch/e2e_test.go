@@ -346,16 +346,20 @@ func features(n node) {
 	}
 
 	// Killed, it comes back as the same container after RestartSec; the third start is the last.
-	for range 2 {
+	comesBack := func(what string, die func()) {
+		n.Helper()
 		was := inspect(n, docker)
-		kill(n, docker)
-		n.within(patience, "restarted", "STATE_DB", "FEATURE|tiny", func(row map[string]string) bool {
+		die()
+		n.within(patience, what, "STATE_DB", "FEATURE|tiny", func(row map[string]string) bool {
 			is := inspect(n, docker)
 			return row["system_state"] == "up" && is.State.Running && is.State.StartedAt != was.State.StartedAt
 		})
 		if is := inspect(n, docker); is.ID != was.ID {
 			n.Error("restarted as another container")
 		}
+	}
+	for range 2 {
+		comesBack("restarted", func() { kill(n, docker) })
 	}
 	kill(n, docker)
 	n.within(patience, "down", "STATE_DB", "FEATURE|tiny", down)
@@ -374,6 +378,15 @@ func features(n node) {
 	n.within(patience, "disabled", "STATE_DB", "FEATURE|tiny", field("state", "disabled"))
 	set("enabled")
 	n.within(patience, "enabled again", "STATE_DB", "FEATURE|tiny", up)
+	comesBack("restarted with dockerd", func() {
+		n.run("sh", "-c", "kill -9 $(pidof dockerd)")
+		for begun := time.Now(); time.Since(begun) < patience; time.Sleep(100 * time.Millisecond) {
+			if _, err := docker.Ping(ctx); err == nil {
+				return
+			}
+		}
+		n.Fatal("dockerd does not come back")
+	})
 	set("disabled")
 	n.within(patience, "stopped", "STATE_DB", "FEATURE|tiny", down)
 	if inspect(n, docker).State.Running {

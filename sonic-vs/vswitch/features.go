@@ -38,6 +38,11 @@ func (s *Switch) runFeatures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rule := feature.Rule{
+		RestartSec: seconds(s.cfg.RestartSec),
+		Burst:      s.cfg.StartLimitBurst,
+		Window:     seconds(s.cfg.StartLimitSec),
+	}
 	wishes := map[string]chan map[string]string{}
 	for key := range keys {
 		row, err := s.db.config.HGetAll(ctx, key)
@@ -49,11 +54,10 @@ func (s *Switch) runFeatures(ctx context.Context) error {
 		if wish == nil {
 			wish = make(chan map[string]string)
 			wishes[name] = wish
-			f := &runner{s: s, name: name, containers: containers{docker}, wish: wish, machine: feature.New(feature.Rule{
-				RestartSec: seconds(s.cfg.RestartSec),
-				Burst:      s.cfg.StartLimitBurst,
-				Window:     seconds(s.cfg.StartLimitSec),
-			})}
+			f := &runner{
+				s: s, name: name, containers: containers{docker}, wish: wish, machine: feature.New(rule),
+				log: slog.With("node", s.cfg.Name, "service", name),
+			}
 			wg.Go(func() { f.run(ctx) })
 		}
 		select {
@@ -73,6 +77,7 @@ type runner struct {
 	containers containers
 	wish       chan map[string]string // the row of CONFIG_DB; nil = it is gone
 	machine    *feature.Machine
+	log        *slog.Logger
 
 	row     map[string]string // newest wish
 	id      string            // container, while it runs
@@ -80,16 +85,16 @@ type runner struct {
 }
 
 func (f *runner) run(ctx context.Context) {
-	var exited chan struct{}
+	var exited chan int64 // exit code, while the container runs
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	for {
 		select {
 		case f.row = <-f.wish:
 			f.machine.Want(f.row["state"] == "enabled" || f.row["state"] == "always_enabled", f.row["auto_restart"] != "disabled")
-		case <-exited:
+		case code := <-exited:
 			exited = nil
-			f.log(slog.LevelInfo, "container ended", nil)
+			f.log.Info("container ended", "state", f.machine.State(), "code", code)
 			f.id = ""
 			f.machine.Ended(time.Now())
 		case <-wake.C:
@@ -106,27 +111,25 @@ func (f *runner) run(ctx context.Context) {
 			}
 			if act == feature.Stop {
 				if err := f.containers.stop(ctx, f.name); err != nil {
-					f.log(slog.LevelWarn, "stop", err)
+					f.log.Warn("stop container", "err", err)
 				}
 				break // its end is told by exited
 			}
 			id, version, err := f.containers.start(ctx, f.name)
 			if err != nil {
-				f.log(slog.LevelWarn, "start", err)
+				f.log.Warn("start container", "err", err)
 				f.machine.Ended(time.Now())
 				continue
 			}
 			f.id, f.version = id, version
 			f.machine.Started()
-			ended := make(chan struct{})
+			f.log.Info("container runs", "container", id[:12])
+			ended := make(chan int64, 1)
 			exited = ended
-			go func() {
-				defer close(ended)
-				f.containers.ended(ctx, id)
-			}()
+			go func() { ended <- f.containers.ended(ctx, id) }()
 		}
 		if err := f.write(ctx); err != nil {
-			f.log(slog.LevelWarn, "write FEATURE", err)
+			f.log.Warn("write STATE_DB FEATURE", "err", err)
 		}
 	}
 }
@@ -150,8 +153,4 @@ func (f *runner) write(ctx context.Context) error {
 		row["system_state"], row["current_owner"], row["container_id"] = "up", "local", f.id[:12]
 	}
 	return f.s.db.state.HSet(ctx, key, row)
-}
-
-func (f *runner) log(level slog.Level, op string, err error) {
-	slog.Log(context.Background(), level, "feature", "service", f.name, "op", op, "state", string(f.machine.State()), "err", err)
 }
