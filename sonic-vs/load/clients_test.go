@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -45,11 +46,9 @@ func server(t *testing.T, answer func(c *net.TCPConn, n int) bool) *url.URL {
 }
 
 func respond(c net.Conn, status, body string) bool {
-	_, err := c.Write([]byte("HTTP/1.1 " + status + "\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body))
+	_, err := fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
 	return err == nil
 }
-
-func itoa(n int) string { b, _ := json.Marshal(n); return string(b) }
 
 func key(t *testing.T) string {
 	_, answer := entry(signer, 1, bootA)
