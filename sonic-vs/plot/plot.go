@@ -5,6 +5,7 @@
 package plot
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
 	"math"
@@ -85,10 +86,17 @@ func Write(base string, f Figure) error {
 	height := headHeight + panelHeight*vg.Length(len(f.Panels))
 	svg := vgsvg.New(width, height)
 	f.draw(draw.New(svg))
+	var text bytes.Buffer
+	if _, err := svg.WriteTo(&text); err != nil {
+		return fmt.Errorf("draw %s.svg: %w", base, err)
+	}
 	png := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(pngDPI))}
 	f.draw(draw.New(png))
-	if err := save(base+".svg", svg); err != nil {
-		return err
+	// gonum names only the font it measured with; a viewer that lacks it shall not fall back to a serif one.
+	const family = "font-family:Liberation Sans"
+	named := bytes.ReplaceAll(text.Bytes(), []byte(family), []byte(family+",Arial,Helvetica,sans-serif"))
+	if err := os.WriteFile(base+".svg", named, 0o644); err != nil {
+		return fmt.Errorf("draw: %w", err)
 	}
 	return save(base+".png", png)
 }
