@@ -118,3 +118,49 @@ func TestMachine(t *testing.T) {
 		})
 	}
 }
+
+// Whatever happens, starts keep to the limit and never meet a container that runs. Two bits of a byte are the input, the
+// others the seconds that pass before it.
+func FuzzMachine(f *testing.F) {
+	f.Add([]byte{0x01, 0x02, 0x03, 0x7f, 0x03, 0xff, 0x00})
+	f.Fuzz(func(t *testing.T, inputs []byte) {
+		rule := Rule{RestartSec: 5 * time.Second, Burst: 3, Window: 100 * time.Second}
+		m := New(rule)
+		now := time.Unix(0, 0)
+		var starts []time.Time
+		enabled, running := false, false
+		for _, in := range inputs {
+			now = now.Add(time.Duration(in>>2) * time.Second)
+			switch in & 3 {
+			case 0:
+				m.Want(false, true)
+				enabled = false
+			case 1:
+				if !enabled {
+					starts = nil // the operator's reset
+				}
+				m.Want(true, true)
+				enabled = true
+			case 2:
+				m.Ended(now)
+				running = false
+			}
+			switch act, _ := m.Next(now); act {
+			case Start:
+				if running || !enabled {
+					t.Fatalf("start while running %v, enabled %v", running, enabled)
+				}
+				running = true
+				m.Started()
+				starts = append(starts, now)
+				if n := len(starts); n > rule.Burst && now.Sub(starts[n-1-rule.Burst]) < rule.Window {
+					t.Fatalf("%d starts within %v", rule.Burst+1, rule.Window)
+				}
+			case Stop:
+				if !running || enabled {
+					t.Fatalf("stop while running %v, enabled %v", running, enabled)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package images
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"sonic-netservices/sonic-vs/vswitch/manifest"
+	"sonic-netservices/spec"
+)
+
+// recipe changes when the same inputs are to give another image.
+const recipe = "1"
+
+// source is everything that goes into one image.
+type source struct {
+	name       string
+	tag        string
+	dockerfile string
+	manifest   string // "" for a service, which is no SONiC feature
+	binary     []byte
+}
+
+// read collects the source of one image from the repository.
+func read(repo, name string) (source, error) {
+	s := source{name: name}
+	var err error
+	if s.binary, err = os.ReadFile(filepath.Join(repo, "out/bin", name)); err != nil {
+		return source{}, fmt.Errorf("%w (make build)", err)
+	}
+	text, err := os.ReadFile(filepath.Join(repo, "containers", name, "manifest.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return s, s.readExample(repo)
+	}
+	if err != nil {
+		return source{}, err
+	}
+	m, err := manifest.Parse(text)
+	if err != nil {
+		return source{}, fmt.Errorf("%s: %w", name, err)
+	}
+	s.manifest, s.tag = string(text), m.Package.Name+":"+m.Package.Version
+	dockerfile, err := os.ReadFile(filepath.Join(repo, "containers/Dockerfile"))
+	if err != nil {
+		return source{}, err
+	}
+	s.dockerfile, err = stage(string(dockerfile), name)
+	return s, err
+}
+
+// readExample takes the tag of an example service from its spec, so that `nsctl deploy` finds the image by it.
+func (s *source) readExample(repo string) error {
+	dir := filepath.Join(repo, "examples", s.name)
+	dockerfile, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
+	if err != nil {
+		return fmt.Errorf("no containers/%s and no examples/%s: %w", s.name, s.name, err)
+	}
+	s.dockerfile = string(dockerfile)
+	file := filepath.Join(dir, s.name+".yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	service, err := spec.Parse(file, text)
+	if err != nil {
+		return err
+	}
+	s.tag = service.Image
+	return nil
+}
+
+// stage cuts one target out of a Dockerfile. The classic builder, the only one there is without a plugin, makes every
+// stage before the target as well, for which the programs would be missing.
+func stage(dockerfile, name string) (string, error) {
+	from := regexp.MustCompile(`(?mi)^FROM +\S+( +AS +(\S+))? *$`)
+	starts := from.FindAllStringSubmatchIndex(dockerfile, -1)
+	for i, at := range starts {
+		if at[4] < 0 || dockerfile[at[4]:at[5]] != name {
+			continue
+		}
+		end := len(dockerfile)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		return dockerfile[at[0]:end], nil
+	}
+	return "", fmt.Errorf("containers/Dockerfile: no target %s", name)
+}
+
+func (s source) key() string {
+	h := sha256.New()
+	for _, part := range []string{recipe, s.tag, s.dockerfile, s.manifest, string(s.binary)} {
+		fmt.Fprintf(h, "%d\n%s", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
