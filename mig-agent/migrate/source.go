@@ -146,6 +146,9 @@ func (s *Source) Busy() bool { return len(s.todo) > 0 }
 // Finished says that nothing is left to do.
 func (s *Source) Finished() bool { return s.state == finished }
 
+// Cutting says that the move can still be taken back, and must be soon if it does not come to its commit.
+func (s *Source) Cutting() bool { return s.state == cutting }
+
 // Guarded says that the service would be without an owner if this process died now: the helper watches.
 func (s *Source) Guarded() bool { return s.state == cutting || s.state == backward }
 
@@ -190,7 +193,7 @@ func (s *Source) cutover() []Action {
 		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, {Act: Drain}, {Act: Mute},
 			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}}
 	default: // cold: the address moves when the source has stopped; nobody holds packets
-		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: SendDelta}, {Act: Yield}, {Act: Switch}}
+		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: Yield}, {Act: Switch}, {Act: SendDelta}}
 	}
 	return append(list, Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
 }

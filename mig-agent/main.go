@@ -1,0 +1,246 @@
+// mig-agent runs on every switch: it deploys, moves and removes the replicas of services on this node.
+//
+// One binary, one image, several lives, told apart by the first argument and by the name it is started under:
+//
+//	mig-agent              the agent, a SONiC feature container (orders)
+//	mig-agent helper       its privileged half, in the switch's own namespaces (helper)
+//	mig-agent pause        holder of a replica's network namespace
+//	mig-agent dump         one CRIU dump, apart from the helper's life (engine)
+//	mig-runc               OCI runtime: a restore in place of a create (engine)
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/sonicdb"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/helper"
+	"sonic-netservices/mig-agent/orders"
+	"sonic-netservices/netmap"
+	"sonic-netservices/resourdb"
+)
+
+func main() {
+	if filepath.Base(os.Args[0]) == engine.RuntimeFile {
+		exit(engine.RunRuntime(os.Args[1:]))
+	}
+	life, args := "agent", os.Args[1:]
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		life, args = args[0], args[1:]
+	}
+	ctx, stop := daemon.Context()
+	defer stop()
+	switch life {
+	case "agent":
+		exit(runAgent(ctx, args))
+	case "helper":
+		exit(runHelper(ctx, args))
+	case "pause":
+		runPause()
+	case "dump":
+		exit(runDump(args))
+	case "version":
+		fmt.Println(daemon.Version())
+	default:
+		exit(fmt.Errorf("unknown command %q: want helper, pause, dump, version or nothing", life))
+	}
+}
+
+func exit(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	default:
+		fmt.Fprintln(os.Stderr, "mig-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func runAgent(ctx context.Context, args []string) error {
+	cfg := orders.Config{
+		Dir: netmap.AgentDir, Volumes: netmap.VolumesDir, PKI: netmap.PKIDir,
+		Version: daemon.Version(), Container: os.Getenv("CONTAINER_NAME"),
+	}
+	fs := flag.NewFlagSet("mig-agent", flag.ContinueOnError)
+	level := daemon.LogLevel(fs)
+	root := fs.String("root", "/", "where database_config.json and the redis socket are looked up")
+	docker := fs.String("docker", "/var/run/docker.sock", "dockerd's socket")
+	check := fs.Bool("check", false, "print the effective configuration and exit")
+	fs.StringVar(&cfg.Dir, "dir", cfg.Dir, "journal, replicas, helper socket; on the host under the same path")
+	fs.StringVar(&cfg.Volumes, "volumes", cfg.Volumes, "volumes of the replicas")
+	fs.StringVar(&cfg.PKI, "pki", cfg.PKI, "folder of node.crt, node.key, ca.crt")
+	fs.StringVar(&cfg.Container, "container", cfg.Container, "our own container, whose image also serves as holder and helper")
+	fs.DurationVar(&cfg.Silence, "silence", 300*time.Millisecond, "after this the helper settles guarded operations without us")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	log := daemon.Logger(*level)
+	if cfg.Container == "" {
+		cfg.Container = "mig-agent"
+	}
+	dbs, err := sonicdb.Open(*root)
+	if err != nil {
+		return err
+	}
+	if err := awaitConfig(ctx, dbs, &cfg, log); err != nil {
+		return err
+	}
+	if *check {
+		fmt.Printf("%+v\n", cfg)
+		return nil
+	}
+
+	// From here on the machine is touched.
+	rows, err := resourdb.Open(ctx, dbs)
+	if err != nil {
+		return err
+	}
+	dockerd, err := engine.OpenDocker(ctx, *docker)
+	if err != nil {
+		return err
+	}
+	defer dockerd.Close()
+	return orders.Run(ctx, cfg, dockerd, rows, log)
+}
+
+// awaitConfig fills in what CONFIG_DB says, waiting for it: at boot the agent may be up before the configuration.
+func awaitConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config, log *slog.Logger) error {
+	for said := ""; ; {
+		err := readConfig(ctx, dbs, cfg)
+		if err == nil {
+			return nil
+		}
+		if err.Error() != said {
+			log.Warn("waiting for the configuration", "err", err)
+			said = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error {
+	db, err := dbs.DB(ctx, "CONFIG_DB")
+	if err != nil {
+		return err
+	}
+	row := func(table, key string) (map[string]string, error) {
+		r, err := db.HGetAll(ctx, db.Key(table, key))
+		if err == nil && r == nil {
+			err = fmt.Errorf("CONFIG_DB has no %s", db.Key(table, key))
+		}
+		return r, err
+	}
+	meta, err := row("DEVICE_METADATA", "localhost")
+	if err != nil {
+		return err
+	}
+	global, err := row("NETSERVICES", "global")
+	if err != nil {
+		return err
+	}
+	segment, err := row("NETSERVICES", "segment")
+	if err != nil {
+		return err
+	}
+	loopbacks, err := db.Scan(ctx, db.Key("LOOPBACK_INTERFACE", "Loopback0", "*"))
+	if err != nil {
+		return err
+	}
+	sort.Strings(loopbacks)
+	cfg.Node, cfg.Manager, cfg.ManagerName = meta["hostname"], global["manager"], global["manager_node"]
+	for _, key := range loopbacks {
+		if _, prefix, ok := strings.Cut(strings.TrimPrefix(key, "LOOPBACK_INTERFACE|"), "|"); ok && !strings.Contains(prefix, ":") {
+			cfg.Address, _, _ = strings.Cut(prefix, "/")
+		}
+	}
+	var bad []string
+	number := func(field string, least, most int) int {
+		n, err := strconv.Atoi(segment[field])
+		if err != nil || n < least || n > most {
+			bad = append(bad, fmt.Sprintf("NETSERVICES|segment %s=%q: want %d..%d", field, segment[field], least, most))
+		}
+		return n
+	}
+	cfg.Segment = orders.Segment{VNI: number("vni", 1, 1<<24-1), MTU: number("mtu", 576, 9216), Gateway: segment["gateway"]}
+	if ports := segment["access_ports"]; ports != "" {
+		cfg.Segment.Access = strings.Split(ports, ",")
+	}
+	for _, need := range []struct{ what, value string }{
+		{"DEVICE_METADATA|localhost hostname", cfg.Node},
+		{"NETSERVICES|global manager", cfg.Manager},
+		{"NETSERVICES|global manager_node", cfg.ManagerName},
+		{"NETSERVICES|segment gateway", cfg.Segment.Gateway},
+		{"an IPv4 address of LOOPBACK_INTERFACE|Loopback0", cfg.Address},
+	} {
+		if need.value == "" {
+			bad = append(bad, need.what+" is missing")
+		}
+	}
+	if len(bad) > 0 {
+		return errors.New("CONFIG_DB: " + strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+func runHelper(ctx context.Context, args []string) error {
+	cfg := helper.Config{DaemonJSON: "/etc/docker/daemon.json", DockerPID: "/var/run/docker.pid"}
+	fs := flag.NewFlagSet("mig-agent helper", flag.ContinueOnError)
+	level := daemon.LogLevel(fs)
+	fs.StringVar(&cfg.Dir, "dir", netmap.AgentDir, "the agent's folder")
+	fs.StringVar(&cfg.PKI, "pki", netmap.PKIDir, "folder of node.crt, node.key, ca.crt")
+	fs.StringVar(&cfg.Listen, "listen", "", "host:port of the witness")
+	fs.StringVar(&cfg.Manager, "manager", "", "host:port of bt-manager")
+	fs.StringVar(&cfg.ManagerName, "manager-name", "", "node of the manager's certificate")
+	fs.DurationVar(&cfg.Silence, "silence", 300*time.Millisecond, "after this guarded operations are settled without the agent")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if err := helper.Enter(); err != nil {
+		return err
+	}
+	return helper.Run(ctx, cfg, daemon.Logger(*level))
+}
+
+// runPause holds a network namespace: it does nothing until it is told to end, and reaps what is left to it as pid 1.
+func runPause() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
+	for s := range signals {
+		if s != syscall.SIGCHLD {
+			return
+		}
+		for pid := 1; pid > 0; {
+			pid, _ = syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		}
+	}
+}
+
+func runDump(args []string) error {
+	host := engine.Host{Proc: "/proc", Cgroups: "/sys/fs/cgroup"}
+	fs := flag.NewFlagSet("mig-agent dump", flag.ContinueOnError)
+	op := fs.String("op", "", "operation")
+	id := fs.String("container", "", "full container id")
+	fs.StringVar(&host.Dir, "dir", netmap.AgentDir, "the agent's folder")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	return engine.RunDump(host, *op, *id)
+}

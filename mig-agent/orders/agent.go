@@ -1,0 +1,356 @@
+// Package orders is mig-agent itself: it carries out the manager's orders and its peers' requests on one node, by
+// stepping package migrate's machines against Docker (engine), the helper and the other node.
+//
+// It reads and writes the agent's folder (journal, replicas, members, epoch), Docker's containers and images, and its
+// rows in resour_DB; it is told by bt-manager (Agent), by other agents (Peer), and by the deaths of containers.
+package orders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/mig-agent/address"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/witness"
+	"sonic-netservices/netmap"
+	"sonic-netservices/resourdb"
+)
+
+// Config of an agent. Where the values come from is main's business.
+type Config struct {
+	Node        string // DEVICE_METADATA hostname = DNS name of the certificate
+	Address     string // Loopback0, without prefix length
+	Dir         string // journal/, replicas/, work/, helper.sock
+	Volumes     string // volumes of the replicas
+	PKI         string // folder of the certificate
+	Manager     string // host:port of bt-manager
+	ManagerName string // node of its certificate
+	Version     string
+	Segment     Segment
+	Container   string        // our own container, whose image also serves as holder and helper
+	Silence     time.Duration // how long the helper waits for us in a guarded operation; see helper.Config
+}
+
+// Segment is this node's part of the service network.
+type Segment struct {
+	VNI     int
+	MTU     int
+	Gateway string   // prefix, the same on every node
+	Access  []string // ports with clients behind them
+}
+
+// opsKept bounds the journal: this many finished operations stay, so that a repeated order gets its answer.
+const opsKept = 1000
+
+// Agent is one node's agent.
+type Agent struct {
+	api.UnimplementedAgentServer
+	api.UnimplementedPeerServer
+
+	cfg     Config
+	docker  *engine.Docker
+	helper  *helperLink
+	journal *journal.Journal
+	id      *pki.Identity
+	asker   witness.Asker
+	rows    *rowWriter
+	log     *slog.Logger
+	life    context.Context // ends with the agent; operations outlive the calls that ordered them
+
+	segmentMu sync.Mutex // one SetSegment at a time
+
+	mu      sync.Mutex
+	epoch   uint64
+	locals  map[netmap.ReplicaID]*local
+	ops     map[string]*operation // by op id and step
+	sources map[string]*sourceMove
+	targets map[string]*targetMove
+	members []*api.Hello
+}
+
+// local is one replica on this node.
+type local struct {
+	id    netmap.ReplicaID
+	spec  *api.Replica
+	state netmap.State
+	op    string
+	since time.Time
+
+	container engine.Container
+	holder    engine.Container
+	quiet     bool // the address is another node's still
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB, log *slog.Logger) error {
+	id, err := pki.Load(cfg.PKI, pki.Node)
+	if err != nil {
+		return err
+	}
+	if id.Name != cfg.Node {
+		return fmt.Errorf("certificate is for %s, this node is %s", id.Name, cfg.Node)
+	}
+	j, err := journal.Open(filepath.Join(cfg.Dir, "journal"), "agent")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a := &Agent{
+		cfg: cfg, docker: docker, journal: j, id: id, log: log, life: ctx,
+		asker:   witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: 2 * time.Second},
+		rows:    newRowWriter(db, log),
+		locals:  map[netmap.ReplicaID]*local{},
+		ops:     map[string]*operation{},
+		sources: map[string]*sourceMove{},
+		targets: map[string]*targetMove{},
+	}
+	if a.epoch, err = readEpoch(cfg.Dir); err != nil {
+		return err
+	}
+	if a.helper, err = startHelper(ctx, a); err != nil {
+		return err
+	}
+	defer a.helper.close()
+	go a.rows.run(ctx)
+	if err := a.recover(ctx); err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Address, fmt.Sprint(netmap.AgentPort)))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	srv := grpc.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()))...)
+	api.RegisterAgentServer(srv, a)
+	api.RegisterPeerServer(srv, a)
+	api.RegisterWitnessServer(srv, witness.NewServer(j))
+	go a.superviseContainers(ctx)
+	go a.stayJoined(ctx)
+	log.Info("agent ready", "node", cfg.Node, "addr", ln.Addr().String())
+	return daemon.Serve(ctx, ln, srv)
+}
+
+func (a *Agent) rules() map[string][]pki.Role {
+	rules := map[string][]pki.Role{}
+	for m, r := range witness.Rules {
+		rules[m] = r
+	}
+	for _, m := range []string{api.Agent_Do_FullMethodName, api.Agent_Ask_FullMethodName,
+		api.Agent_PushImage_FullMethodName, api.Agent_Inventory_FullMethodName} {
+		rules[m] = []pki.Role{pki.Manager}
+	}
+	for _, m := range []string{api.Peer_Reserve_FullMethodName, api.Peer_Push_FullMethodName, api.Peer_Arm_FullMethodName,
+		api.Peer_Cancel_FullMethodName, api.Peer_Cutover_FullMethodName} {
+		rules[m] = []pki.Role{pki.Node}
+	}
+	return rules
+}
+
+// setState changes a replica's state here and its row.
+func (a *Agent) setState(l *local, state netmap.State, op string) {
+	a.mu.Lock()
+	l.state, l.op, l.since = state, op, time.Now()
+	if state == netmap.Unloaded {
+		delete(a.locals, l.id)
+	} else {
+		a.locals[l.id] = l
+	}
+	row := resourdb.Instance{ID: l.id, Node: a.cfg.Node, State: state, Container: l.id.String(), Address: l.spec.Address, Since: l.since, Op: op}
+	a.mu.Unlock()
+	a.rows.put(row)
+	a.log.Info("replica", "service", l.id.Service, "replica", l.id.Replica, "state", state, "op", op)
+}
+
+// local finds a replica on this node.
+func (a *Agent) local(id netmap.ReplicaID) *local {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.locals[id]
+}
+
+// instance is what others hear of a replica here.
+func (a *Agent) instance(l *local) *api.Instance {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &api.Instance{
+		Service: l.id.Service, Replica: int32(l.id.Replica), Node: a.cfg.Node, NodeAddress: a.cfg.Address,
+		ServiceAddress: bareAddress(l.spec.Address), Container: l.id.String(), State: stateNumber(l.state),
+		Op: l.op, SinceUnixMs: l.since.UnixMilli(), ImageId: l.spec.ImageId,
+	}
+}
+
+// traffic names a replica's holder for the helper.
+func traffic(l *local) *api.Traffic {
+	return &api.Traffic{Pid: int32(l.holder.PID), Address: bareAddress(l.spec.Address)}
+}
+
+// applySegment makes the service network on this node what members and replicas say.
+func (a *Agent) applySegment(ctx context.Context) error {
+	a.segmentMu.Lock()
+	defer a.segmentMu.Unlock()
+	a.mu.Lock()
+	cfg := &api.SegmentConfig{
+		Local: a.cfg.Address, Vni: int32(a.cfg.Segment.VNI), UdpPort: netmap.VXLANPort, Mtu: int32(a.cfg.Segment.MTU),
+		Gateway: a.cfg.Segment.Gateway, Access: a.cfg.Segment.Access,
+	}
+	for _, m := range a.members {
+		if m.Node != a.cfg.Node {
+			cfg.Peers = append(cfg.Peers, m.Address)
+		}
+	}
+	for _, l := range a.locals {
+		if l.holder.PID != 0 {
+			cfg.Holders = append(cfg.Holders, &api.HolderConfig{
+				Name: l.id.Holder(), Pid: int32(l.holder.PID), Address: l.spec.Address,
+				Mac: address.MAC(a.cfg.Node, l.id.String()).String(), Quiet: l.quiet,
+			})
+		}
+	}
+	a.mu.Unlock()
+	sort.Strings(cfg.Peers)
+	sort.Slice(cfg.Holders, func(i, j int) bool { return cfg.Holders[i].Name < cfg.Holders[j].Name })
+	if _, err := a.helper.SetSegment(ctx, cfg); err != nil {
+		return fmt.Errorf("service segment: %w", err)
+	}
+	return nil
+}
+
+// superviseContainers starts a running replica's container again when it ended by itself: Docker is told not to, so
+// that nothing starts behind the back of a move.
+func (a *Agent) superviseContainers(ctx context.Context) {
+	for ctx.Err() == nil {
+		names, errs := a.docker.Deaths(ctx)
+		for alive := true; alive; {
+			select {
+			case name := <-names:
+				go a.revive(ctx, strings.TrimSuffix(name, ".net"))
+			case err := <-errs:
+				if ctx.Err() == nil {
+					a.log.Warn("docker events", "err", err)
+				}
+				alive = false
+			}
+		}
+		pause(ctx, time.Second)
+	}
+}
+
+// revive tries until the replica runs or is no longer ours to run.
+func (a *Agent) revive(ctx context.Context, name string) {
+	id, err := netmap.ParseReplicaID(name)
+	if err != nil {
+		return // the helper, which has its own watch
+	}
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
+		l := a.local(id)
+		a.mu.Lock()
+		ours := l != nil && l.state == netmap.Running
+		a.mu.Unlock()
+		if !ours {
+			return
+		}
+		err := a.runReplica(ctx, l)
+		if err == nil {
+			return
+		}
+		a.log.Warn("start ended replica again", "service", id.Service, "replica", id.Replica, "err", err)
+		pause(ctx, wait)
+	}
+}
+
+// runReplica makes an existing replica's holder and container run.
+func (a *Agent) runReplica(ctx context.Context, l *local) error {
+	holder, err := a.docker.Container(ctx, l.id.Holder())
+	if err != nil {
+		return err
+	}
+	fresh := !holder.Running
+	if fresh {
+		if err := a.docker.Start(ctx, holder.ID); err != nil {
+			return err
+		}
+		if holder, err = a.docker.Container(ctx, holder.ID); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	l.holder = holder
+	a.mu.Unlock()
+	if err := a.applySegment(ctx); err != nil {
+		return err
+	}
+	container, err := a.docker.Container(ctx, l.id.String())
+	if err != nil {
+		return err
+	}
+	if fresh && container.Running { // it sits in the network namespace of the holder that ended
+		if err := a.docker.Stop(ctx, container.ID, 10*time.Second); err != nil {
+			return err
+		}
+		container.Running = false
+	}
+	if !container.Running {
+		if err := a.docker.Start(ctx, container.ID); err != nil {
+			return err
+		}
+		if container, err = a.docker.Container(ctx, container.ID); err != nil {
+			return err
+		}
+		a.log.Info("replica started again", "service", l.id.Service, "replica", l.id.Replica)
+	}
+	a.mu.Lock()
+	l.container = container
+	a.mu.Unlock()
+	_, err = a.helper.Announce(ctx, traffic(l))
+	return err
+}
+
+// removeReplica removes everything a replica has on this node but its place in memory. Idempotent.
+func (a *Agent) removeReplica(ctx context.Context, id netmap.ReplicaID) error {
+	return errors.Join(
+		a.docker.Remove(ctx, id.String()),
+		a.docker.Remove(ctx, id.Holder()),
+		removeReplicaFile(a.cfg.Dir, id),
+		os.RemoveAll(filepath.Join(a.cfg.Volumes, id.String())),
+	)
+}
+
+func bareAddress(prefix string) string {
+	addr, _, _ := strings.Cut(prefix, "/")
+	return addr
+}
+
+func stateNumber(s netmap.State) api.State {
+	switch s {
+	case netmap.Migrating:
+		return api.State_MIGRATING
+	case netmap.Ready:
+		return api.State_READY
+	case netmap.Running:
+		return api.State_RUNNING
+	}
+	return api.State_UNLOADED
+}
+
+// pause waits, or less when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

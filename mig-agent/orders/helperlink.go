@@ -1,0 +1,180 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"sonic-netservices/api"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/helper"
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/netmap"
+)
+
+// HelperContainer is the name of the standing helper.
+const HelperContainer = "mig-agent-helper"
+
+// beatEvery is a sixth of the default silence: one late beat is no death.
+const beatEvery = 50 * time.Millisecond
+
+// helperLink keeps the helper's container alive and the life line to it.
+type helperLink struct {
+	api.HelperClient
+	conn   *grpc.ClientConn
+	docker *engine.Docker
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	guarded map[string]journal.Role // by op
+	beat    chan chan struct{}      // asks for a beat now; closed when it is answered
+}
+
+// startHelper makes the helper run and returns when it answers.
+func startHelper(ctx context.Context, a *Agent) (*helperLink, error) {
+	conn, err := grpc.NewClient("unix://"+helper.Socket(a.cfg.Dir),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // a socket only root can open
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second, Backoff: backoff.Config{
+			BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, MaxDelay: 50 * time.Millisecond}}))
+	if err != nil {
+		return nil, fmt.Errorf("helper: %w", err)
+	}
+	h := &helperLink{HelperClient: api.NewHelperClient(conn), conn: conn, docker: a.docker, log: a.log,
+		guarded: map[string]journal.Role{}, beat: make(chan chan struct{})}
+	self, err := a.docker.Container(ctx, a.cfg.Container)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("helper: our own container: %w", err)
+	}
+	args := []string{"helper", "--dir", a.cfg.Dir, "--pki", a.cfg.PKI,
+		"--listen", fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
+		"--manager", a.cfg.Manager, "--manager-name", a.cfg.ManagerName, "--silence", a.cfg.Silence.String()}
+	if err := h.ensure(ctx, self.Image, args); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	go h.keep(ctx, self.Image, args)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if _, err := h.Facts(ctx, &api.Empty{}); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("helper does not answer: %w", err)
+	}
+	return h, nil
+}
+
+func (h *helperLink) close() { h.conn.Close() }
+
+// keep holds the life line and starts a dead helper again at once; SONiC would take 30 s.
+func (h *helperLink) keep(ctx context.Context, image string, args []string) {
+	for ctx.Err() == nil {
+		err := h.watch(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		h.log.Warn("helper is gone", "err", err)
+		for ctx.Err() == nil {
+			if err := h.ensure(ctx, image, args); err == nil {
+				break
+			} else {
+				h.log.Error("start helper", "err", err)
+			}
+			pause(ctx, 100*time.Millisecond)
+		}
+	}
+}
+
+// ensure makes a helper of this image run. One of another image is replaced: it is a leftover of another version.
+func (h *helperLink) ensure(ctx context.Context, image string, args []string) error {
+	c, err := h.docker.Container(ctx, HelperContainer)
+	if err == nil && c.Image != image {
+		if err := h.docker.Remove(ctx, c.ID); err != nil {
+			return err
+		}
+		err = engine.ErrNotFound
+	}
+	if errors.Is(err, engine.ErrNotFound) {
+		c, err = h.docker.CreateHelper(ctx, HelperContainer, image, args, netmap.HostDir)
+	}
+	if err != nil {
+		return err
+	}
+	if c.Running {
+		return nil
+	}
+	return h.docker.Start(ctx, c.ID)
+}
+
+// watch beats until the stream breaks.
+func (h *helperLink) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := h.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		var answered chan struct{}
+		select {
+		case <-ctx.Done():
+			stream.CloseSend()
+			return ctx.Err()
+		case <-tick.C:
+		case answered = <-h.beat:
+		}
+		if err := stream.Send(h.current()); err != nil {
+			return err
+		}
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		if answered != nil {
+			close(answered)
+		}
+	}
+}
+
+func (h *helperLink) current() *api.Beat {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	beat := &api.Beat{}
+	for op, role := range h.guarded {
+		beat.Guarded = append(beat.Guarded, &api.Guarded{Op: op, Role: string(role)})
+	}
+	return beat
+}
+
+// guard returns when the helper knows that it must settle the operation should we die.
+func (h *helperLink) guard(ctx context.Context, op string, role journal.Role) error {
+	h.mu.Lock()
+	h.guarded[op] = role
+	h.mu.Unlock()
+	answered := make(chan struct{})
+	select {
+	case h.beat <- answered:
+	case <-ctx.Done():
+		return fmt.Errorf("guard by helper: %w", ctx.Err())
+	}
+	select {
+	case <-answered:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("guard by helper: %w", ctx.Err())
+	}
+}
+
+func (h *helperLink) unguard(op string) {
+	h.mu.Lock()
+	delete(h.guarded, op)
+	h.mu.Unlock()
+}

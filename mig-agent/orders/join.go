@@ -1,0 +1,101 @@
+package orders
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/netmap"
+	"sonic-netservices/resourdb"
+)
+
+// apiLevel is the newest level of api/netservices.proto this program speaks.
+const apiLevel = 1
+
+// stayJoined tells the manager that this node is here and follows the members of the AS; they are the other ends of
+// the service segment.
+func (a *Agent) stayJoined(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := a.join(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("not joined", "peer", a.cfg.Manager, "err", err)
+		}
+		pause(ctx, time.Second)
+		if err := a.applySegment(ctx); err != nil && ctx.Err() == nil { // an access port that came late
+			a.log.Warn("service segment", "err", err)
+		}
+	}
+}
+
+func (a *Agent) join(ctx context.Context) error {
+	conn, err := grpc.NewClient("passthrough:///"+a.cfg.Manager,
+		grpc.WithTransportCredentials(a.id.Client(a.cfg.ManagerName, pki.Manager)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	hello, err := a.hello(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := api.NewManagerClient(conn).Join(ctx, hello)
+	if err != nil {
+		return err
+	}
+	for {
+		members, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		a.log.Info("members", "count", len(members.Members))
+		a.mu.Lock()
+		changed := !proto.Equal(&api.Members{Members: a.members}, &api.Members{Members: members.Members})
+		a.members = members.Members
+		a.mu.Unlock()
+		if !changed {
+			continue
+		}
+		if err := writeMessage(a.membersFile(), &api.Members{Members: members.Members}); err != nil {
+			return err
+		}
+		if err := a.applySegment(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// hello says what this node can do, to the manager and in RESOUR_AGENT.
+func (a *Agent) hello(ctx context.Context) (*api.Hello, error) {
+	facts, err := a.helper.Facts(ctx, &api.Empty{})
+	if err != nil {
+		return nil, fmt.Errorf("hello: %w", err)
+	}
+	h := &api.Hello{
+		Node: a.cfg.Node, Address: a.cfg.Address, Version: a.cfg.Version, Api: apiLevel,
+		Agent:  fmt.Sprintf("%s:%d", a.cfg.Address, netmap.AgentPort),
+		Helper: fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
+		Modes:  []string{string(netmap.Cold)}, Cannot: map[string]string{string(netmap.Warm): "not in this version"},
+	}
+	if len(facts.Missing) == 0 {
+		h.Modes = []string{string(netmap.Live), string(netmap.Cold)}
+	} else {
+		h.Cannot[string(netmap.Live)] = strings.Join(facts.Missing, "; ")
+	}
+	row := resourdb.Agent{Node: a.cfg.Node, Addr: h.Agent, CRIU: facts.Platform.GetCriu(), Runtime: "mig",
+		Cannot: map[netmap.Mode]string{}}
+	for _, m := range h.Modes {
+		row.Modes = append(row.Modes, netmap.Mode(m))
+	}
+	for m, why := range h.Cannot {
+		row.Cannot[netmap.Mode(m)] = why
+	}
+	a.rows.put(row)
+	return h, nil
+}

@@ -1,0 +1,655 @@
+package orders
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/chunk"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/migrate"
+	"sonic-netservices/netmap"
+)
+
+const (
+	drainTime     = 10 * time.Millisecond // answers under way leave, the accept queue empties (facts: migration 4.3)
+	defaultBudget = 20 * time.Second      // from the first step of a cut-over to its commit
+	stepTimeout   = 10 * time.Second      // of one step that is not bulk data
+	againEvery    = 100 * time.Millisecond
+)
+
+// sourceMove is one move away from this node: the machine, and what its actions need.
+type sourceMove struct {
+	op      string
+	epoch   uint64
+	order   *api.MoveOrder
+	mode    netmap.Mode
+	local   *local
+	machine *migrate.Source
+	facts   *journal.Facts
+
+	mu    sync.Mutex // held by the one step that runs
+	conn  *grpc.ClientConn
+	talk  api.Peer_CutoverClient
+	close context.CancelFunc // ends talk
+	trace *api.Move
+	began time.Time
+	held  time.Time // traffic switched
+	out   *operation
+
+	instance *api.Instance // the replica as the target reported it, after the commit
+}
+
+// transfer begins a move: the target reserves, image and volumes go over. The service goes on.
+func (a *Agent) transfer(op *operation, epoch uint64, order *api.MoveOrder, begun chan<- error) {
+	m, err := a.newSource(op, epoch, order)
+	begun <- err
+	if err == nil {
+		a.runSource(m, op, migrate.Transfer)
+	}
+}
+
+// prewarm makes the target ready.
+func (a *Agent) prewarm(op *operation, begun chan<- error) { a.nextStep(op, migrate.Prewarm, begun) }
+
+// cancel ends a move before its cut-over.
+func (a *Agent) cancel(op *operation, begun chan<- error) { a.nextStep(op, migrate.Cancel, begun) }
+
+// cutover moves the service. Nobody else decides anything until it is committed or taken back.
+func (a *Agent) cutover(op *operation, order *api.MoveOrder, begun chan<- error) {
+	if m := a.source(op.id); m != nil && order.BudgetMs > 0 {
+		m.order.BudgetMs = order.BudgetMs
+	}
+	a.nextStep(op, migrate.Cutover, begun)
+}
+
+func (a *Agent) nextStep(op *operation, what migrate.Happened, begun chan<- error) {
+	m := a.source(op.id)
+	if m == nil {
+		begun <- refused("operation %s is not under way on %s", op.id, a.cfg.Node)
+		return
+	}
+	begun <- nil
+	a.runSource(m, op, what)
+}
+
+func (a *Agent) source(op string) *sourceMove {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sources[op]
+}
+
+func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*sourceMove, error) {
+	id := netmap.ReplicaID{Service: order.Service, Replica: int(order.Replica)}
+	var mode netmap.Mode
+	switch order.Mode {
+	case api.Mode_LIVE:
+		mode = netmap.Live
+	case api.Mode_COLD:
+		mode = netmap.Cold
+	default:
+		return nil, refused("mode: %v is not offered by this version", order.Mode)
+	}
+	if order.To == a.cfg.Node {
+		return nil, refused("to: %s is on %s already", id, a.cfg.Node)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.locals[id]
+	if l == nil || l.state != netmap.Running {
+		state := netmap.Unloaded
+		if l != nil {
+			state = l.state
+		}
+		return nil, refused("%s is %s on %s; only a running replica moves", id, state, a.cfg.Node)
+	}
+	m := &sourceMove{
+		op: op.id, epoch: epoch, order: order, mode: mode, local: l, machine: migrate.NewSource(mode), began: op.began,
+		facts: &journal.Facts{
+			Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: order.To,
+			PeerAgent: order.ToAgent, PeerHelper: order.ToHelper, Container: l.container.ID,
+			HolderPID: l.holder.PID, Address: bareAddress(l.spec.Address),
+		},
+		trace: &api.Move{Op: op.id, Service: id.Service, Replica: int32(id.Replica), From: a.cfg.Node, To: order.To,
+			Mode: order.Mode, StartedUnixMs: time.Now().UnixMilli()},
+	}
+	a.sources[op.id] = m
+	return m, nil
+}
+
+// runSource steps the machine from one thing that happened until it answers the order.
+func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.out = op
+	budget := defaultBudget
+	if m.order.BudgetMs > 0 {
+		budget = time.Duration(m.order.BudgetMs) * time.Millisecond
+	}
+	cutting, cancel := context.WithTimeout(a.life, budget)
+	defer cancel()
+	act := m.machine.Next(migrate.Input{What: what})
+	if what == migrate.Transfer && act.Act != migrate.Reply {
+		a.setState(m.local, netmap.Migrating, m.op) // still serving
+	}
+	for act.Act != migrate.Reply {
+		ctx := a.life
+		if m.machine.Cutting() { // what a failure would undo has the order's time; the rest has all the time it needs
+			ctx = cutting
+		}
+		began := time.Now()
+		err := a.sourceAction(ctx, m, act)
+		m.trace.Phases = append(m.trace.Phases, &api.Phase{Name: act.String(),
+			StartMs: milliseconds(began.Sub(m.began)), TookMs: milliseconds(time.Since(began))})
+		in := migrate.Input{What: migrate.OK}
+		if err != nil {
+			a.log.Warn("step failed", "op", m.op, "step", act.String(), "err", err)
+			in = failure(err)
+		}
+		next := m.machine.Next(in)
+		if next.Act == migrate.Again {
+			pause(a.life, againEvery)
+			if a.life.Err() != nil {
+				return // the next life of the agent goes on from the journal
+			}
+			continue
+		}
+		act = next
+	}
+	a.answerSource(m, op, what, act.Err)
+}
+
+// failure tells the machine what went wrong and, for a refused record, what stands in the journal.
+func failure(err error) migrate.Input {
+	in := migrate.Input{What: migrate.Failed, Err: err.Error()}
+	var settled *journal.SettledError
+	if errors.As(err, &settled) {
+		in.Settled = settled.Step
+	}
+	return in
+}
+
+func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened, problem string) {
+	last := &api.Event{Phase: string(what), Done: true, Outcome: api.Outcome_COMMITTED, Error: problem}
+	if problem != "" {
+		last.Outcome = api.Outcome_ABORTED
+	}
+	if m.machine.Finished() {
+		m.trace.EndedUnixMs = time.Now().UnixMilli()
+		last.Move = m.trace
+		a.mu.Lock()
+		delete(a.sources, m.op)
+		a.mu.Unlock()
+		if problem != "" || what == migrate.Cancel {
+			a.setState(m.local, netmap.Running, m.op)
+		}
+		m.hangUp()
+		if m.conn != nil {
+			m.conn.Close()
+		}
+		if _, err := a.helper.Forget(a.life, &api.OpRef{Op: m.op}); err != nil {
+			a.log.Warn("forget operation", "op", m.op, "err", err)
+		}
+	}
+	if what == migrate.Cutover {
+		last.Instance = m.instance
+		a.recordAnswer(m.op, last)
+	}
+	op.emit(last)
+}
+
+// sourceAction does one action. It returns an error for the machine to judge, never decides by itself.
+func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, a.actionTime(act.Act))
+	defer cancel()
+	t := traffic(m.local)
+	switch act.Act {
+	case migrate.Reserve:
+		m.out.phase("reserve", "%s on %s", m.local.id, m.order.To)
+		return a.reserve(ctx, m)
+	case migrate.SendImage:
+		return a.sendImage(ctx, m)
+	case migrate.SendVolumes:
+		return a.sendVolumes(ctx, m)
+	case migrate.Arm:
+		m.out.phase("arm", "container on %s", m.order.To)
+		_, err := api.NewPeerClient(m.conn).Arm(ctx, &api.OpRef{Op: m.op})
+		return err
+	case migrate.CancelPeer:
+		_, err := api.NewPeerClient(m.conn).Cancel(ctx, &api.OpRef{Op: m.op})
+		return err
+	case migrate.Record:
+		return a.recordSource(ctx, m, act)
+	case migrate.Yield:
+		_, err := a.helper.Yield(ctx, t)
+		return err
+	case migrate.Switch:
+		return a.switchOver(m)
+	case migrate.Drain:
+		pause(ctx, drainTime)
+		return ctx.Err()
+	case migrate.Mute:
+		_, err := a.helper.Mute(ctx, t)
+		return err
+	case migrate.Dump:
+		reply, err := a.helper.Dump(ctx, &api.DumpRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)})
+		if err == nil {
+			m.trace.CheckpointBytes = reply.Bytes
+			m.out.phase("dump", "%.1f ms, frozen after %.1f ms", reply.DumpMs, reply.FrozenAfterMs)
+		}
+		return err
+	case migrate.Stop:
+		m.out.phase("stop", "SIGTERM to %s", m.local.id)
+		return a.docker.Stop(ctx, m.local.container.ID, stopGrace)
+	case migrate.SendCheckpoint:
+		return a.sendCheckpoint(m)
+	case migrate.SendDelta:
+		return a.sendDelta(ctx, m)
+	case migrate.Restore:
+		return a.restoreThere(m)
+	case migrate.Commit:
+		return a.commitThere(m)
+	case migrate.AwaitRelease:
+		return a.awaitRelease(ctx, m)
+	case migrate.Discard:
+		return a.discard(ctx, m)
+	case migrate.TakeBack:
+		return a.takeBack(ctx, m)
+	case migrate.AbortPeer:
+		if m.talk == nil {
+			return errors.New("no conversation")
+		}
+		defer m.hangUp()
+		return m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Abort{Abort: "taken back by the source"}})
+	}
+	return fmt.Errorf("unknown action %q", act.Act)
+}
+
+// actionTime bounds one action: bulk data and a graceful stop take what they take, the rest is quick or broken.
+func (a *Agent) actionTime(act migrate.Act) time.Duration {
+	switch act {
+	case migrate.SendImage, migrate.SendVolumes:
+		return time.Hour
+	case migrate.Stop, migrate.Restore:
+		return stopGrace + stepTimeout
+	}
+	return stepTimeout
+}
+
+// dialPeer connects to the target's agent, once.
+func (a *Agent) dialPeer(m *sourceMove) error {
+	if m.conn != nil {
+		return nil
+	}
+	conn, err := grpc.NewClient("passthrough:///"+m.facts.PeerAgent,
+		grpc.WithTransportCredentials(a.id.Client(m.facts.Peer, pki.Node)))
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", m.facts.Peer, err)
+	}
+	m.conn = conn
+	return nil
+}
+
+func (a *Agent) reserve(ctx context.Context, m *sourceMove) error {
+	if err := a.dialPeer(m); err != nil {
+		return err
+	}
+	req := &api.ReserveRequest{
+		Op: m.op, Epoch: m.epoch, From: a.cfg.Node, Mode: m.order.Mode, Replica: m.local.spec,
+		FromAgent:  fmt.Sprintf("%s:%d", a.cfg.Address, netmap.AgentPort),
+		FromHelper: fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
+	}
+	if m.mode == netmap.Live {
+		facts, err := a.helper.Facts(ctx, &api.Empty{})
+		if err != nil {
+			return err
+		}
+		if len(facts.Missing) > 0 {
+			return refused("live is not possible on %s: %v", a.cfg.Node, facts.Missing)
+		}
+		req.Platform = facts.Platform
+	}
+	reply, err := api.NewPeerClient(m.conn).Reserve(ctx, req)
+	if err != nil {
+		return err
+	}
+	if reply.HasImage {
+		m.trace.ImageBytes = -1 // marks: nothing to send
+	}
+	return nil
+}
+
+func (a *Agent) sendImage(ctx context.Context, m *sourceMove) error {
+	if m.trace.ImageBytes < 0 {
+		m.trace.ImageBytes = 0
+		m.out.phase("image", "%s has it", m.order.To)
+		return nil
+	}
+	m.out.phase("image", "%s to %s", m.local.spec.Image, m.order.To)
+	r, err := a.docker.SaveImage(ctx, m.local.spec.ImageId, m.local.spec.Image)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	m.trace.ImageBytes, err = a.push(ctx, m, "image", r)
+	return err
+}
+
+func (a *Agent) sendVolumes(ctx context.Context, m *sourceMove) error {
+	for _, v := range m.local.spec.Volumes {
+		m.out.phase("volumes", "%s to %s", v.Name, m.order.To)
+		stream, err := a.helper.ReadTree(ctx, &api.TreeRequest{Op: m.op, Name: v.Name, Root: a.volumePath(m.local.id, v.Name)})
+		if err != nil {
+			return err
+		}
+		n, err := a.push(ctx, m, "volume/"+v.Name, chunk.Reader(func() ([]byte, error) {
+			c, err := stream.Recv()
+			return c.GetData(), err
+		}))
+		if err != nil {
+			return err
+		}
+		m.trace.VolumeBytes += n
+	}
+	return nil
+}
+
+// push sends one section before the cut-over.
+func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Reader) (int64, error) {
+	stream, err := api.NewPeerClient(m.conn).Push(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := stream.Send(&api.Part{Op: m.op, Section: section}); err != nil {
+		return 0, err
+	}
+	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.Part{Data: b}) })
+	n, err := io.Copy(w, r)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = stream.Send(&api.Part{End: true})
+	}
+	reply, cerr := stream.CloseAndRecv()
+	if cerr != nil { // the target's own words say more than a broken Send
+		return 0, fmt.Errorf("%s: %w", section, cerr)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", section, err)
+	}
+	if reply.Bytes != n {
+		return 0, fmt.Errorf("%s: sent %d bytes, %s took %d", section, n, m.order.To, reply.Bytes)
+	}
+	return n, nil
+}
+
+// recordSource writes a step. Behind the first one the helper guards: it must know before anything is touched.
+func (a *Agent) recordSource(ctx context.Context, m *sourceMove, act migrate.Action) error {
+	rec := journal.Record{Op: m.op, Role: journal.Source, Step: act.Step, Error: act.Err}
+	if act.Step == journal.Prepared {
+		rec.Facts = m.facts
+	}
+	if err := a.journal.Append(rec); err != nil {
+		return err
+	}
+	switch act.Step {
+	case journal.Prepared:
+		if m.mode == netmap.Live {
+			return a.helper.guard(ctx, m.op, journal.Source)
+		}
+	case journal.Committed, journal.Done:
+		a.helper.unguard(m.op)
+	}
+	return nil
+}
+
+// switchOver opens the conversation of the cut-over; packets for the address arrive at the target from now on.
+func (a *Agent) switchOver(m *sourceMove) error {
+	ctx, cancel := context.WithCancel(a.life)
+	talk, err := api.NewPeerClient(m.conn).Cutover(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	m.talk, m.close = talk, cancel
+	m.held = time.Now()
+	m.out.phase("switch", "%s is announced by %s", bareAddress(m.local.spec.Address), m.order.To)
+	if err := talk.Send(&api.SourceSays{Says: &api.SourceSays_Switch{Switch: &api.Switch{Op: m.op}}}); err != nil {
+		return m.said(err)
+	}
+	says, err := m.listen()
+	if err == nil && says.GetSwitched() == nil {
+		err = fmt.Errorf("expected switched, got %T", says.Says)
+	}
+	return err
+}
+
+// sendCheckpoint streams the CRIU image as a tar.
+func (a *Agent) sendCheckpoint(m *sourceMove) error {
+	w := m.section("checkpoint")
+	if err := writeTar(w, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op)); err != nil {
+		return m.said(err)
+	}
+	return m.endSection(w)
+}
+
+func (a *Agent) sendDelta(ctx context.Context, m *sourceMove) error {
+	names := []string{}
+	for _, v := range m.local.spec.Volumes {
+		names = append(names, v.Name)
+	}
+	if m.mode == netmap.Live { // the files the processes have open; cold starts from the image, as a pod does
+		names = append(names, "")
+	}
+	for _, name := range names {
+		root := m.local.container.Upper
+		if name != "" {
+			root = a.volumePath(m.local.id, name)
+		}
+		stream, err := a.helper.ReadTree(ctx, &api.TreeRequest{Op: m.op, Name: name, Root: root, Delta: true})
+		if err != nil {
+			return err
+		}
+		w := m.section("delta/" + name)
+		n, err := io.Copy(w, chunk.Reader(func() ([]byte, error) {
+			c, err := stream.Recv()
+			return c.GetData(), err
+		}))
+		if err != nil {
+			return m.said(err)
+		}
+		m.trace.DeltaBytes += n
+		if err := m.endSection(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) restoreThere(m *sourceMove) error {
+	if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Restore{Restore: &api.Restore{}}}); err != nil {
+		return m.said(err)
+	}
+	says, err := m.listen()
+	if err != nil {
+		return err
+	}
+	r := says.GetRestored()
+	if r == nil {
+		return fmt.Errorf("expected restored, got %T", says.Says)
+	}
+	m.out.phase("restore", "%.1f ms, pid %d on %s", r.TookMs, r.Pid, m.order.To)
+	return nil
+}
+
+func (a *Agent) commitThere(m *sourceMove) error {
+	m.out.phase("commit", "the journal says so")
+	if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Commit{Commit: &api.Empty{}}}); err != nil {
+		return m.said(err)
+	}
+	says, err := m.listen()
+	if err != nil {
+		return err
+	}
+	r := says.GetReleased()
+	if r == nil {
+		return fmt.Errorf("expected released, got %T", says.Says)
+	}
+	m.trace.PacketsHeld = r.PacketsHeld
+	m.trace.SwitchToReleaseMs = milliseconds(time.Since(m.held))
+	m.out.phase("release", "%d packets held for %.1f ms", r.PacketsHeld, m.trace.SwitchToReleaseMs)
+	m.instance = r.Instance
+	m.hangUp()
+	return nil
+}
+
+// awaitRelease asks the target until it says that it serves. It knows by asking us, or will.
+func (a *Agent) awaitRelease(ctx context.Context, m *sourceMove) error {
+	reply, err := a.asker.Ask(ctx, m.op, m.facts.Peer, m.facts.PeerAgent, m.facts.PeerHelper)
+	if err != nil {
+		return err
+	}
+	if step := journal.Step(reply.Step); step == journal.Released || step == journal.Done {
+		return nil
+	}
+	return fmt.Errorf("%s is at %q", m.facts.Peer, reply.Step)
+}
+
+// discard removes what is left here of a replica that another node serves.
+func (a *Agent) discard(ctx context.Context, m *sourceMove) error {
+	if _, err := a.helper.Kill(ctx, &api.ContainerRef{Id: m.local.container.ID}); err != nil {
+		return err
+	}
+	return a.dropReplica(ctx, m.local, m.op)
+}
+
+// takeBack makes this node serve again as before.
+func (a *Agent) takeBack(ctx context.Context, m *sourceMove) error {
+	t := traffic(m.local)
+	if m.mode == netmap.Live {
+		_, err := a.helper.TakeBack(ctx, &api.TakeBackRequest{Op: m.op, Container: m.local.container.ID, Traffic: t})
+		return err
+	}
+	if err := a.docker.Start(ctx, m.local.container.ID); err != nil {
+		return err
+	}
+	_, err := a.helper.Announce(ctx, t)
+	return err
+}
+
+// recordAnswer keeps the last event for a repeated order.
+func (a *Agent) recordAnswer(op string, e *api.Event) {
+	e.Op = op
+	answer, err := proto.Marshal(e)
+	if err == nil {
+		err = a.journal.Append(journal.Record{Op: op, Role: journal.Source, Step: journal.Done, Answer: answer})
+	}
+	if err != nil {
+		a.log.Warn("journal answer", "op", op, "err", err)
+	}
+}
+
+// writeTar writes the files of a folder, which has no folders inside.
+func writeTar(w io.Writer, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	tw := tar.NewWriter(w)
+	for _, e := range entries {
+		if err := addFile(tw, filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return tw.Close()
+}
+
+func addFile(tw *tar.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := tw.WriteHeader(&tar.Header{Name: filepath.Base(path), Mode: 0o600, Size: info.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(tw, f)
+	return err
+}
+
+// section begins a section of the conversation.
+func (m *sourceMove) section(name string) *bufio.Writer {
+	first := true
+	return chunk.Writer(func(b []byte) error {
+		part := &api.Part{Data: b}
+		if first {
+			part.Section, first = name, false
+		}
+		return m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: part}})
+	})
+}
+
+func (m *sourceMove) endSection(w *bufio.Writer) error {
+	if err := w.Flush(); err != nil {
+		return m.said(err)
+	}
+	return m.said(m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: &api.Part{End: true}}}))
+}
+
+// listen waits for the target's next word; `failed` is an error.
+func (m *sourceMove) listen() (*api.TargetSays, error) {
+	says, err := m.talk.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := says.Says.(*api.TargetSays_Failed); ok {
+		return nil, errors.New(f.Failed)
+	}
+	return says, nil
+}
+
+// said explains a failed Send: the target's own words say more than "EOF".
+func (m *sourceMove) said(err error) error {
+	if err == nil || !errors.Is(err, io.EOF) {
+		return err
+	}
+	if _, why := m.listen(); why != nil {
+		return why
+	}
+	return err
+}
+
+func (m *sourceMove) hangUp() {
+	if m.close != nil {
+		m.close()
+		m.talk, m.close = nil, nil
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// remaining is what a context leaves, in ms.
+func remaining(ctx context.Context) int64 {
+	if t, ok := ctx.Deadline(); ok {
+		return time.Until(t).Milliseconds()
+	}
+	return stepTimeout.Milliseconds()
+}

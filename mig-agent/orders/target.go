@@ -1,0 +1,615 @@
+package orders
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/chunk"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/migrate"
+	"sonic-netservices/netmap"
+)
+
+// reservationTime is how long a reservation lives without a sign of its source; then the source is asked.
+const reservationTime = 2 * time.Minute
+
+// targetMove is one move to this node.
+type targetMove struct {
+	op    string
+	mode  netmap.Mode
+	facts *journal.Facts
+	image string // ID the replica needs
+
+	mu      sync.Mutex // held by the one request that runs
+	machine *migrate.Target
+	local   *local
+	touched time.Time
+	pushed  map[string]bool // sections that are complete
+	startup chan error      // end of the armed docker start
+	held    int64           // packets
+	took    api.Restored
+}
+
+// Reserve implements api.PeerServer.
+func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.ReserveReply, error) {
+	if err := a.admit(req.Epoch); err != nil {
+		return nil, err
+	}
+	if req.Replica == nil {
+		return nil, status.Error(codes.InvalidArgument, "replica: missing")
+	}
+	caller, _, _ := pki.Caller(ctx)
+	if caller != req.From {
+		return nil, status.Errorf(codes.PermissionDenied, "from: %s asks in the name of %s", caller, req.From)
+	}
+	mode := netmap.Cold
+	if req.Mode == api.Mode_LIVE {
+		mode = netmap.Live
+		if err := a.canRestore(ctx, req.Platform); err != nil {
+			return nil, err
+		}
+	}
+	id := netmap.ReplicaID{Service: req.Replica.Service, Replica: int(req.Replica.Replica)}
+	spec, err := proto.Marshal(req.Replica)
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	l := &local{id: id, spec: req.Replica, quiet: true}
+	if err := a.claim(l, req.Op, netmap.Migrating); err != nil {
+		return nil, refusal(err)
+	}
+	m := &targetMove{
+		op: req.Op, mode: mode, machine: migrate.NewTarget(mode), local: l, touched: time.Now(),
+		image: req.Replica.ImageId, pushed: map[string]bool{},
+		facts: &journal.Facts{Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: req.From,
+			PeerAgent: req.FromAgent, PeerHelper: req.FromHelper, Address: bareAddress(req.Replica.Address), Instruction: spec},
+	}
+	a.mu.Lock()
+	a.targets[req.Op] = m
+	a.mu.Unlock()
+	if err := a.targetDoes(m, migrate.Input{What: migrate.Reserved}); err != nil {
+		return nil, err
+	}
+	go a.expire(m)
+	_, err = a.docker.Image(ctx, req.Replica.ImageId)
+	return &api.ReserveReply{HasImage: err == nil}, nil
+}
+
+// canRestore names everything in which this node's platform differs from the source's.
+func (a *Agent) canRestore(ctx context.Context, theirs *api.Platform) error {
+	facts, err := a.helper.Facts(ctx, &api.Empty{})
+	if err != nil {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	problems := facts.Missing
+	if theirs == nil {
+		problems = append(problems, "the source told nothing of its platform")
+	} else {
+		problems = append(problems, platform(facts.Platform).Differ(platform(theirs))...)
+	}
+	if len(problems) > 0 {
+		return status.Errorf(codes.FailedPrecondition, "live is not possible on %s: %s", a.cfg.Node, strings.Join(problems, "; "))
+	}
+	return nil
+}
+
+func platform(p *api.Platform) engine.Platform {
+	return engine.Platform{CRIU: p.Criu, Runc: p.Runc, Kernel: p.Kernel, CPU: p.Cpu, Propagation: p.Propagation}
+}
+
+// target finds a move for a request of its source; nobody else may speak in it.
+func (a *Agent) target(ctx context.Context, op string) (*targetMove, error) {
+	a.mu.Lock()
+	m := a.targets[op]
+	a.mu.Unlock()
+	if m == nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "op: %s has no reservation on %s", op, a.cfg.Node)
+	}
+	if caller, _, _ := pki.Caller(ctx); caller != m.facts.Peer {
+		return nil, status.Errorf(codes.PermissionDenied, "op: %s belongs to %s", op, m.facts.Peer)
+	}
+	return m, nil
+}
+
+// Push implements api.PeerServer.
+func (a *Agent) Push(stream api.Peer_PushServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	m, err := a.target(stream.Context(), first.Op)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.machine.State() != netmap.Migrating {
+		return status.Errorf(codes.FailedPrecondition, "op: bulk data after the target is %s", m.machine.State())
+	}
+	var n int64
+	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, &m.touched))}
+	switch volume, isVolume := strings.CutPrefix(first.Section, "volume/"); {
+	case first.Section == "image":
+		var img engine.Image
+		if img, err = a.docker.LoadImage(stream.Context(), r); err == nil && img.ID != m.image {
+			err = fmt.Errorf("got image %s, the replica needs %s", img.ID, m.image)
+		}
+	case isVolume && a.hasVolume(m, volume):
+		err = a.applyTree(stream.Context(), a.volumePath(m.local.id, volume), false, r)
+	default:
+		return status.Errorf(codes.InvalidArgument, "section: %q", first.Section)
+	}
+	if err != nil {
+		return status.Errorf(codes.Internal, "%s: %v", first.Section, err)
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil { // to the end mark
+		return err
+	}
+	m.pushed[first.Section] = true
+	return stream.SendAndClose(&api.PushReply{Bytes: n})
+}
+
+// sectionReader reads the parts of one section up to its end mark.
+func sectionReader(first *api.Part, recv func() (*api.Part, error), touched *time.Time) func() ([]byte, error) {
+	part, over := first, false
+	return func() ([]byte, error) {
+		if over {
+			return nil, io.EOF
+		}
+		if part == nil {
+			var err error
+			if part, err = recv(); err != nil {
+				if errors.Is(err, io.EOF) {
+					err = io.ErrUnexpectedEOF
+				}
+				return nil, err
+			}
+		}
+		*touched = time.Now()
+		data := part.Data
+		over = part.End
+		part = nil
+		return data, nil
+	}
+}
+
+func (a *Agent) hasVolume(m *targetMove, name string) bool {
+	for _, v := range m.local.spec.Volumes {
+		if v.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// applyTree gives a tree stream to the helper.
+func (a *Agent) applyTree(ctx context.Context, root string, layer bool, r io.Reader) error {
+	if !layer {
+		if err := os.MkdirAll(root, 0o755); err != nil {
+			return err
+		}
+	}
+	stream, err := a.helper.WriteTree(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&api.TreePart{Root: root, Layer: layer}); err != nil {
+		return err
+	}
+	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.TreePart{Data: b}) })
+	_, err = io.Copy(w, r)
+	if err == nil {
+		err = w.Flush()
+	}
+	_, cerr := stream.CloseAndRecv()
+	if cerr != nil && (err == nil || errors.Is(err, io.EOF)) {
+		return cerr
+	}
+	return err
+}
+
+// Arm implements api.PeerServer.
+func (a *Agent) Arm(ctx context.Context, ref *api.OpRef) (*api.Empty, error) {
+	m, err := a.target(ctx, ref.Op)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, v := range m.local.spec.Volumes {
+		if !m.pushed["volume/"+v.Name] {
+			return nil, status.Errorf(codes.FailedPrecondition, "volume %s was not sent", v.Name)
+		}
+	}
+	return &api.Empty{}, a.targetDoes(m, migrate.Input{What: migrate.Armed})
+}
+
+// Cancel implements api.PeerServer.
+func (a *Agent) Cancel(ctx context.Context, ref *api.OpRef) (*api.Empty, error) {
+	m, err := a.target(ctx, ref.Op)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.machine.State(); s != netmap.Migrating && s != netmap.Ready {
+		return nil, status.Errorf(codes.FailedPrecondition, "op: %s is %s here", ref.Op, s)
+	}
+	return &api.Empty{}, a.targetDoes(m, migrate.Input{What: migrate.Aborted, Err: "cancelled by the source"})
+}
+
+// Cutover implements api.PeerServer: the conversation inside the freeze.
+func (a *Agent) Cutover(stream api.Peer_CutoverServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	sw := first.GetSwitch()
+	if sw == nil {
+		return status.Error(codes.InvalidArgument, "says: a cut-over begins with switch")
+	}
+	m, err := a.target(stream.Context(), sw.Op)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := a.converse(m, first, stream); err != nil {
+		a.log.Warn("conversation with the source broke", "op", m.op, "peer", m.facts.Peer, "err", err)
+	}
+	if !m.machine.Finished() { // never decide alone: ask
+		go a.settleTarget(m, migrate.Input{What: migrate.Lost})
+	}
+	return nil
+}
+
+// converse handles one word after the other until the move is decided or the conversation breaks.
+func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_CutoverServer) error {
+	for {
+		var answer *api.TargetSays
+		var err error
+		switch word := says.Says.(type) {
+		case *api.SourceSays_Switch:
+			err = a.targetDoes(m, migrate.Input{What: migrate.Switched})
+			answer = &api.TargetSays{Says: &api.TargetSays_Switched{Switched: &api.Empty{}}}
+		case *api.SourceSays_Part:
+			err = a.cutoverSection(m, word.Part, stream)
+		case *api.SourceSays_Restore:
+			err = a.targetDoes(m, migrate.Input{What: migrate.Restoring})
+			answer = &api.TargetSays{Says: &api.TargetSays_Restored{Restored: &m.took}}
+		case *api.SourceSays_Commit:
+			if err = a.targetDoes(m, migrate.Input{What: migrate.Committed}); err != nil {
+				return err
+			}
+			return stream.Send(&api.TargetSays{Says: &api.TargetSays_Released{
+				Released: &api.Released{PacketsHeld: m.held, Instance: a.instance(m.local)}}})
+		case *api.SourceSays_Abort:
+			return a.targetDoes(m, migrate.Input{What: migrate.Aborted, Err: word.Abort})
+		default:
+			return status.Errorf(codes.InvalidArgument, "says: unknown word %T", says.Says)
+		}
+		if err != nil {
+			answer = &api.TargetSays{Says: &api.TargetSays_Failed{Failed: err.Error()}}
+		}
+		if answer != nil {
+			if err := stream.Send(answer); err != nil {
+				return err
+			}
+		}
+		if says, err = stream.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+// cutoverSection takes the checkpoint or one delta.
+func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_CutoverServer) error {
+	r := chunk.Reader(sectionReader(first, func() (*api.Part, error) {
+		says, err := stream.Recv()
+		if err == nil && says.GetPart() == nil {
+			err = fmt.Errorf("expected a part of %s, got %T", first.Section, says.Says)
+		}
+		return says.GetPart(), err
+	}, &m.touched))
+	err := func() error {
+		if first.Section == "checkpoint" {
+			return readTar(r, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op))
+		}
+		name, ok := strings.CutPrefix(first.Section, "delta/")
+		if ok && name == "" {
+			return a.applyTree(stream.Context(), m.local.container.Merged, true, r)
+		}
+		if !ok || !a.hasVolume(m, name) {
+			return fmt.Errorf("section: %q", first.Section)
+		}
+		return a.applyTree(stream.Context(), a.volumePath(m.local.id, name), false, r)
+	}()
+	if _, rest := io.Copy(io.Discard, r); err == nil { // to the end mark, also of a section that failed
+		err = rest
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", first.Section, err)
+	}
+	return nil
+}
+
+// targetDoes steps the machine from one thing that happened until it answers. m.mu is held.
+func (a *Agent) targetDoes(m *targetMove, in migrate.Input) error {
+	m.touched = time.Now()
+	act := m.machine.Next(in)
+	for act.Act != migrate.Reply {
+		ctx, cancel := context.WithTimeout(a.life, a.actionTime(act.Act))
+		in := a.targetAction(ctx, m, act)
+		cancel()
+		next := m.machine.Next(in)
+		if next.Act == migrate.Again {
+			a.log.Info("not yet", "op", m.op, "step", act.String(), "err", next.Err)
+			pause(a.life, againEvery)
+			if a.life.Err() != nil {
+				return a.life.Err()
+			}
+			continue
+		}
+		act = next
+	}
+	a.afterTargetStep(m)
+	if act.Err != "" {
+		return status.Error(codes.FailedPrecondition, act.Err)
+	}
+	return nil
+}
+
+// afterTargetStep shows the machine's state to the world.
+func (a *Agent) afterTargetStep(m *targetMove) {
+	state := m.machine.State()
+	if m.machine.Finished() {
+		a.helper.unguard(m.op)
+		a.mu.Lock()
+		delete(a.targets, m.op)
+		a.mu.Unlock()
+		if _, err := a.helper.Forget(a.life, &api.OpRef{Op: m.op}); err != nil {
+			a.log.Warn("forget operation", "op", m.op, "err", err)
+		}
+		return // adopt or remove has set the state
+	}
+	a.mu.Lock()
+	changed := m.local.state != state
+	a.mu.Unlock()
+	if changed && state != netmap.Unloaded {
+		a.setState(m.local, state, m.op)
+	}
+}
+
+// targetAction does one action and tells the machine how it went.
+func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Action) migrate.Input {
+	t := traffic(m.local)
+	var err error
+	switch act.Act {
+	case migrate.Record:
+		err = a.recordTarget(ctx, m, act)
+	case migrate.PrepareHolder: // createReplica makes both
+	case migrate.CreateContainer:
+		err = a.createReplica(ctx, m.local)
+		m.facts.Container, m.facts.HolderPID = m.local.container.ID, m.local.holder.PID
+	case migrate.Hold:
+		_, err = a.helper.Hold(ctx, t)
+	case migrate.ArmStart:
+		err = a.armStart(m)
+	case migrate.Announce:
+		if m.mode == netmap.Live {
+			err = a.helper.guard(ctx, m.op, journal.Target)
+		}
+		if err == nil {
+			m.local.quiet = false
+			_, err = a.helper.Announce(ctx, t)
+		}
+	case migrate.RestoreHere:
+		err = a.restoreHere(ctx, m)
+	case migrate.StartHere:
+		began := time.Now()
+		if err = a.docker.Start(ctx, m.local.container.ID); err == nil {
+			err = a.awaitHealthy(ctx, m.local, startTimeout)
+		}
+		m.took.TookMs = milliseconds(time.Since(began))
+	case migrate.Release:
+		var reply *api.ReleaseReply
+		if reply, err = a.helper.Release(ctx, t); err == nil {
+			m.held = reply.Packets
+		}
+	case migrate.Adopt:
+		err = writeReplicaFile(a.cfg.Dir, m.local.id, m.local.spec)
+		if err == nil {
+			m.local.quiet = false
+			a.setState(m.local, netmap.Running, m.op)
+		}
+	case migrate.DropHeld:
+		if m.local.holder.PID != 0 {
+			_, err = a.helper.Drop(ctx, t)
+		}
+	case migrate.Remove:
+		err = a.removeTarget(ctx, m)
+	case migrate.Ask:
+		return a.askSource(ctx, m)
+	default:
+		err = fmt.Errorf("unknown action %q", act.Act)
+	}
+	if err != nil {
+		return failure(err)
+	}
+	return migrate.Input{What: migrate.OK}
+}
+
+func (a *Agent) recordTarget(ctx context.Context, m *targetMove, act migrate.Action) error {
+	rec := journal.Record{Op: m.op, Role: journal.Target, Step: act.Step, Error: act.Err}
+	if act.Step == journal.Reserved || act.Step == journal.Prepared {
+		rec.Facts = m.facts
+	}
+	return a.journal.Append(rec)
+}
+
+// armStart calls docker start, which waits in our runtime for the checkpoint; its overhead is paid before the freeze.
+// It goes on when this process dies.
+func (a *Agent) armStart(m *targetMove) error {
+	if err := engine.Arm(a.cfg.Dir, m.local.container.ID); err != nil {
+		return err
+	}
+	m.startup = make(chan error, 1)
+	go func() { m.startup <- a.docker.Start(a.life, m.local.container.ID) }()
+	select {
+	case err := <-m.startup:
+		if err == nil {
+			err = errors.New("docker started the container instead of waiting: is the runtime entry in place?")
+		}
+		return err
+	case <-time.After(armSettle):
+		return nil
+	}
+}
+
+// armSettle is the time in which an arming that fails, fails: Docker's own start overhead is 200-350 ms.
+const armSettle = 500 * time.Millisecond
+
+// restoreHere gives the armed start its word and checks the service over its own loopback.
+func (a *Agent) restoreHere(ctx context.Context, m *targetMove) error {
+	r, err := a.helper.Restore(ctx, &api.RestoreRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)})
+	if err != nil {
+		return err
+	}
+	m.took.Pid, m.took.TookMs = r.Pid, r.TookMs
+	if p := m.local.spec.Probe; p != nil && len(p.Exec) == 0 {
+		return a.awaitProbe(ctx, m.local)
+	}
+	return nil
+}
+
+// awaitProbe probes a restored replica. Unlike awaitHealthy it does not inspect the container: that blocks until
+// docker start has returned.
+func (a *Agent) awaitProbe(ctx context.Context, l *local) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for {
+		err := a.probe(ctx, l)
+		if err == nil {
+			return nil
+		}
+		pause(ctx, 5*time.Millisecond)
+		if ctx.Err() != nil {
+			return fmt.Errorf("restored service does not pass its probe: %w", err)
+		}
+	}
+}
+
+// removeTarget takes a move that did not happen off this node.
+func (a *Agent) removeTarget(ctx context.Context, m *targetMove) error {
+	if m.local.container.ID != "" {
+		if _, err := a.helper.Disarm(ctx, &api.DisarmRequest{Container: m.local.container.ID, Reason: "the move was taken back"}); err != nil {
+			return err
+		}
+		if _, err := a.helper.Kill(ctx, &api.ContainerRef{Id: m.local.container.ID}); err != nil {
+			return err
+		}
+	}
+	return a.dropReplica(ctx, m.local, m.op)
+}
+
+// askSource turns the answer of whoever knows into what the machine understands.
+func (a *Agent) askSource(ctx context.Context, m *targetMove) migrate.Input {
+	reply, err := a.asker.Ask(ctx, m.op, m.facts.Peer, m.facts.PeerAgent, m.facts.PeerHelper)
+	switch {
+	case err != nil:
+		return failure(err)
+	case reply.Outcome == api.Outcome_COMMITTED:
+		return migrate.Input{What: migrate.Committed}
+	case reply.Outcome == api.Outcome_ABORTED:
+		return migrate.Input{What: migrate.Aborted, Err: "aborted by the source: " + reply.Error}
+	case reply.Outcome == api.Outcome_UNKNOWN: // it never came to a cut-over
+		return migrate.Input{What: migrate.Aborted, Err: "unknown to the source"}
+	}
+	return migrate.Input{What: migrate.Failed, Err: "the source has not decided yet"}
+}
+
+// settleTarget brings a move to its end without its source's voice.
+func (a *Agent) settleTarget(m *targetMove, in migrate.Input) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.machine.Finished() {
+		return
+	}
+	if err := a.targetDoes(m, in); err != nil {
+		a.log.Info("move to this node ended", "op", m.op, "err", err)
+	}
+}
+
+// expire ends a reservation whose source has gone silent before the cut-over.
+func (a *Agent) expire(m *targetMove) {
+	for a.life.Err() == nil {
+		pause(a.life, reservationTime/4)
+		m.mu.Lock()
+		over := m.machine.Finished()
+		stale := time.Since(m.touched) > reservationTime
+		m.mu.Unlock()
+		if over {
+			return
+		}
+		if stale {
+			a.settleTarget(m, migrate.Input{What: migrate.Lost})
+			return
+		}
+	}
+}
+
+// readTar writes the files of a tar into a folder: plain names only.
+func readTar(r io.Reader, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg || h.Name != filepath.Base(h.Name) || strings.HasPrefix(h.Name, ".") {
+			return fmt.Errorf("file %q is not part of a checkpoint", h.Name)
+		}
+		f, err := os.OpenFile(filepath.Join(dir, h.Name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, tr)
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return fmt.Errorf("file %s: %w", h.Name, err)
+		}
+	}
+}
+
+type countingReader struct {
+	r io.Reader
+	n *int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	*c.n += int64(n)
+	return n, err
+}
