@@ -153,7 +153,7 @@ func (a *agent) Ask(_ context.Context, ref *api.OpRef) (*api.OutcomeReply, error
 func (a *agent) Do(order *api.Order, stream grpc.ServerStreamingServer[api.Event]) error {
 	a.set(order.Op, api.Outcome_PENDING)
 	phase := func(name string) { _ = stream.Send(&api.Event{Op: order.Op, Phase: name}) }
-	last := &api.Event{Op: order.Op, Done: true, Outcome: api.Outcome_PENDING}
+	last := &api.Event{Op: order.Op, Done: true, Outcome: api.Outcome_COMMITTED}
 	switch what := order.What.(type) {
 	case *api.Order_Deploy:
 		phase("create")
@@ -174,7 +174,7 @@ func (a *agent) Do(order *api.Order, stream grpc.ServerStreamingServer[api.Event
 			return status.Error(codes.Internal, "no room in tmpfs")
 		}
 	case *api.Order_Cancel:
-		last.Outcome = api.Outcome_ABORTED
+		last.Outcome = api.Outcome_COMMITTED
 	case *api.Order_Cutover:
 		phase("switch")
 		hold()
@@ -209,8 +209,9 @@ func (a *agent) put(op string, r *api.Replica) *api.Instance {
 	name := fmt.Sprintf("%s-%d", r.Service, r.Replica)
 	a.replicas[name] = r
 	a.instances[name] = &api.Instance{
-		Service: r.Service, Replica: r.Replica, Node: a.node, NodeAddress: a.address, ServiceAddress: r.Address,
-		Container: name, State: api.State_RUNNING, Op: op, SinceUnixMs: 1795262400000, ImageId: r.ImageId,
+		Service: r.Service, Replica: r.Replica, Node: a.node, NodeAddress: a.address,
+		ServiceAddress: strings.TrimSuffix(r.Address, "/24"),
+		Container:      name, State: api.State_RUNNING, Op: op, SinceUnixMs: 1795262400000, ImageId: r.ImageId,
 	}
 	return a.instances[name]
 }

@@ -83,7 +83,8 @@ func (a *agents) inventory(ctx context.Context, m Member, limit time.Duration) (
 	return agent.Inventory(ctx, &api.Empty{}, grpc.WaitForReady(true))
 }
 
-// ask gives the outcome of an operation from the agent, or from the journal on its disk, which the helper reads.
+// ask gives the outcome of an operation from the agent, or from the journal on its disk, which the helper reads. That
+// the journal does not know it means nothing while the agent, which may be about to write it, is silent.
 func (a *agents) ask(ctx context.Context, m Member, id string) (*api.OutcomeReply, error) {
 	agent, err := a.agent(m)
 	if err != nil {
@@ -99,7 +100,11 @@ func (a *agents) ask(ctx context.Context, m Member, id string) (*api.OutcomeRepl
 	if err != nil {
 		return nil, err
 	}
-	return api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: id})
+	reply, witnessErr := api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: id})
+	if witnessErr != nil || reply.Outcome == api.Outcome_UNKNOWN {
+		return nil, err
+	}
+	return reply, nil
 }
 
 // push brings an image to an agent.

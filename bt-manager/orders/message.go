@@ -73,7 +73,7 @@ func (s *State) instance(id netmap.ReplicaID, at Placement, state api.State) *ap
 	address, _ := service.Spec.ReplicaAddress(id.Replica)
 	return &api.Instance{
 		Service: id.Service, Replica: int32(id.Replica), Node: at.Node, NodeAddress: s.Members[at.Node].Address,
-		ServiceAddress: address.String(), Container: id.String(), State: state, Op: at.Op,
+		ServiceAddress: address.Addr().String(), Container: id.String(), State: state, Op: at.Op,
 		SinceUnixMs: at.Since.UnixMilli(), ImageId: service.ImageID,
 	}
 }

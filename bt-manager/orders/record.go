@@ -20,7 +20,7 @@ const (
 	Desired Kind = "desired" // Desire: an operator wants a service
 	Begun   Kind = "begun"   // Op: an operation on one replica begins
 	Stepped Kind = "stepped" // ID, Step, Node, Problem: the operation goes on with a step
-	Lost    Kind = "lost"    // ID: no answer came to an order; what follows is Ask
+	Lost    Kind = "lost"    // ID, Problem: no answer came to an order; what follows is Ask
 	Ended   Kind = "ended"   // ID, End
 )
 
@@ -118,6 +118,7 @@ type Op struct {
 	Candidates []string         `json:"candidates,omitempty"` // deploy: nodes not tried yet, best first
 	Reason     string           `json:"reason"`               // of the choice of the node
 	Step       Step             `json:"step"`
+	Sent       int              `json:"sent,omitempty"`    // times that the order of Step went out
 	Lost       bool             `json:"lost,omitempty"`    // an order was sent and its answer did not come
 	Problem    string           `json:"problem,omitempty"` // what went wrong so far
 	Started    time.Time        `json:"started"`

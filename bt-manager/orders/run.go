@@ -168,18 +168,15 @@ func (w *worker) send(ctx context.Context) Result {
 	defer cancel()
 	stream, err := agent.Do(ctx, w.order)
 	if err != nil {
-		return failed(err, Broken)
+		return w.unanswered(ctx, err)
 	}
 	for {
 		event, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			err = status.Error(codes.Unavailable, "the agent ended its report without an outcome")
 		}
-		if status.Code(err) == codes.Internal && (w.op.Step == StepTransfer || w.op.Step == StepPrewarm) {
-			return Result{Answer: Refused, Code: codes.Internal, Error: status.Convert(err).Message()} // to be cancelled
-		}
 		if err != nil {
-			return failed(err, Broken)
+			return w.unanswered(ctx, err)
 		}
 		if event.Done {
 			return w.done(event)
@@ -189,22 +186,40 @@ func (w *worker) send(ctx context.Context) Result {
 	}
 }
 
-// done reads the last event. The steps before cutover leave a move pending, which is what they are to do.
+// unanswered: an order ended with an error instead of an outcome. Where the agent failed inside and knows nothing of the
+// operation, it did not begin; where it failed before the cutover, there is only something to cancel.
+func (w *worker) unanswered(ctx context.Context, err error) Result {
+	if status.Code(err) != codes.Internal {
+		return failed(err, Broken)
+	}
+	r := Result{Answer: Refused, Code: codes.Internal, Error: status.Convert(err).Message()}
+	if w.op.Step == StepTransfer || w.op.Step == StepPrewarm {
+		return r
+	}
+	if reply, err := w.m.agents.ask(ctx, w.member, w.id); err != nil || reply.Outcome != api.Outcome_UNKNOWN {
+		r.Answer = Broken
+	}
+	return r
+}
+
+// done reads the last event. The steps before cutover leave the replica where it is, whatever they call their outcome.
 func (w *worker) done(e *api.Event) Result {
 	if e.Move != nil {
 		w.move = e.Move
 	}
-	before := w.op.Step == StepTransfer || w.op.Step == StepPrewarm
 	switch {
-	case w.op.Step == StepCancel && e.Outcome != api.Outcome_COMMITTED && e.Error == "":
+	case e.Error == "" && w.op.Step == StepCancel:
 		return Result{Answer: Yes}
+	case w.op.Step == StepCancel: // it may have come too late: the journal of the source knows
+		return Result{Answer: Broken, Error: e.Error}
 	case e.Outcome == api.Outcome_ABORTED:
 		return Result{Answer: No, Error: e.Error}
-	case before && e.Error != "":
-		return Result{Answer: Refused, Code: codes.Internal, Error: e.Error}
-	case before:
+	case w.op.Step == StepTransfer || w.op.Step == StepPrewarm:
+		if e.Error != "" {
+			return Result{Answer: Refused, Code: codes.Internal, Error: e.Error}
+		}
 		return Result{Answer: Yes}
-	case w.op.Step == StepCancel || e.Outcome != api.Outcome_COMMITTED:
+	case e.Outcome != api.Outcome_COMMITTED:
 		return Result{Answer: Broken, Error: fmt.Sprintf("%s ended with outcome %s %s", w.op.Step, e.Outcome, e.Error)}
 	}
 	w.instance = e.Instance

@@ -97,8 +97,14 @@ func (s *State) applyTo(op *Op, r Record) {
 	switch r.Kind {
 	case Lost:
 		op.Lost = true
+		if r.Problem != "" {
+			op.Problem = r.Problem
+		}
 	case Stepped:
-		op.Lost, op.Step = false, r.Step
+		if r.Step != op.Step {
+			op.Sent = 0
+		}
+		op.Lost, op.Step, op.Sent = false, r.Step, op.Sent+1
 		if r.Problem != "" {
 			op.Problem = r.Problem
 		}

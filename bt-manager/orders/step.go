@@ -68,6 +68,9 @@ func (s *State) Report(at time.Time, id string, r Result) []Record {
 	return t.records
 }
 
+// sendings bounds how often an order is sent that never arrives.
+const sendings = 3
+
 // turn is one call of Report.
 type turn struct {
 	state   *State
@@ -82,7 +85,11 @@ func (t *turn) step(to Step) {
 }
 
 func (t *turn) lost() {
-	t.records = append(t.records, Record{Kind: Lost, At: t.at, ID: t.op.ID})
+	r := Record{Kind: Lost, At: t.at, ID: t.op.ID}
+	if t.op.Step != StepCancel { // there the problem is why it is cancelled
+		r.Problem = t.r.Error
+	}
+	t.records = append(t.records, r)
 }
 
 func (t *turn) end(outcome Outcome, code codes.Code, message string) {
@@ -183,6 +190,28 @@ func (t *turn) cancelled() {
 	t.end(Aborted, codes.OK, t.op.Problem)
 }
 
+// again sends an order that never arrived. If it does arrive after all, the agent knows the repeat by its ID.
+func (t *turn) again() {
+	if t.op.Sent < sendings {
+		t.step(t.op.Step)
+		return
+	}
+	t.end(Aborted, codes.Unavailable, t.op.Node+": the order does not arrive: "+t.op.Problem)
+}
+
+// takeBack cancels a move whose answer was lost. The source refuses when the cutover is on its way after all.
+func (t *turn) takeBack() {
+	if t.op.Step == StepCancel {
+		t.step(StepCancel)
+		return
+	}
+	problem := "the answer to " + string(t.op.Step) + " was lost"
+	if t.op.Problem != "" {
+		problem += ": " + t.op.Problem
+	}
+	t.cancel(problem)
+}
+
 // asked: an answer about an order whose own answer was lost.
 func (t *turn) asked() {
 	step := t.op.Step
@@ -196,15 +225,12 @@ func (t *turn) asked() {
 		}
 		t.end(Aborted, codes.OK, problem)
 	case t.r.Answer == Unknown && (step == StepDeploy || step == StepRemove):
-		t.step(step) // it never arrived; if it does after all, the agent knows the repeat by its ID
+		t.again()
 	case t.r.Answer == Unknown && step == StepCancel:
 		t.end(Aborted, codes.OK, t.op.Problem)
-	case (t.r.Answer == Pending || t.r.Answer == Stuck || t.r.Answer == Unknown) && (step == StepTransfer || step == StepPrewarm):
-		t.cancel("the answer to " + string(step) + " was lost")
-	case t.r.Answer == Stuck && step == StepCutover:
-		t.cancel("the answer to cutover was lost") // refused by the source if the cutover is on its way
-	case t.r.Answer == Stuck && step == StepCancel:
-		t.step(StepCancel)
+	case t.r.Answer == Unknown, t.r.Answer == Stuck && step != StepDeploy && step != StepRemove,
+		t.r.Answer == Pending && (step == StepTransfer || step == StepPrewarm):
+		t.takeBack()
 	}
 	// Otherwise the agent is at work or away: ask again.
 }

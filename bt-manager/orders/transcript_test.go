@@ -231,6 +231,9 @@ func describe(r Record) string {
 		}
 	case Lost:
 		text += " " + r.ID
+		if r.Problem != "" {
+			text += fmt.Sprintf(" [%s]", r.Problem)
+		}
 	case Ended:
 		end, err := json.Marshal(r.End)
 		if err != nil {
