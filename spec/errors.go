@@ -50,22 +50,26 @@ func nearest(word string, known []string) string {
 	return best
 }
 
-// distance counts the insertions, deletions and replacements that make b of a (Levenshtein).
+// distance counts the insertions, deletions, replacements and swaps of neighbours that make b of a (Levenshtein's
+// distance with swaps, each pair of letters touched once).
 func distance(a, b string) int {
+	var before, above []int // rows i-2 and i-1 of the table
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
+	for i := 1; i <= len(a); i++ {
+		before, above, row = above, row, make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replace := above[j-1]
+			if a[i-1] != b[j-1] {
 				replace++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+			row[j] = min(replace, row[j-1]+1, above[j]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
 		}
 	}
 	return row[len(b)]

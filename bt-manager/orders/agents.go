@@ -92,17 +92,17 @@ func (a *agents) ask(ctx context.Context, m Member, id string) (*api.OutcomeRepl
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	reply, err := agent.Ask(ctx, &api.OpRef{Op: id})
-	if err == nil || m.Helper == "" {
-		return reply, err
+	reply, silence := agent.Ask(ctx, &api.OpRef{Op: id})
+	if silence == nil {
+		return reply, nil
 	}
 	conn, err := a.dial(m.Node, m.Helper)
 	if err != nil {
 		return nil, err
 	}
-	reply, witnessErr := api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: id})
-	if witnessErr != nil || reply.Outcome == api.Outcome_UNKNOWN {
-		return nil, err
+	reply, err = api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: id})
+	if err != nil || reply.Outcome == api.Outcome_UNKNOWN {
+		return nil, silence
 	}
 	return reply, nil
 }
