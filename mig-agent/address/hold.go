@@ -117,7 +117,7 @@ func (h *Held) settle(verdict uint32) error {
 }
 
 // Release accepts everything held, in order, and lets later traffic flow. The rule goes before the queue, and the queue only when it is
-// empty: a packet between the two still gets its verdict. After an error it can be called again.
+// empty: a packet between the two still gets its verdict, though the one after it may overtake it. After an error it can be called again.
 func (h *Held) Release() (Counts, error) {
 	if err := h.settle(verdictAccept); err != nil {
 		return h.Counts(), fmt.Errorf("release traffic: %w", err)

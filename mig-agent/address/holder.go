@@ -1,10 +1,12 @@
 package address
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -55,6 +57,27 @@ func setHolder(s Segment, h Holder, bridge netlink.Link) error {
 		return fmt.Errorf("%s up: %w", h.veth(), err)
 	}
 	return within(h.NetNS, func() error { return setInside(s, h) })
+}
+
+// awaitUp waits until the kernel has noticed that a new veth is up, which it does once a second at the latest: until then the bridge
+// forwards nothing on the port, and an announcement would be lost.
+func awaitUp(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not come up: %w", name, ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // reaches says whether the other end of a veth is eth0 in the namespace.

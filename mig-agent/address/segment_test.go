@@ -187,10 +187,10 @@ func TestSegmentCarries(t *testing.T) {
 		t.Errorf("client in the segment: %d bytes, %v", len(got), err)
 	}
 	// A client outside: routed by a switch that has no holder, to one on another switch.
-	if got, err := f.ask("s3", service, "10.1.0.3", []byte("x"), 2*time.Second); err != nil || got != "h1 x" {
+	if got, err := f.ask("s3", service, "10.1.0.3", []byte("x"), 5*time.Second); err != nil || got != "h1 x" {
 		t.Errorf("routed client: %q, %v", got, err)
 	}
-	if got, err := f.ask("c", "10.20.0.1", "", nil, time.Second); err == nil {
+	if got, err := f.ask("c", "10.20.0.1", "", nil, 5*time.Second); err == nil {
 		t.Errorf("gateway answered %q, want connection refused", got)
 	} else if !strings.Contains(err.Error(), "refused") {
 		t.Errorf("gateway: %v, want connection refused", err)
@@ -239,7 +239,7 @@ func TestSetTwice(t *testing.T) {
 func TestSetReconciles(t *testing.T) {
 	f := up(t)
 	f.listen("h1", "h1")
-	c, err := f.dial("c", service, "", time.Second)
+	c, err := f.dial("c", service, "", 5*time.Second)
 	must(t, err)
 	defer c.Close()
 	veth := f.segment(1).Holders[0].veth()
@@ -256,7 +256,7 @@ func TestSetReconciles(t *testing.T) {
 	if now := f.ip("-n @s1 -o link show " + veth); now != index {
 		t.Errorf("holder's link changed:\n%swas:\n%s", now, index)
 	}
-	must(t, c.SetDeadline(time.Now().Add(2*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 	fmt.Fprint(c, "still here")
 	want := []byte("h1 still here")
 	if _, err := io.ReadFull(c, want); err != nil || string(want) != "h1 still here" {
