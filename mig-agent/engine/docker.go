@@ -81,15 +81,20 @@ func (d *Docker) Image(ctx context.Context, ref string) (Image, error) {
 // SaveImage streams an image as `docker save` does: by its name where that is still this image, so that the name
 // travels too.
 func (d *Docker) SaveImage(ctx context.Context, id, name string) (io.ReadCloser, error) {
-	ref := id
-	if in, err := d.cli.ImageInspect(ctx, name); name != "" && err == nil && in.ID == id {
-		ref = name
-	}
+	ref := d.nameOf(ctx, id, name)
 	r, err := d.cli.ImageSave(ctx, []string{ref})
 	if err != nil {
 		return nil, wrap("save image "+ref, err)
 	}
 	return r, nil
+}
+
+// nameOf is the image's name where that is still this image, else its ID.
+func (d *Docker) nameOf(ctx context.Context, id, name string) string {
+	if in, err := d.cli.ImageInspect(ctx, name); name != "" && err == nil && in.ID == id {
+		return name
+	}
+	return id
 }
 
 // LoadImage takes the output of `docker save`, one image.
@@ -170,6 +175,7 @@ func (d *Docker) Container(ctx context.Context, ref string) (Container, error) {
 type Service struct {
 	Name        string // container name, also its replica label
 	Image       string // ID
+	ImageName   string // shown by docker ps, where it still is this image
 	Holder      string // container whose network namespace it shares
 	Command     []string
 	Environment []string
@@ -206,7 +212,7 @@ func (d *Docker) CreateService(ctx context.Context, s Service) (Container, error
 		},
 	}
 	cfg := &container.Config{
-		Image: s.Image, Cmd: s.Command, Env: s.Environment,
+		Image: d.nameOf(ctx, s.Image, s.ImageName), Cmd: s.Command, Env: s.Environment,
 		Labels: map[string]string{labelRole: "service", labelReplica: s.Name},
 	}
 	return d.create(ctx, s.Name, cfg, host)
@@ -236,7 +242,7 @@ func (d *Docker) CreateHelper(ctx context.Context, name, img string, args []stri
 		NetworkMode:   "host",
 		UTSMode:       "host",
 		CapAdd:        []string{"ALL"},
-		SecurityOpt:   []string{"seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"},
+		SecurityOpt:   []string{"seccomp=unconfined", "apparmor=unconfined"},
 		Mounts:        []mount.Mount{{Type: mount.TypeBind, Source: hostDir, Target: hostDir}},
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 	})

@@ -114,7 +114,7 @@ func (a *Agent) createReplica(ctx context.Context, l *local) error {
 	}
 	sort.Strings(env)
 	c, err := a.docker.CreateService(ctx, engine.Service{
-		Name: l.id.String(), Image: l.spec.ImageId, Holder: holder.ID,
+		Name: l.id.String(), Image: l.spec.ImageId, ImageName: l.spec.Image, Holder: holder.ID,
 		Command: l.spec.Command, Environment: env, Binds: binds,
 		CPU: l.spec.CpuLimit, Memory: l.spec.MemoryLimit, PIDs: l.spec.PidsLimit,
 		CRIUConfig: engine.CRIUConfigPath(a.cfg.Dir),
