@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sonic-netservices/sonic-vs/images"
+	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/testbed"
 	"sonic-netservices/sonic-vs/vswitch"
 )
@@ -30,5 +31,6 @@ func main() {
 	root.AddCommand(testbed.Commands()...)
 	root.AddCommand(vswitch.Command())
 	root.AddCommand(images.Commands()...)
+	root.AddCommand(load.Command())
 	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }
