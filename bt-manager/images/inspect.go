@@ -127,6 +127,11 @@ func readMembers(r io.Reader) (map[string]member, error) {
 			return nil, broken(err)
 		}
 		name := path.Clean(header.Name)
+		for key := range header.PAXRecords {
+			if strings.HasPrefix(key, "GNU.sparse.") { // a few bytes could stand for any number of zeros
+				return nil, bad("%q is a sparse file, which no docker save writes", name)
+			}
+		}
 		switch header.Typeflag {
 		case tar.TypeReg:
 			m, err := readMember(archive)

@@ -17,8 +17,8 @@ import (
 
 const (
 	reachLimit = 5 * time.Second
-	askLimit   = 3 * time.Second
-	pushLimit  = 10 * time.Minute // an image over a slow link
+	askLimit   = 1500 * time.Millisecond // for agent and helper together; a target that asks us waits 2 s
+	pushLimit  = 10 * time.Minute        // an image over a slow link
 	chunk      = 256 << 10
 )
 
@@ -92,7 +92,9 @@ func (a *agents) ask(ctx context.Context, m Member, id string) (*api.OutcomeRepl
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	reply, silence := agent.Ask(ctx, &api.OpRef{Op: id})
+	half, cancelHalf := context.WithTimeout(ctx, askLimit/2)
+	defer cancelHalf()
+	reply, silence := agent.Ask(half, &api.OpRef{Op: id})
 	if silence == nil {
 		return reply, nil
 	}

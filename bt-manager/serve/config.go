@@ -18,7 +18,8 @@ import (
 type Config struct {
 	// Node is this switch's name; the manager's certificate must name it. CONFIG_DB DEVICE_METADATA|localhost hostname.
 	Node string
-	// Listen is host:port of the Manager service. CONFIG_DB: the IPv4 address of LOOPBACK_INTERFACE|Loopback0, port 7301.
+	// Listen is host:port of the Manager service. CONFIG_DB: NETSERVICES|global manager if its manager_node is this
+	// switch, else the IPv4 address of LOOPBACK_INTERFACE|Loopback0 and port 7301.
 	Listen string
 	// Segment is the gateway and length of the service network; service addresses must fit it. Empty: they are not
 	// checked, and a wrong one is found by the agent. CONFIG_DB NETSERVICES|segment gateway.
@@ -34,7 +35,7 @@ type Config struct {
 // Flags defines the flags of Config.
 func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Node, "node", "", "name of this switch (default: CONFIG_DB DEVICE_METADATA|localhost hostname)")
-	flags.StringVar(&c.Listen, "listen", "", "host:port to serve on (default: Loopback0 of CONFIG_DB, port "+strconv.Itoa(netmap.ManagerPort)+")")
+	flags.StringVar(&c.Listen, "listen", "", "host:port to serve on (default: of CONFIG_DB NETSERVICES|global, or Loopback0 and port "+strconv.Itoa(netmap.ManagerPort)+")")
 	flags.StringVar(&c.Segment, "segment", "", "gateway/length of the service network (default: CONFIG_DB NETSERVICES|segment gateway)")
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
 	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
@@ -69,6 +70,13 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 		return err
 	}
 	c.fill(&c.Segment, "segment", segment["gateway"], "CONFIG_DB")
+	global, err := db.HGetAll(ctx, db.Key("NETSERVICES", "global"))
+	if err != nil {
+		return err
+	}
+	if global["manager_node"] == c.Node {
+		c.fill(&c.Listen, "listen", global["manager"], "CONFIG_DB")
+	}
 	prefix := db.Key("LOOPBACK_INTERFACE", "Loopback0", "")
 	keys, err := db.Scan(ctx, prefix+"*")
 	if err != nil {

@@ -74,6 +74,17 @@ dir      /tmp/x                       flag
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
+	// The address that the agents are told, where it is this switch's.
+	if err := db.HSet(t.Context(), "NETSERVICES|global", map[string]string{"manager": "10.1.0.3:7399", "manager_node": "leaf3"}); err != nil {
+		t.Fatal(err)
+	}
+	for node, want := range map[string]string{"leaf3": "10.1.0.3:7399", "leaf4": "10.1.0.3:7301"} {
+		c = parse(t, "-node", node)
+		if err := c.Complete(t.Context(), db); err != nil || c.Listen != want {
+			t.Errorf("%s listens on %s, want %s; %v", node, c.Listen, want, err)
+		}
+	}
+
 	c = parse(t, "-listen", "127.0.0.1:1", "-node", "spine9", "-segment", "10.9.0.1/16")
 	if err := c.Complete(t.Context(), db); err != nil {
 		t.Fatal(err)

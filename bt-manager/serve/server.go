@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,6 +24,8 @@ type server struct {
 	m      *orders.Manager
 	images *images.Store
 	node   string
+
+	loading sync.Mutex // one image at a time: until it has a name, nothing else says that its tar is wanted
 }
 
 func (s *server) Join(hello *api.Hello, stream grpc.ServerStreamingServer[api.Members]) error {
@@ -31,6 +34,8 @@ func (s *server) Join(hello *api.Hello, stream grpc.ServerStreamingServer[api.Me
 }
 
 func (s *server) LoadImage(stream grpc.ClientStreamingServer[api.Chunk, api.Image]) error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	image, err := s.images.Add(&chunkReader{stream: stream})
 	if errors.Is(err, images.ErrBad) {
 		return status.Error(codes.InvalidArgument, err.Error())
