@@ -36,6 +36,7 @@ import (
 func main() {
 	if filepath.Base(os.Args[0]) == engine.RuntimeFile {
 		exit(engine.RunRuntime(os.Args[1:]))
+		return
 	}
 	life, args := "agent", os.Args[1:]
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {

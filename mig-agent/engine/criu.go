@@ -172,6 +172,11 @@ func Disarm(dir, id, reason string) error {
 	return nil
 }
 
+// Disarmed removes what an armed start left behind once its container is restored or given up.
+func Disarmed(dir, id string) {
+	os.Remove(filepath.Join(dir, "work", armedDir, id+resultSuffix))
+}
+
 // Restore gives the armed start its word and waits for the result.
 func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error) {
 	armed := filepath.Join(h.Dir, "work", armedDir, id)

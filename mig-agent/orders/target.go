@@ -432,6 +432,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			m.held = reply.Packets
 		}
 	case migrate.Adopt:
+		a.awaitStartup(ctx, m)
 		err = writeReplicaFile(a.cfg.Dir, m.local.id, m.local.spec)
 		if err == nil {
 			m.local.quiet = false
@@ -481,6 +482,24 @@ func (a *Agent) armStart(m *targetMove) error {
 	}
 }
 
+// awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise it has ended the restored
+// processes: the replica is started again from its volumes, for the source is gone.
+func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) {
+	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
+	if m.startup == nil { // cold, or armed by an earlier life of the agent
+		return
+	}
+	select {
+	case err := <-m.startup:
+		if err != nil {
+			a.log.Error("docker lost the restored container", "op", m.op, "err", err)
+			go a.revive(a.life, m.local.id.String())
+		}
+	case <-ctx.Done():
+		a.log.Error("docker start has not returned", "op", m.op)
+	}
+}
+
 // armSettle is the time in which an arming that fails, fails: Docker's own start overhead is 200-350 ms.
 const armSettle = 500 * time.Millisecond
 
@@ -523,6 +542,7 @@ func (a *Agent) removeTarget(ctx context.Context, m *targetMove) error {
 		if _, err := a.helper.Kill(ctx, &api.ContainerRef{Id: m.local.container.ID}); err != nil {
 			return err
 		}
+		engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	}
 	return a.dropReplica(ctx, m.local, m.op)
 }
