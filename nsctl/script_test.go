@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 //	manager [ARG...]   starts bt-manager with the certificate of leaf3 in the background, named manager
 //	agents NODE...     starts the fake agents and waits until the manager has taken them in
 //	kill-manager       kill -9
+//	kill-agents        kill -9
 //	exits CODE CMD...  runs a command that must end with this code
 //	until RE CMD...    runs a command again and again until it ends well and its stdout matches
 //	netns              makes the network namespace $NETNS, and inside.yaml, which leads nsctl there
@@ -54,7 +55,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"manager":      startManager,
 			"agents":       startAgents,
-			"kill-manager": func(ts *testscript.TestScript, _ bool, _ []string) { process(ts).killManager() },
+			"kill-manager": func(ts *testscript.TestScript, _ bool, _ []string) { kill(&process(ts).manager) },
+			"kill-agents":  func(ts *testscript.TestScript, _ bool, _ []string) { kill(&process(ts).agents) },
 			"exits":        exits,
 			"until":        until,
 			"image":        func(ts *testscript.TestScript, _ bool, args []string) { writeImage(ts, args[0], args[1]) },
@@ -77,18 +79,15 @@ func process(ts *testscript.TestScript) *managerProcess {
 }
 
 func (p *managerProcess) stop() {
-	p.killManager()
-	if p.agents != nil {
-		_ = p.agents.Process.Kill()
-		_ = p.agents.Wait()
-	}
+	kill(&p.manager)
+	kill(&p.agents)
 }
 
-func (p *managerProcess) killManager() {
-	if p.manager != nil {
-		_ = p.manager.Process.Kill()
-		_ = p.manager.Wait()
-		p.manager = nil
+func kill(cmd **exec.Cmd) {
+	if *cmd != nil {
+		_ = (*cmd).Process.Kill()
+		_ = (*cmd).Wait()
+		*cmd = nil
 	}
 }
 
