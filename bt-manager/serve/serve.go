@@ -55,7 +55,7 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	}
 
 	ctx = m.Start(ctx)
-	srv := grpc.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
+	srv := daemon.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
 	api.RegisterManagerServer(srv, &server{m: m, images: store, node: c.Node})
 	drawn := make(chan struct{})
 	go func() {

@@ -107,7 +107,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		if err != nil {
 			return fmt.Errorf("helper: %w", err)
 		}
-		remote := grpc.NewServer(append(pki.Guard(witness.Rules), grpc.Creds(id.Server()))...)
+		remote := daemon.NewServer(append(pki.Guard(witness.Rules), grpc.Creds(id.Server()))...)
 		api.RegisterWitnessServer(remote, witness.NewServer(j))
 		go func() { errs <- daemon.Serve(ctx, tcp, remote) }()
 		running++

@@ -135,7 +135,7 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	srv := grpc.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()))...)
+	srv := daemon.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()))...)
 	api.RegisterAgentServer(srv, a)
 	api.RegisterPeerServer(srv, a)
 	api.RegisterWitnessServer(srv, witness.NewServer(j))

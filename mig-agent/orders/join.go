@@ -6,11 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/netmap"
 	"sonic-netservices/resourdb"
@@ -34,9 +33,7 @@ func (a *Agent) stayJoined(ctx context.Context) {
 }
 
 func (a *Agent) join(ctx context.Context) error {
-	conn, err := grpc.NewClient("passthrough:///"+a.cfg.Manager,
-		grpc.WithTransportCredentials(a.id.Client(a.cfg.ManagerName, pki.Manager)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}))
+	conn, err := daemon.Dial(a.cfg.Manager, a.id.Client(a.cfg.ManagerName, pki.Manager))
 	if err != nil {
 		return err
 	}

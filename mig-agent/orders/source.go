@@ -17,6 +17,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
@@ -294,8 +295,7 @@ func (a *Agent) dialPeer(m *sourceMove) error {
 	if m.conn != nil {
 		return nil
 	}
-	conn, err := grpc.NewClient("passthrough:///"+m.facts.PeerAgent,
-		grpc.WithTransportCredentials(a.id.Client(m.facts.Peer, pki.Node)))
+	conn, err := daemon.Dial(m.facts.PeerAgent, a.id.Client(m.facts.Peer, pki.Node))
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", m.facts.Peer, err)
 	}

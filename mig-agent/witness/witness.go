@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/journal"
 )
@@ -108,7 +109,7 @@ func (a Asker) Ask(ctx context.Context, op, peer, agent, helper string) (*api.Ou
 
 func (a Asker) call(ctx context.Context, addr, name string, role pki.Role,
 	ask func(context.Context, *grpc.ClientConn) (*api.OutcomeReply, error)) (*api.OutcomeReply, error) {
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(a.Identity.Client(name, role)))
+	conn, err := daemon.Dial(addr, a.Identity.Client(name, role))
 	if err != nil {
 		return nil, err
 	}
