@@ -14,6 +14,7 @@ import (
 
 	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/load"
+	"sonic-netservices/sonic-vs/suite"
 	"sonic-netservices/sonic-vs/testbed"
 	"sonic-netservices/sonic-vs/vswitch"
 )
@@ -31,6 +32,7 @@ func main() {
 	root.AddCommand(testbed.Commands()...)
 	root.AddCommand(vswitch.Command())
 	root.AddCommand(images.Commands()...)
+	root.AddCommand(suite.Command())
 	root.AddCommand(load.Command())
 	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }

@@ -69,7 +69,7 @@ func uninstallCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return with(cmd.Context(), n, func(s Switch) error { return s.Uninstall(cmd.Context(), args[1]) })
+			return With(cmd.Context(), n, func(s Switch) error { return s.Uninstall(cmd.Context(), args[1]) })
 		},
 	}
 	instanceFlag(c, &instance)
@@ -99,7 +99,7 @@ func BuildAt(ctx context.Context, n testbed.Node, names ...string) error {
 			return err
 		}
 	}
-	return with(ctx, n, func(s Switch) error {
+	return With(ctx, n, func(s Switch) error {
 		for _, name := range names {
 			path, err := Build(ctx, s.Docker, ".", name)
 			if err != nil {
@@ -113,14 +113,14 @@ func BuildAt(ctx context.Context, n testbed.Node, names ...string) error {
 
 // InstallAt installs a tarball on a node of a test bed.
 func InstallAt(ctx context.Context, n testbed.Node, tarball string, enable bool) error {
-	return with(ctx, n, func(s Switch) error {
+	return With(ctx, n, func(s Switch) error {
 		_, err := s.Install(ctx, tarball, enable)
 		return err
 	})
 }
 
-// with opens the doors of a node for f.
-func with(ctx context.Context, n testbed.Node, f func(Switch) error) (err error) {
+// With opens the doors of a node for f.
+func With(ctx context.Context, n testbed.Node, f func(Switch) error) (err error) {
 	if n.Pid == 0 {
 		return fmt.Errorf("node %s is dead: sonic-vs up raises it again", n.Name)
 	}
