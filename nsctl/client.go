@@ -7,11 +7,11 @@ import (
 	"io"
 	"io/fs"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 )
 
@@ -35,8 +35,7 @@ func (c *cli) connect() (api.ManagerClient, error) {
 	if id == nil {
 		return nil, refused(err)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+config.Manager,
-		grpc.WithTransportCredentials(id.Client(config.ManagerName, pki.Manager)), grpc.WithNoProxy())
+	conn, err := daemon.Dial(config.Manager, id.Client(config.ManagerName, pki.Manager))
 	if err != nil {
 		return nil, fmt.Errorf("manager %s: %w", config.Manager, err)
 	}

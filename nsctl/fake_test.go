@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 )
 
@@ -61,7 +62,7 @@ func fakeAgents() {
 			images: map[string]bool{}, instances: map[string]*api.Instance{}, replicas: map[string]*api.Replica{},
 		}
 		s.agents[node] = a
-		srv := grpc.NewServer(append(pki.Guard(map[string][]pki.Role{
+		srv := daemon.NewServer(append(pki.Guard(map[string][]pki.Role{
 			api.Agent_Do_FullMethodName:        {pki.Manager},
 			api.Agent_Ask_FullMethodName:       {pki.Manager},
 			api.Agent_PushImage_FullMethodName: {pki.Manager},
@@ -70,8 +71,7 @@ func fakeAgents() {
 		api.RegisterAgentServer(srv, a)
 		go func() { check(srv.Serve(ln)) }()
 
-		conn, err := grpc.NewClient("passthrough:///"+args[0], grpc.WithNoProxy(),
-			grpc.WithTransportCredentials(id.Client(args[1], pki.Manager)))
+		conn, err := daemon.Dial(args[0], id.Client(args[1], pki.Manager))
 		check(err)
 		hello := &api.Hello{Node: node, Address: a.address, Agent: ln.Addr().String(), Helper: ln.Addr().String(), Api: 1, Modes: []string{"live", "cold"}}
 		join.Go(func() { stayJoined(api.NewManagerClient(conn), hello) })

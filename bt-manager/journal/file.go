@@ -20,6 +20,7 @@ import (
 // sum is the CRC-32C of the record's bytes. A crash can only tear the last line; it was never acknowledged, so it is
 // dropped. Any other line that does not fit its sum means that the file was damaged, and nothing is started on it.
 type File struct {
+	path string
 	file *os.File
 	size int64 // of the whole lines
 	bad  error // an append that left the file in doubt; nothing is appended after it
@@ -40,19 +41,27 @@ type envelope struct {
 
 // Open opens the file, which it makes if there is none. A second process is refused.
 func Open(path string) (*File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // specs hold secrets
+	file, err := openLocked(path, os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("open journal %s: another process has it: %w", path, err)
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	return &File{file: file}, nil
+	return &File{path: path, file: file}, nil
+}
+
+func openLocked(path string, flag int) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|flag, 0o600) // specs hold secrets
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("%s: another process has it: %w", path, err)
+	}
+	return file, nil
 }
 
 func syncDir(path string) error {
@@ -76,14 +85,14 @@ func (f *File) Replay(each func(record []byte) error) error {
 			err = errors.New("no end of line")
 		}
 		if err != nil && len(rest) == 0 && !errors.Is(err, errFormat) {
-			slog.Warn("journal: last record was torn by a crash and is dropped", "file", f.file.Name(), "byte", f.size, "err", err)
+			slog.Warn("journal: last record was torn by a crash and is dropped", "file", f.path, "byte", f.size, "err", err)
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("journal %s is damaged at byte %d: %w", f.file.Name(), f.size, err)
+			return fmt.Errorf("journal %s is damaged at byte %d: %w", f.path, f.size, err)
 		}
 		if err := each(record); err != nil {
-			return fmt.Errorf("journal %s: record at byte %d: %w", f.file.Name(), f.size, err)
+			return fmt.Errorf("journal %s: record at byte %d: %w", f.path, f.size, err)
 		}
 		f.size += int64(len(line)) + 1
 	}
@@ -110,15 +119,23 @@ func open(line []byte) ([]byte, error) {
 
 func sumOf(record []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(record, castagnoli)) }
 
+// seal puts the record into its envelope, one line.
+func seal(record []byte) ([]byte, error) {
+	if !json.Valid(record) || bytes.ContainsAny(record, "\n") {
+		return nil, errors.New("the record is no JSON value in one line")
+	}
+	return fmt.Appendf(nil, `{"format":%d,"sum":"%s","record":%s}`+"\n", format, sumOf(record), record), nil
+}
+
 // Append writes one line and waits until it is on the disk.
 func (f *File) Append(record []byte) error {
 	if f.bad != nil {
 		return fmt.Errorf("append to journal: closed by an earlier error: %w", f.bad)
 	}
-	if !json.Valid(record) || bytes.ContainsAny(record, "\n") {
-		return errors.New("append to journal: the record is no JSON value in one line")
+	line, err := seal(record)
+	if err != nil {
+		return fmt.Errorf("append to journal: %w", err)
 	}
-	line := fmt.Appendf(nil, `{"format":%d,"sum":"%s","record":%s}`+"\n", format, sumOf(record), record)
 	if _, err := f.file.WriteAt(line, f.size); err != nil {
 		f.bad = f.truncate() // a full disk: take the half line back and go on
 		return fmt.Errorf("append to journal: %w", errors.Join(err, f.bad))
@@ -128,6 +145,36 @@ func (f *File) Append(record []byte) error {
 		return fmt.Errorf("append to journal: %w", err)
 	}
 	f.size += int64(len(line))
+	return nil
+}
+
+// Rewrite writes a new file, locked before it has the name, and lets it take the old one's place.
+func (f *File) Rewrite(record []byte) error {
+	line, err := seal(record)
+	if err != nil {
+		return fmt.Errorf("rewrite journal: %w", err)
+	}
+	file, err := openLocked(f.path+".new", os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return fmt.Errorf("rewrite journal: %w", err)
+	}
+	_, err = file.Write(line)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = os.Rename(f.path+".new", f.path)
+	}
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("rewrite journal: %w", err)
+	}
+	f.file.Close()
+	f.file, f.size = file, int64(len(line))
+	if err := syncDir(filepath.Dir(f.path)); err != nil {
+		f.bad = err // after a crash the old file could be there again, without what is appended now
+		return fmt.Errorf("rewrite journal: %w", err)
+	}
 	return nil
 }
 

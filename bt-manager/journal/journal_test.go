@@ -150,6 +150,41 @@ func TestAppendWantsOneLine(t *testing.T) {
 	}
 }
 
+func TestRewrite(t *testing.T) {
+	path := write(t, "1", "2", "3")
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Replay(func([]byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Rewrite([]byte(`{"all":6}`)); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := Open(path); err == nil {
+		t.Errorf("the new file is not locked: %v", second)
+	}
+	if err := f.Append([]byte("4")); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	// A crash before the rename leaves a file that nobody reads, and the next rewrite replaces.
+	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := replay(t, path), []string{`{"all":6}`, "4"}; !slices.Equal(got, want) {
+		t.Errorf("replayed %q, want %q", got, want)
+	}
+	if f, err = Open(path); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Rewrite([]byte("10")); err != nil {
+		t.Errorf("rewrite over a left file: %v", err)
+	}
+}
+
 // TestKill kills -9 a process that appends as fast as it can: every record it was told is stored is there afterwards.
 func TestKill(t *testing.T) {
 	if path := os.Getenv("JOURNAL_TO_FILL"); path != "" {

@@ -12,6 +12,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/bt-manager/images"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 )
 
@@ -41,9 +42,7 @@ func (a *agents) dial(node, address string) (*grpc.ClientConn, error) {
 	if conn, ok := a.conns[key]; ok {
 		return conn, nil
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(a.id.Client(node, pki.Node)),
-		grpc.WithNoProxy(),
+	conn, err := daemon.Dial(address, a.id.Client(node, pki.Node),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,

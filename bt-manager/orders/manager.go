@@ -34,6 +34,7 @@ type Manager struct {
 
 	mu      sync.Mutex // guards all below; held while a record is stored, so that records and state agree
 	log     journal.Log
+	records int // in log
 	state   *State
 	here    map[string]session // by node: agents whose Join stream is open
 	joins   int                // streams opened so far
@@ -64,6 +65,7 @@ func Open(log journal.Log, store *images.Store, id *pki.Identity, segment netip.
 		if err != nil {
 			return err
 		}
+		m.records++
 		return m.state.Apply(r)
 	})
 	if err != nil {
@@ -114,10 +116,39 @@ func (m *Manager) commit(records []Record) error {
 			m.stop(err)
 			return err
 		}
+		m.records++
 		trace(r)
+	}
+	if m.records > sumAfter {
+		if err := m.sum(); err != nil {
+			return err
+		}
 	}
 	close(m.changed)
 	m.changed = make(chan struct{})
+	return nil
+}
+
+// sumAfter bounds the number of records in the journal: a few MiB.
+const sumAfter = 10000
+
+// sum replaces all records by the one that says the same. The caller holds mu.
+func (m *Manager) sum() error {
+	sum, err := m.state.sum()
+	var text []byte
+	if err == nil {
+		text, err = Record{Kind: Summed, At: time.Now(), Sum: sum}.Encode()
+	}
+	if err == nil {
+		err = m.log.Rewrite(text)
+	}
+	if err != nil {
+		err = fmt.Errorf("bt-manager stops: %w", err)
+		m.stop(err)
+		return err
+	}
+	slog.Info("journal summed up", "records", m.records, "bytes", len(text))
+	m.records = 1
 	return nil
 }
 

@@ -22,6 +22,7 @@ const (
 	Stepped Kind = "stepped" // ID, Step, Node, Problem: the operation goes on with a step
 	Lost    Kind = "lost"    // ID, Problem: no answer came to an order; what follows is Ask
 	Ended   Kind = "ended"   // ID, End
+	Summed  Kind = "summed"  // Sum: what all records before it say
 )
 
 // Record is one line of the journal. Whatever bt-manager knows follows from its records.
@@ -38,6 +39,7 @@ type Record struct {
 	Node    string    `json:"node,omitempty"`
 	Problem string    `json:"problem,omitempty"`
 	End     *End      `json:"end,omitempty"`
+	Sum     *Sum      `json:"sum,omitempty"`
 }
 
 // Encode writes a record as the journal stores it.

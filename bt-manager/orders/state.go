@@ -42,17 +42,17 @@ type Service struct {
 
 // Placement is where a replica is since when and why.
 type Placement struct {
-	Node   string
-	Reason string
-	Op     string // that brought it there
-	Since  time.Time
+	Node   string    `json:"node"`
+	Reason string    `json:"reason"`
+	Op     string    `json:"op"` // that brought it there
+	Since  time.Time `json:"since"`
 }
 
 // Past is an operation that ended.
 type Past struct {
-	Op
-	End
-	At time.Time
+	Op  `json:"op"`
+	End `json:"end"`
+	At  time.Time `json:"at"`
 }
 
 // NewState is what an empty journal says.
@@ -87,6 +87,8 @@ func (s *State) Apply(r Record) error {
 			return fmt.Errorf("record %s: no operation %s in flight", r.Kind, r.ID)
 		}
 		s.applyTo(op, r)
+	case Summed:
+		return s.applySum(r.Sum)
 	default:
 		return fmt.Errorf("record kind %q is unknown to this version", r.Kind)
 	}

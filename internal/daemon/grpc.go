@@ -12,15 +12,17 @@ import (
 // that lost its power sends no FIN.
 const aliveAfter = 20 * time.Second
 
-// NewServer is grpc.NewServer with what all our servers have in common: they let clients ask whether they are alive,
-// which gRPC by itself takes for an attack.
+// NewServer is grpc.NewServer with what all our servers have in common: they ask silent clients whether they are alive,
+// and let clients ask the same, which gRPC by itself takes for an attack.
 func NewServer(opts ...grpc.ServerOption) *grpc.Server {
-	return grpc.NewServer(append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
-		MinTime: aliveAfter / 2, PermitWithoutStream: true}))...)
+	return grpc.NewServer(append(opts,
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveAfter, Timeout: aliveAfter / 4}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: aliveAfter / 2, PermitWithoutStream: true}))...)
 }
 
-// Dial prepares a connection to host:port. It is made with the first call, and again when it breaks.
-func Dial(addr string, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: aliveAfter, Timeout: aliveAfter / 4}))
+// Dial prepares a connection to host:port. It is made with the first call, and again when it breaks, never through a
+// proxy that the environment names.
+func Dial(addr string, creds credentials.TransportCredentials, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+addr, append(opts, grpc.WithTransportCredentials(creds), grpc.WithNoProxy(),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: aliveAfter, Timeout: aliveAfter / 4}))...)
 }

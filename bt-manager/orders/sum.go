@@ -1,0 +1,63 @@
+package orders
+
+import (
+	"fmt"
+
+	"sonic-netservices/spec"
+)
+
+// Sum is a whole state as one record, so that the journal need not grow for ever.
+type Sum struct {
+	Epoch    uint64                `json:"epoch"`
+	Members  map[string]Member     `json:"members"`
+	Images   map[string]Image      `json:"images"`
+	Services map[string]ServiceSum `json:"services"`
+	Ops      map[string]*Op        `json:"ops"`
+	Done     []Past                `json:"done"`
+}
+
+// ServiceSum is a Service with its spec as text.
+type ServiceSum struct {
+	Desire
+	Replicas map[int]Placement `json:"replicas"`
+}
+
+// sum gives the record that says what all records so far say.
+func (s *State) sum() (*Sum, error) {
+	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{}, Ops: s.Ops, Done: s.Done}
+	for name, service := range s.Services {
+		text, err := spec.Print(service.Spec)
+		if err != nil {
+			return nil, err
+		}
+		sum.Services[name] = ServiceSum{Desire{string(text), service.ImageID}, service.Replicas}
+	}
+	return sum, nil
+}
+
+// applySum makes the state what the sum says.
+func (s *State) applySum(sum *Sum) error {
+	*s = *NewState()
+	s.Epoch, s.Done = sum.Epoch, sum.Done
+	for node, member := range sum.Members {
+		s.Members[node] = member
+	}
+	for name, image := range sum.Images {
+		s.Images[name] = image
+	}
+	for id, op := range sum.Ops {
+		s.Ops[id] = op
+	}
+	for name, service := range sum.Services {
+		wanted, err := spec.Parse("journal", []byte(service.Spec))
+		if err != nil {
+			return fmt.Errorf("desired service: %w", err)
+		}
+		replicas := map[int]Placement{}
+		for n, at := range service.Replicas {
+			replicas[n] = at
+		}
+		s.Services[name] = &Service{Spec: wanted, ImageID: service.ImageID, Replicas: replicas}
+	}
+	return nil
+}
