@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,4 +113,36 @@ func TestStop(t *testing.T) {
 	if err := m.Wait(); err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzReplay: no journal, one record a line, makes the state panic, and a state it makes can be summed up.
+func FuzzReplay(f *testing.F) {
+	f.Add([]byte(`{"kind":"started","epoch":1}
+{"kind":"joined","member":{"node":"leaf1","agent":"10.1.0.1:7302"}}
+{"kind":"loaded","image":{"name":"kms:1.0","id":"sha256:aa"}}
+{"kind":"desired","desire":{"spec":"{name: kms, image: 'kms:1.0', address: 10.20.0.10/24}","image_id":"sha256:aa"}}
+{"kind":"begun","op":{"id":"x","verb":"deploy","replica":{"Service":"kms"},"node":"leaf1","candidates":["leaf2"],"step":"reach"}}
+{"kind":"stepped","id":"x","step":"reach","node":"leaf2","problem":"away"}
+{"kind":"lost","id":"x"}
+{"kind":"ended","id":"x","end":{"outcome":"committed"}}`))
+	f.Add([]byte(`{"kind":"summed","sum":{"epoch":3,"ops":{"y":null},"done":[{"op":{"id":"z"},"end":{"outcome":"aborted"}}]}}`))
+	f.Fuzz(func(t *testing.T, journal []byte) {
+		s := NewState()
+		for line := range bytes.Lines(journal) {
+			r, err := DecodeRecord(line)
+			if err != nil {
+				return
+			}
+			if s.Apply(r) != nil {
+				return
+			}
+		}
+		for id := range s.Ops {
+			s.Next(id)
+			s.Report(time.Time{}, id, Result{Answer: Silent})
+		}
+		if _, err := s.sum(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -51,6 +51,15 @@ func DecodeRecord(text []byte) (Record, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return Record{}, fmt.Errorf("record: %w", err)
 	}
+	has := map[Kind]bool{
+		Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
+		Stepped: r.Step != "", Lost: true, Ended: r.End != nil, Summed: r.Sum != nil,
+	}
+	if complete, known := has[r.Kind]; !known {
+		return Record{}, fmt.Errorf("record kind %q is unknown to this version", r.Kind)
+	} else if !complete {
+		return Record{}, fmt.Errorf("record %s lacks what it tells", r.Kind)
+	}
 	return r, nil
 }
 

@@ -80,6 +80,9 @@ func (s *State) Apply(r Record) error {
 		s.Services[wanted.Name] = &Service{Spec: wanted, ImageID: r.Desire.ImageID, Replicas: map[int]Placement{}}
 	case Begun:
 		op := *r.Op
+		if s.Services[op.Replica.Service] == nil {
+			return fmt.Errorf("operation %s is on %s, which is not desired", op.ID, op.Replica)
+		}
 		s.Ops[op.ID] = &op
 	case Stepped, Lost, Ended:
 		op, ok := s.Ops[r.ID]
@@ -89,8 +92,6 @@ func (s *State) Apply(r Record) error {
 		s.applyTo(op, r)
 	case Summed:
 		return s.applySum(r.Sum)
-	default:
-		return fmt.Errorf("record kind %q is unknown to this version", r.Kind)
 	}
 	return nil
 }

@@ -45,9 +45,6 @@ func (s *State) applySum(sum *Sum) error {
 	for name, image := range sum.Images {
 		s.Images[name] = image
 	}
-	for id, op := range sum.Ops {
-		s.Ops[id] = op
-	}
 	for name, service := range sum.Services {
 		wanted, err := spec.Parse("journal", []byte(service.Spec))
 		if err != nil {
@@ -58,6 +55,12 @@ func (s *State) applySum(sum *Sum) error {
 			replicas[n] = at
 		}
 		s.Services[name] = &Service{Spec: wanted, ImageID: service.ImageID, Replicas: replicas}
+	}
+	for id, op := range sum.Ops {
+		if op == nil || s.Services[op.Replica.Service] == nil {
+			return fmt.Errorf("operation %s is on nothing that is desired", id)
+		}
+		s.Ops[id] = op
 	}
 	return nil
 }
