@@ -208,7 +208,7 @@ func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error)
 
 // Forget removes the files of an operation.
 func (h Host) Forget(op string) error {
-	if op == "" || filepath.Base(op) != op {
+	if op == "" || filepath.Base(op) != op || op == ".." || op == "." {
 		return fmt.Errorf("forget: op %q", op)
 	}
 	return os.RemoveAll(h.OpFolder(op))

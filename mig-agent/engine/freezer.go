@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,31 +12,10 @@ import (
 	"time"
 )
 
-// ErrNoFreezer says that this host offers neither a v1 freezer nor cgroup v2 for a container.
-var ErrNoFreezer = errors.New("not supported here: no cgroup freezer")
-
 // freezer is the cgroup that freezes one container: v1's freezer hierarchy where it is mounted, else cgroup v2.
 type freezer struct {
 	dir string
 	v2  bool
-}
-
-// freezerOf finds the cgroup of a process. root is the mount point of the cgroup file systems.
-func freezerOf(proc, root string, pid int) (freezer, error) {
-	groups, err := cgroupsOf(proc, pid)
-	if err != nil {
-		return freezer{}, err
-	}
-	if path, ok := groups["freezer"]; ok && exists(filepath.Join(root, "freezer")) {
-		return freezer{dir: filepath.Join(root, "freezer", path)}, nil
-	}
-	path, ok := groups[""]
-	for _, mount := range []string{root, filepath.Join(root, "unified")} {
-		if dir := filepath.Join(mount, path); ok && exists(filepath.Join(dir, "cgroup.freeze")) {
-			return freezer{dir: dir, v2: true}, nil
-		}
-	}
-	return freezer{}, fmt.Errorf("pid %d: %w", pid, ErrNoFreezer)
 }
 
 // freezerByName finds the cgroup of a container by its full id, also when its processes are gone or unknown: the
@@ -56,26 +34,6 @@ func freezerByName(root, id string) (freezer, error) {
 		}
 	}
 	return freezer{}, fmt.Errorf("cgroup of container %.12s: %w", id, fs.ErrNotExist)
-}
-
-// cgroupsOf reads /proc/PID/cgroup: controller -> path, "" for cgroup v2.
-func cgroupsOf(proc string, pid int) (map[string]string, error) {
-	f, err := os.Open(filepath.Join(proc, fmt.Sprint(pid), "cgroup"))
-	if err != nil {
-		return nil, fmt.Errorf("cgroups of pid %d: %w", pid, err)
-	}
-	defer f.Close()
-	groups := map[string]string{}
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		part := strings.SplitN(sc.Text(), ":", 3)
-		if len(part) != 3 {
-			continue
-		}
-		for _, name := range strings.Split(part[1], ",") {
-			groups[name] = part[2]
-		}
-	}
-	return groups, nil
 }
 
 // freeze stops every process of the group and waits until all are.

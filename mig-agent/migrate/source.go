@@ -97,9 +97,10 @@ type Input struct {
 // Source is the machine of the node that gives the replica away.
 //
 //	idle --transfer--> bulk --prewarm--> armed --cutover--> cutting --(record committed)--> forward --> finished
-//	                     \________________/ \cancel             \
-//	                              |                              \--failure--> backward -----------> finished
-//	                              +--------------------------------------------------------------->
+//	  |                  |                 |                   |
+//	  +---- failure -----+- cancel --------+                   +-- failure --> backward ------------> finished
+//	                     v
+//	                cancelling ----------------------------------------------------------------------> finished
 //
 // Bulk and armed change nothing that matters: the service runs, and the target alone holds something.
 type Source struct {
@@ -112,13 +113,14 @@ type Source struct {
 type state string
 
 const (
-	idle     state = "idle"
-	bulk     state = "bulk"
-	armed    state = "armed"
-	cutting  state = "cutting"
-	forward  state = "forward"
-	backward state = "backward"
-	finished state = "finished"
+	idle       state = "idle"
+	bulk       state = "bulk"
+	armed      state = "armed"
+	cancelling state = "cancelling"
+	cutting    state = "cutting"
+	forward    state = "forward"
+	backward   state = "backward"
+	finished   state = "finished"
 )
 
 // NewSource begins a move.
@@ -150,7 +152,9 @@ func (s *Source) Finished() bool { return s.state == finished }
 func (s *Source) Cutting() bool { return s.state == cutting }
 
 // Guarded says that the service would be without an owner if this process died now: the helper watches.
-func (s *Source) Guarded() bool { return s.state == cutting || s.state == backward }
+func (s *Source) Guarded() bool {
+	return s.mode == netmap.Live && (s.state == cutting || s.state == backward)
+}
 
 // Next takes what happened and gives the next action.
 func (s *Source) Next(in Input) Action {
@@ -178,7 +182,7 @@ func (s *Source) order(what Happened) Action {
 		s.state = cutting
 		s.todo = s.cutover()
 	case what == Cancel && (s.state == bulk || s.state == armed):
-		s.state = backward
+		s.state = cancelling
 		s.todo = acts(CancelPeer)
 	default:
 		return refuse(fmt.Sprintf("%s does not follow %s", what, s.state))
@@ -247,7 +251,7 @@ func (s *Source) done() Action {
 		s.state = bulk
 	case bulk:
 		s.state = armed
-	case forward, backward:
+	case forward, backward, cancelling:
 		s.state = finished
 	}
 	return Action{Act: Reply, Err: s.err}
@@ -260,7 +264,7 @@ func (s *Source) failed(in Input) Action {
 	last := s.todo[0]
 	switch s.state {
 	case idle, bulk: // only the target holds something; the manager cancels or orders anew
-		s.err, s.state = in.Err, backward
+		s.err, s.state = in.Err, cancelling
 		s.todo = acts(CancelPeer)
 		if last.Act == Reserve { // nothing was reserved
 			s.state, s.todo = finished, nil
@@ -278,11 +282,10 @@ func (s *Source) failed(in Input) Action {
 			return s.todo[0]
 		}
 		return Action{Act: Again, Retry: last.Act, Err: in.Err}
+	case cancelling: // its reservation lapses
+		return s.done()
 	case backward:
-		switch {
-		case last.Act == AbortPeer || last.Act == CancelPeer: // it asks, or its reservation lapses
-			return s.done()
-		case in.Settled == journal.Aborted:
+		if last.Act == AbortPeer || in.Settled == journal.Aborted { // it asks; the helper wrote it
 			return s.done()
 		}
 		return Action{Act: Again, Retry: last.Act, Err: in.Err}

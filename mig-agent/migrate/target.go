@@ -9,8 +9,7 @@ import (
 
 // Actions of the target; Record, Reply and Again are the source's.
 const (
-	PrepareHolder   Act = "prepare-holder"   // network namespace with the address, silent
-	CreateContainer Act = "create-container" // with the source's options
+	CreateContainer Act = "create-container" // with the source's options, in a holder that is silent about the address
 	Hold            Act = "hold"             // keep back packets in both directions
 	ArmStart        Act = "arm-start"        // docker start, which waits for the checkpoint
 	Announce        Act = "announce"         // the address is here now
@@ -36,7 +35,7 @@ const (
 
 // Target is the machine of the node that takes the replica.
 //
-//	idle --reserve--> held (room) --arm--> ready --switch--> taking --restore--> restored
+//	idle --reserve--> reserved --arm--> ready --switch--> taking --restore--> restored
 //	                    |                    |                 |                    |
 //	                    +------- aborted or lost: ask ---------+--------------------+--committed--> serving
 //	                    v
@@ -47,7 +46,8 @@ type Target struct {
 	mode  netmap.Mode
 	state state
 	todo  []Action
-	err   string
+	why   string // the move is taken back
+	fault string // the same, when it was this node that failed
 }
 
 const (
@@ -121,7 +121,7 @@ func (t *Target) Next(in Input) Action {
 	case Aborted:
 		switch t.state {
 		case reserved, ready, taking, restored, asking:
-			t.err = in.Err
+			t.why = in.Err
 			return t.begin(leaving, t.leave())
 		}
 	case Lost:
@@ -135,7 +135,7 @@ func (t *Target) Next(in Input) Action {
 		}
 	case Armed:
 		if t.state == reserved {
-			list := acts(PrepareHolder, CreateContainer)
+			list := acts(CreateContainer)
 			if t.mode == netmap.Live {
 				list = append(list, acts(Hold, ArmStart)...)
 			}
@@ -171,7 +171,7 @@ func (t *Target) serve() []Action {
 }
 
 func (t *Target) leave() []Action {
-	list := []Action{{Act: Record, Step: journal.Aborted, Err: t.err}}
+	list := []Action{{Act: Record, Step: journal.Aborted, Err: t.why}}
 	if t.mode == netmap.Live {
 		list = append(list, Action{Act: DropHeld})
 	}
@@ -189,7 +189,7 @@ func (t *Target) done() Action {
 	if t.state == serving || t.state == leaving {
 		t.state = finished
 	}
-	return Action{Act: Reply, Err: t.err}
+	return Action{Act: Reply, Err: t.fault}
 }
 
 func (t *Target) failed(in Input) Action {
@@ -204,7 +204,7 @@ func (t *Target) failed(in Input) Action {
 		}
 		return Action{Act: Again, Retry: last.Act, Err: in.Err}
 	case reserved, ready: // nothing is ours yet; the source hears it and goes on serving
-		t.err = in.Err
+		t.why, t.fault = in.Err, in.Err
 		return t.begin(leaving, t.leave())
 	}
 	// taking, restored: the source is told and decides; its outcome comes as Aborted or by asking

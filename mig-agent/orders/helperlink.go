@@ -157,8 +157,12 @@ func (h *helperLink) current() *api.Beat {
 // guard returns when the helper knows that it must settle the operation should we die.
 func (h *helperLink) guard(ctx context.Context, op string, role journal.Role) error {
 	h.mu.Lock()
+	_, known := h.guarded[op]
 	h.guarded[op] = role
 	h.mu.Unlock()
+	if known {
+		return nil
+	}
 	answered := make(chan struct{})
 	select {
 	case h.beat <- answered:

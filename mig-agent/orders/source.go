@@ -26,10 +26,11 @@ import (
 )
 
 const (
-	drainTime     = 10 * time.Millisecond // answers under way leave, the accept queue empties (facts: migration 4.3)
-	defaultBudget = 20 * time.Second      // from the first step of a cut-over to its commit
-	stepTimeout   = 10 * time.Second      // of one step that is not bulk data
-	againEvery    = 100 * time.Millisecond
+	drainTime     = 10 * time.Millisecond  // answers under way leave, the accept queue empties (facts: migration 4.3)
+	defaultBudget = 20 * time.Second       // from the first step of a cut-over to its commit
+	stepTimeout   = 10 * time.Second       // of one step that is not bulk data
+	againFirst    = 100 * time.Millisecond // pause before an action is tried again, doubled each time
+	againMost     = 2 * time.Second
 )
 
 // sourceMove is one move away from this node: the machine, and what its actions need.
@@ -143,6 +144,7 @@ func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
 	cutting, cancel := context.WithTimeout(a.life, budget)
 	defer cancel()
 	act := m.machine.Next(migrate.Input{What: what})
+	again := againFirst
 	if what == migrate.Transfer && act.Act != migrate.Reply {
 		a.setState(m.local, netmap.Migrating, m.op) // still serving
 	}
@@ -152,29 +154,43 @@ func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
 			ctx = cutting
 		}
 		began := time.Now()
-		err := a.sourceAction(ctx, m, act)
+		in := a.guard(ctx, m.op, journal.Source, m.machine.Guarded())
+		if in.What == migrate.OK {
+			in = outcome(a.sourceAction(ctx, m, act))
+		}
 		m.trace.Phases = append(m.trace.Phases, &api.Phase{Name: act.String(),
 			StartMs: milliseconds(began.Sub(m.began)), TookMs: milliseconds(time.Since(began))})
-		in := migrate.Input{What: migrate.OK}
-		if err != nil {
-			a.log.Warn("step failed", "op", m.op, "step", act.String(), "err", err)
-			in = failure(err)
+		if in.What == migrate.Failed {
+			a.log.Warn("step failed", "op", m.op, "step", act.String(), "err", in.Err)
 		}
 		next := m.machine.Next(in)
 		if next.Act == migrate.Again {
-			pause(a.life, againEvery)
+			pause(a.life, again)
+			again = min(2*again, againMost)
 			if a.life.Err() != nil {
 				return // the next life of the agent goes on from the journal
 			}
 			continue
 		}
-		act = next
+		act, again = next, againFirst
 	}
 	a.answerSource(m, op, what, act.Err)
 }
 
-// failure tells the machine what went wrong and, for a refused record, what stands in the journal.
-func failure(err error) migrate.Input {
+// guard makes the helper know, before the next action, whether it must settle the operation should we die.
+func (a *Agent) guard(ctx context.Context, op string, role journal.Role, on bool) migrate.Input {
+	if !on {
+		a.helper.unguard(op)
+		return migrate.Input{What: migrate.OK}
+	}
+	return outcome(a.helper.guard(ctx, op, role))
+}
+
+// outcome tells the machine how an action went and, for a refused record, what stands in the journal.
+func outcome(err error) migrate.Input {
+	if err == nil {
+		return migrate.Input{What: migrate.OK}
+	}
 	in := migrate.Input{What: migrate.Failed, Err: err.Error()}
 	var settled *journal.SettledError
 	if errors.As(err, &settled) {
@@ -233,7 +249,7 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		_, err := api.NewPeerClient(m.conn).Cancel(ctx, &api.OpRef{Op: m.op})
 		return err
 	case migrate.Record:
-		return a.recordSource(ctx, m, act)
+		return a.recordSource(m, act)
 	case migrate.Yield:
 		_, err := a.helper.Yield(ctx, t)
 		return err
@@ -397,24 +413,12 @@ func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Re
 	return n, nil
 }
 
-// recordSource writes a step. Behind the first one the helper guards: it must know before anything is touched.
-func (a *Agent) recordSource(ctx context.Context, m *sourceMove, act migrate.Action) error {
+func (a *Agent) recordSource(m *sourceMove, act migrate.Action) error {
 	rec := journal.Record{Op: m.op, Role: journal.Source, Step: act.Step, Error: act.Err}
 	if act.Step == journal.Prepared {
 		rec.Facts = m.facts
 	}
-	if err := a.journal.Append(rec); err != nil {
-		return err
-	}
-	switch act.Step {
-	case journal.Prepared:
-		if m.mode == netmap.Live {
-			return a.helper.guard(ctx, m.op, journal.Source)
-		}
-	case journal.Committed, journal.Done:
-		a.helper.unguard(m.op)
-	}
-	return nil
+	return a.journal.Append(rec)
 }
 
 // switchOver opens the conversation of the cut-over; packets for the address arrive at the target from now on.

@@ -352,20 +352,24 @@ func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_C
 func (a *Agent) targetDoes(m *targetMove, in migrate.Input) error {
 	m.touched = time.Now()
 	act := m.machine.Next(in)
-	for act.Act != migrate.Reply {
+	for again := againFirst; act.Act != migrate.Reply; {
 		ctx, cancel := context.WithTimeout(a.life, a.actionTime(act.Act))
-		in := a.targetAction(ctx, m, act)
+		in := a.guard(ctx, m.op, journal.Target, m.machine.Guarded())
+		if in.What == migrate.OK {
+			in = a.targetAction(ctx, m, act)
+		}
 		cancel()
 		next := m.machine.Next(in)
 		if next.Act == migrate.Again {
 			a.log.Info("not yet", "op", m.op, "step", act.String(), "err", next.Err)
-			pause(a.life, againEvery)
+			pause(a.life, again)
+			again = min(2*again, againMost)
 			if a.life.Err() != nil {
 				return a.life.Err()
 			}
 			continue
 		}
-		act = next
+		act, again = next, againFirst
 	}
 	a.afterTargetStep(m)
 	if act.Err != "" {
@@ -401,8 +405,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 	var err error
 	switch act.Act {
 	case migrate.Record:
-		err = a.recordTarget(ctx, m, act)
-	case migrate.PrepareHolder: // createReplica makes both
+		err = a.recordTarget(m, act)
 	case migrate.CreateContainer:
 		err = a.createReplica(ctx, m.local)
 		m.facts.Container, m.facts.HolderPID = m.local.container.ID, m.local.holder.PID
@@ -411,13 +414,8 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 	case migrate.ArmStart:
 		err = a.armStart(m)
 	case migrate.Announce:
-		if m.mode == netmap.Live {
-			err = a.helper.guard(ctx, m.op, journal.Target)
-		}
-		if err == nil {
-			m.local.quiet = false
-			_, err = a.helper.Announce(ctx, t)
-		}
+		m.local.quiet = false
+		_, err = a.helper.Announce(ctx, t)
 	case migrate.RestoreHere:
 		err = a.restoreHere(ctx, m)
 	case migrate.StartHere:
@@ -449,13 +447,10 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 	default:
 		err = fmt.Errorf("unknown action %q", act.Act)
 	}
-	if err != nil {
-		return failure(err)
-	}
-	return migrate.Input{What: migrate.OK}
+	return outcome(err)
 }
 
-func (a *Agent) recordTarget(ctx context.Context, m *targetMove, act migrate.Action) error {
+func (a *Agent) recordTarget(m *targetMove, act migrate.Action) error {
 	rec := journal.Record{Op: m.op, Role: journal.Target, Step: act.Step, Error: act.Err}
 	if act.Step == journal.Reserved || act.Step == journal.Prepared {
 		rec.Facts = m.facts
@@ -552,7 +547,7 @@ func (a *Agent) askSource(ctx context.Context, m *targetMove) migrate.Input {
 	reply, err := a.asker.Ask(ctx, m.op, m.facts.Peer, m.facts.PeerAgent, m.facts.PeerHelper)
 	switch {
 	case err != nil:
-		return failure(err)
+		return outcome(err)
 	case reply.Outcome == api.Outcome_COMMITTED:
 		return migrate.Input{What: migrate.Committed}
 	case reply.Outcome == api.Outcome_ABORTED:

@@ -1,0 +1,179 @@
+package journal
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T) *Journal {
+	t.Helper()
+	j, err := Open(filepath.Join(t.TempDir(), "journal"), "agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func add(t *testing.T, j *Journal, op string, role Role, steps ...Step) {
+	t.Helper()
+	for _, s := range steps {
+		if err := j.Append(Record{Op: op, Role: role, Step: s}); err != nil {
+			t.Fatalf("append %s: %v", s, err)
+		}
+	}
+}
+
+func load(t *testing.T, j *Journal, op string, role Role) []Record {
+	t.Helper()
+	recs, err := j.Load(op, role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recs
+}
+
+// The commit rule (design 4): of committed and aborted only the first can be written.
+func TestSettledOnce(t *testing.T) {
+	for _, c := range []struct{ first, second Step }{{Committed, Aborted}, {Aborted, Committed}} {
+		j := open(t)
+		add(t, j, "op1", Source, Prepared, c.first)
+		err := j.Append(Record{Op: "op1", Role: Source, Step: c.second})
+		var settled *SettledError
+		if !errors.As(err, &settled) || settled.Step != c.first {
+			t.Errorf("%s after %s: error %v, want a SettledError that says %s", c.second, c.first, err, c.first)
+		}
+		add(t, j, "op1", Source, c.first) // repeating it is no contradiction
+		add(t, j, "op1", Source, Done)
+		if recs := load(t, j, "op1", Source); Settled(recs) != c.first || !Finished(recs) {
+			t.Errorf("records %v: settled %q, finished %v", recs, Settled(recs), Finished(recs))
+		}
+	}
+}
+
+// Agent and helper race for the decision as two processes do: two journals over one folder.
+func TestOneWinner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	var wins sync.Map
+	for round := range 40 {
+		op := "op" + string(rune('a'+round%26)) + string(rune('a'+round/26))
+		var wg sync.WaitGroup
+		for _, step := range []Step{Committed, Aborted} {
+			j, err := Open(dir, string(step))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wg.Go(func() {
+				if err := j.Append(Record{Op: op, Role: Source, Step: step}); err == nil {
+					if other, taken := wins.LoadOrStore(op, step); taken {
+						t.Errorf("%s: both %v and %s were written", op, other, step)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if _, ok := wins.Load(op); !ok {
+			t.Errorf("%s: nobody won", op)
+		}
+	}
+}
+
+// A crash during an append leaves a torn line: the step was never done, and the next append takes its place.
+func TestTornLine(t *testing.T) {
+	j := open(t)
+	add(t, j, "op1", Source, Prepared, Frozen)
+	path := j.path("op1", Source)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := strings.IndexByte(string(whole), '\n') + 1
+	for cut := first; cut < len(whole); cut++ {
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if recs := load(t, j, "op1", Source); len(recs) != 1 || Last(recs) != Prepared {
+			t.Fatalf("cut at byte %d: %v", cut, recs)
+		}
+		add(t, j, "op1", Source, Aborted)
+		if recs := load(t, j, "op1", Source); len(recs) != 2 || Last(recs) != Aborted {
+			t.Fatalf("cut at byte %d, then aborted: %v", cut, recs)
+		}
+	}
+}
+
+// Damage before the end is no crash of ours: it is named by its byte, and nothing is decided on top of it.
+func TestDamage(t *testing.T) {
+	j := open(t)
+	add(t, j, "op1", Source, Prepared, Frozen)
+	path := j.path("op1", Source)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[3] = 0
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Load("op1", Source); err == nil || !strings.Contains(err.Error(), "byte 0") {
+		t.Errorf("load: %v, want an error that names byte 0", err)
+	}
+	if err := j.Append(Record{Op: "op1", Role: Source, Step: Committed}); err == nil {
+		t.Error("committed on top of a damaged journal")
+	}
+}
+
+func TestNames(t *testing.T) {
+	j := open(t)
+	for _, op := range []string{"", "../x", "a/b", "a.b", strings.Repeat("x", 65)} {
+		if err := j.Append(Record{Op: op, Role: Source, Step: Prepared}); err == nil {
+			t.Errorf("op %q was taken", op)
+		}
+	}
+}
+
+func TestPruneKeepsUnfinished(t *testing.T) {
+	j := open(t)
+	for _, op := range []string{"a", "b", "c"} {
+		add(t, j, op, Source, Prepared, Aborted, Done)
+		time.Sleep(time.Millisecond)
+	}
+	add(t, j, "d", Source, Prepared, Committed)
+	if err := j.Prune(1); err != nil {
+		t.Fatal(err)
+	}
+	list, err := j.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range list {
+		left = append(left, e.Op)
+	}
+	if got := strings.Join(left, " "); got != "c d" {
+		t.Errorf("left %q, want the newest finished and the unfinished: c d", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"format":1,"op":"a","role":"source","step":"prepared","pid":1,"by":"agent","at":"2026-11-21T00:00:00Z"}` + "\n"))
+	f.Add([]byte("{\"format\":2}\n"))
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		recs, end, err := parse(data)
+		if err != nil {
+			return
+		}
+		if end > int64(len(data)) || end > 0 && data[end-1] != '\n' {
+			t.Fatalf("end %d of %d is not behind a line", end, len(data))
+		}
+		again, _, err := parse(data[:end])
+		if err != nil || len(again) != len(recs) {
+			t.Fatalf("the good part parses to %d records, then %d (%v)", len(recs), len(again), err)
+		}
+	})
+}
