@@ -12,9 +12,9 @@ import (
 	"sonic-netservices/examples/kms/keylog"
 )
 
-// Part is everything recorded about one load.
+// Part is everything recorded about one load. Loads named N-NAME, of one NAME, are one part of the report.
 type Part struct {
-	Name      string
+	Name      string // of its folder
 	About     About
 	Records   []Record
 	Truncated bool // the request file ended in a cut
@@ -34,6 +34,7 @@ type Volume struct {
 // Analyse computes the report of parts in the order of their loads. It is pure: the same records, the same report.
 func Analyse(parts []Part) Report {
 	var report Report
+	var sums []*sum
 	seen := map[serialOf]bool{}
 	for i, p := range parts {
 		a := &analysis{Part: p, final: p.Volume, problems: slices.Clone(p.Problems)}
@@ -48,9 +49,12 @@ func Analyse(parts []Part) Report {
 			lost, duplicate := a.lost(), a.duplicates(seen)
 			pr.Lost, pr.Duplicate = &lost, &duplicate
 		}
-		report.Parts = append(report.Parts, pr)
+		sums = addLoad(sums, pr, a.latencies(always))
 		report.Moves = append(report.Moves, a.moves...)
 		report.Problems = append(report.Problems, a.problems...)
+	}
+	for _, s := range sums {
+		report.Parts = append(report.Parts, s.report())
 	}
 	return report
 }
@@ -155,7 +159,7 @@ func (a *analysis) report() PartReport {
 		p.Reconnected += len(c) - 1
 	}
 	p.BootIDs = firstSeen(boots)
-	p.Latency = a.latency(span{0, math.MaxInt64})
+	p.Latency = latency(a.latencies(always))
 	a.judgeMoves(&p, boots)
 	if a.Sampled {
 		var longest time.Duration
@@ -238,14 +242,21 @@ func (a *analysis) duplicates(seen map[serialOf]bool) int {
 	return len(twice)
 }
 
-// latency of the answers to requests due within a span.
-func (a *analysis) latency(within span) Latency {
+// always is the span of a whole load.
+var always = span{0, math.MaxInt64}
+
+// latencies of the answers to requests due within a span.
+func (a *analysis) latencies(within span) []time.Duration {
 	var all []time.Duration
 	for _, r := range a.Records {
 		if inTime(r) && within.from <= r.Due && r.Due < within.to {
 			all = append(all, r.Latency)
 		}
 	}
+	return all
+}
+
+func latency(all []time.Duration) Latency {
 	l := Latency{Answers: len(all)}
 	if len(all) == 0 {
 		return l

@@ -377,3 +377,50 @@ func TestReportIsTheSameAgain(t *testing.T) {
 		t.Errorf("no reasons of failure in %s", want)
 	}
 }
+
+// Loads of one kind are one part: counts are added, the worst time stays, and what one load does not know nobody knows.
+func TestLoadsOfOnePart(t *testing.T) {
+	first, cold, second := begin(), begin(), begin()
+	first.Name, cold.Name, second.Name = "1-live", "2-cold", "3-live"
+	first.steady(0, 50*msec)
+	first.bad(50*msec, 51*msec, "status 500").Broken = true
+	first.good(80*msec, msec)
+	cold.serial, cold.boot = first.serial, bootB
+	cold.Volume.Entries = slices.Clone(first.Volume.Entries)
+	cold.steady(0, 20*msec)
+	second.serial, second.boot = cold.serial, bootB
+	second.Volume.Entries = slices.Clone(cold.Volume.Entries)
+	second.steady(0, 30*msec)
+	second.bad(30*msec, 31*msec, "status 500")
+
+	report := Analyse([]Part{first.Part, cold.Part, second.Part})
+	if len(report.Parts) != 2 || report.Parts[0].Name != "live" || report.Parts[1].Name != "cold" {
+		t.Fatalf("parts %+v", report.Parts)
+	}
+	live, a, b := report.Part("live"), report.load("1-live"), report.load("3-live")
+	if live.Requests != a.Requests+b.Requests || live.Failed != 2 || live.Broken != 1 || live.Errors["status 500"] != 2 ||
+		live.Latency.Answers != a.Answered+b.Answered || *live.Lost != 0 || *live.Duplicate != 0 {
+		t.Errorf("live %+v", live)
+	}
+	if live.GapMS != a.GapMS || a.GapMS <= b.GapMS {
+		t.Errorf("gaps %v and %v give %v", a.GapMS, b.GapMS, live.GapMS)
+	}
+	if want := [2]uint64{1, second.serial}; live.Serials != want {
+		t.Errorf("serials %v, want %v", live.Serials, want)
+	}
+	if diff := cmp.Diff([]string{bootA.String(), bootB.String()}, live.BootIDs); diff != "" {
+		t.Error(diff)
+	}
+	if len(a.Errors) != 1 || a.Errors["status 500"] != 1 || len(a.BootIDs) != 1 {
+		t.Errorf("the sum has changed its first load: %+v", a)
+	}
+	if p := report.Part("cold"); p.Loads != nil || p.Requests != len(cold.Records) {
+		t.Errorf("cold %+v", p)
+	}
+
+	second.Volume = nil
+	report = Analyse([]Part{first.Part, second.Part})
+	if live := report.Part("live"); live.Lost != nil || live.Duplicate != nil {
+		t.Errorf("lost %v, duplicate %v of a part with a load without a copy of the volume", live.Lost, live.Duplicate)
+	}
+}

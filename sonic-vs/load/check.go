@@ -19,8 +19,8 @@ import (
 // each problem with its file and line.
 var ErrVerify = errors.New("verification failed")
 
-// Check computes the report of a folder: of the load in it, or of the loads in its folders (live, cold, ...), each of
-// which is a part. Only ErrVerify comes with a report.
+// Check computes the report of a folder: of the load in it, or of the loads in its folders (live, cold, ..., or 1-live,
+// 2-cold, 3-live, ... where both live ones make one part). Only ErrVerify comes with a report.
 func Check(dir string) (Report, error) {
 	parts, err := readParts(dir)
 	if err != nil {
@@ -76,7 +76,7 @@ func readParts(dir string) ([]Part, error) {
 		if _, err := os.Stat(filepath.Join(sub, requestFile)); err != nil {
 			continue
 		}
-		if e.Name() == "moves" || e.Name() == "problems" {
+		if name := partName(e.Name()); name == "moves" || name == "problems" {
 			return nil, fmt.Errorf("%s: a part cannot have the name of a member of the report", sub)
 		}
 		p, err := readPart(sub, e.Name())

@@ -20,7 +20,7 @@ func (a *analysis) judgeMoves(p *PartReport, boots []answered) {
 	for i, e := range events {
 		w := windows[i]
 		m := MoveReport{
-			Part: a.Name, Move: e.Move, Kind: e.Kind, From: e.From, To: e.To, Phases: e.Phases,
+			Load: a.Name, Move: e.Move, Kind: e.Kind, From: e.From, To: e.To, Phases: e.Phases,
 			BeginMS: ms(w.from), TookMS: ms(w.length()),
 			GapMS: ms(longest(within(silences, w)).length()),
 		}
@@ -35,7 +35,9 @@ func (a *analysis) judgeMoves(p *PartReport, boots []answered) {
 				}
 			}
 		}
-		m.NewBoot = newBoot(boots, w)
+		if m.NewBoot = newBoot(boots, w); m.NewBoot {
+			p.NewBoots++
+		}
 		before, after := span{w.from - around, w.from}, span{w.to, w.to + around}
 		if i > 0 {
 			before.from = max(before.from, windows[i-1].to)
@@ -43,7 +45,7 @@ func (a *analysis) judgeMoves(p *PartReport, boots []answered) {
 		if i+1 < len(windows) {
 			after.to = min(after.to, windows[i+1].from)
 		}
-		m.Before, m.During, m.After = a.latency(before), a.latency(w), a.latency(after)
+		m.Before, m.During, m.After = latency(a.latencies(before)), latency(a.latencies(w)), latency(a.latencies(after))
 		a.moves = append(a.moves, m)
 	}
 

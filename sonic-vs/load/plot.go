@@ -4,21 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"sonic-netservices/sonic-vs/plot"
 )
 
 // Plot draws the latency of the loads in a folder into latency.svg and latency.png there. Of several parts it shows
-// live and cold, as the paper's figure 8 compares them, and all if there are no such two.
+// the first live and the first cold load, as the paper's figure 8 compares them, and all if there are no such two.
 func Plot(dir string) error {
 	parts, err := readParts(dir)
 	if err != nil {
 		return err
 	}
 	report := Analyse(parts)
-	shown := map[string]bool{"live": true, "cold": true}
-	if report.Part("live") == nil || report.Part("cold") == nil {
-		shown = nil
+	first := func(name string) int {
+		return slices.IndexFunc(parts, func(p Part) bool { return partName(p.Name) == name })
+	}
+	if live, cold := first("live"), first("cold"); live >= 0 && cold >= 0 {
+		parts = []Part{parts[live], parts[cold]}
 	}
 	f := plot.Figure{
 		Title:  "Latency of key requests while the service moves",
@@ -26,9 +29,6 @@ func Plot(dir string) error {
 		Silent: "requests were due and none was answered: drawn as 0",
 	}
 	for _, p := range parts {
-		if shown != nil && !shown[p.Name] {
-			continue
-		}
 		f.Panels = append(f.Panels, p.panel(report))
 	}
 	if len(f.Panels) == 0 {
@@ -38,9 +38,9 @@ func Plot(dir string) error {
 }
 
 func (p Part) panel(report Report) plot.Panel {
-	r := report.Part(p.Name)
+	r := report.load(p.Name)
 	panel := plot.Panel{Color: plot.Black}
-	switch p.Name {
+	switch partName(p.Name) {
 	case "live":
 		panel.Title = "Live move: the service keeps memory, address and connections"
 	case "cold":
@@ -65,7 +65,7 @@ func (p Part) panel(report Report) plot.Panel {
 		panel.Points = append(panel.Points, pt)
 	}
 	for _, m := range report.Moves {
-		if m.Part != p.Name {
+		if m.Load != p.Name {
 			continue
 		}
 		begin := m.BeginMS.Milliseconds() / 1000

@@ -14,7 +14,7 @@ type Report struct {
 	Problems []string // verification failures: with any, no figure is to be trusted
 }
 
-// PartReport sums up one load.
+// PartReport sums up one load, or several of the same kind: counts are added, of times the worst is kept.
 type PartReport struct {
 	Name string `json:"-"`
 
@@ -28,6 +28,7 @@ type PartReport struct {
 	Duplicate *int      `json:"duplicate_keys"` // serials answered twice or out of order in the volume; null: no volume copy
 	Serials   [2]uint64 `json:"serials"`        // first and last answered
 	BootIDs   []string  `json:"boot_ids"`       // in the order of their first answers
+	NewBoots  int       `json:"new_boots"`      // moves that brought one: memory was lost
 
 	GapMS        ms  `json:"gap_ms"`          // the worst over the moves; without moves, of the whole part
 	GapOutsideMS ms  `json:"gap_outside_ms"`  // the worst outside all moves
@@ -38,11 +39,19 @@ type PartReport struct {
 	Errors  map[string]int `json:"errors,omitempty"` // failed requests by reason
 
 	Truncated bool `json:"truncated,omitempty"` // the records end in a cut: the load or the machine died
+
+	Loads []LoadReport `json:"loads,omitempty"` // of a part with several
+}
+
+// LoadReport is one load of a part with several.
+type LoadReport struct {
+	Load string `json:"load"` // name of its folder
+	PartReport
 }
 
 // MoveReport is what the clients saw of one move.
 type MoveReport struct {
-	Part     string  `json:"part"`
+	Load     string  `json:"load"` // name of its folder
 	Move     int     `json:"move"`
 	Kind     string  `json:"kind"`
 	From     string  `json:"from"`
@@ -87,6 +96,21 @@ func (m *ms) UnmarshalJSON(text []byte) error {
 
 // Milliseconds as a number.
 func (m ms) Milliseconds() float64 { return float64(m) / float64(time.Millisecond) }
+
+// Load by the name of its folder.
+func (r Report) load(name string) PartReport {
+	for _, p := range r.Parts {
+		if p.Name == name {
+			return p
+		}
+		for _, l := range p.Loads {
+			if l.Load == name {
+				return l.PartReport
+			}
+		}
+	}
+	return PartReport{}
+}
 
 // Part by name; nil if there is none.
 func (r Report) Part(name string) *PartReport {
