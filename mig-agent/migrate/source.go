@@ -137,9 +137,20 @@ func ResumeSource(mode netmap.Mode, recs []journal.Record) *Source {
 	case journal.Settled(recs) == journal.Committed:
 		s.state, s.todo = forward, s.forward(AwaitRelease)
 	case journal.Settled(recs) == journal.Aborted:
-		s.state, s.todo = backward, s.backward(TakeBack)
+		s.state, s.err = backward, reason(recs)
+		s.todo = s.backward(TakeBack)
 	}
 	return s
+}
+
+// reason for which a move was taken back, as its journal says; never empty: an answer without a reason would be a good one.
+func reason(recs []journal.Record) string {
+	for _, r := range recs {
+		if r.Step == journal.Aborted && r.Error != "" {
+			return r.Error
+		}
+	}
+	return "taken back before the agent restarted"
 }
 
 // Busy says that an action is out; an order that comes now is refused.

@@ -117,10 +117,10 @@ func (a *Agent) recoverSource(ctx context.Context, opID string, facts *journal.F
 	a.ops[opID+"/cutover"] = op
 	a.mu.Unlock()
 	if journal.Settled(recs) == journal.Committed {
-		go a.runSource(m, op, migrate.Restart) // may have to wait for the target
+		go a.runSource(m, op, migrate.Restart, nil) // may have to wait for the target
 		return nil
 	}
-	a.runSource(m, op, migrate.Restart)
+	a.runSource(m, op, migrate.Restart, nil)
 	return nil
 }
 

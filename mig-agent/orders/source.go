@@ -58,10 +58,11 @@ type sourceMove struct {
 // transfer begins a move: the target reserves, image and volumes go over. The service goes on.
 func (a *Agent) transfer(op *operation, epoch uint64, order *api.MoveOrder, begun chan<- error) {
 	m, err := a.newSource(op, epoch, order)
-	begun <- err
-	if err == nil {
-		a.runSource(m, op, migrate.Transfer)
+	if err != nil {
+		begun <- err
+		return
 	}
+	a.runSource(m, op, migrate.Transfer, begun)
 }
 
 // prewarm makes the target ready.
@@ -84,8 +85,7 @@ func (a *Agent) nextStep(op *operation, what migrate.Happened, begun chan<- erro
 		begun <- refused("operation %s is not under way on %s", op.id, a.cfg.Node)
 		return
 	}
-	begun <- nil
-	a.runSource(m, op, what)
+	a.runSource(m, op, what, begun)
 }
 
 func (a *Agent) source(op string) *sourceMove {
@@ -132,11 +132,18 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 	return m, nil
 }
 
-// runSource steps the machine from one thing that happened until it answers the order.
-func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
+// runSource steps the machine from one thing that happened until it answers the order. begun hears whether the order
+// is taken: a step out of turn and a transfer that the target refuses are not.
+func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened, begun chan<- error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.out = op
+	tell := func(err error) {
+		if begun != nil {
+			begun <- err
+			begun = nil
+		}
+	}
 	budget := defaultBudget
 	if m.order.BudgetMs > 0 {
 		budget = time.Duration(m.order.BudgetMs) * time.Millisecond
@@ -145,8 +152,14 @@ func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
 	defer cancel()
 	act := m.machine.Next(migrate.Input{What: what})
 	again := againFirst
-	if what == migrate.Transfer && act.Act != migrate.Reply {
+	switch {
+	case act.Act == migrate.Reply && act.Err != "":
+		tell(refused("%s", act.Err))
+		return
+	case what == migrate.Transfer:
 		a.setState(m.local, netmap.Migrating, m.op) // still serving
+	default:
+		tell(nil)
 	}
 	for act.Act != migrate.Reply {
 		ctx := a.life
@@ -156,7 +169,9 @@ func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
 		began := time.Now()
 		in := a.guard(ctx, m.op, journal.Source, m.machine.Guarded())
 		if in.What == migrate.OK {
-			in = outcome(a.sourceAction(ctx, m, act))
+			err := a.sourceAction(ctx, m, act)
+			in = outcome(err)
+			tell(err) // reserve, the first action of a transfer
 		}
 		m.trace.Phases = append(m.trace.Phases, &api.Phase{Name: act.String(),
 			StartMs: milliseconds(began.Sub(m.began)), TookMs: milliseconds(time.Since(began))})
@@ -174,6 +189,7 @@ func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened) {
 		}
 		act, again = next, againFirst
 	}
+	tell(nil)
 	a.answerSource(m, op, what, act.Err)
 }
 
@@ -286,13 +302,23 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	case migrate.TakeBack:
 		return a.takeBack(ctx, m)
 	case migrate.AbortPeer:
-		if m.talk == nil {
-			return errors.New("no conversation")
-		}
+		return a.abortThere(ctx, m)
+	}
+	return fmt.Errorf("unknown action %q", act.Act)
+}
+
+// abortThere tells the target: in the conversation where there is one, else by a cancel. A target that is armed and
+// never heard of a cut-over would wait for its reservation to lapse, and refuse every other move until then.
+func (a *Agent) abortThere(ctx context.Context, m *sourceMove) error {
+	if m.talk != nil {
 		defer m.hangUp()
 		return m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Abort{Abort: "taken back by the source"}})
 	}
-	return fmt.Errorf("unknown action %q", act.Act)
+	if err := a.dialPeer(m); err != nil {
+		return err
+	}
+	_, err := api.NewPeerClient(m.conn).Cancel(ctx, &api.OpRef{Op: m.op})
+	return err
 }
 
 // actionTime bounds one action: bulk data and a graceful stop take what they take, the rest is quick or broken.
