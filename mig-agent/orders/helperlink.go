@@ -73,24 +73,29 @@ func startHelper(ctx context.Context, a *Agent) (*helperLink, error) {
 
 func (h *helperLink) close() { h.conn.Close() }
 
-// keep holds the life line and starts a dead helper again at once; SONiC would take 30 s.
+// keep holds the life line and starts a dead helper again at once; SONiC would take 30 s. Docker may call a helper
+// running whose connection has broken already, so a helper that does not answer is looked at again and again.
 func (h *helperLink) keep(ctx context.Context, image string, args []string) {
 	for ctx.Err() == nil {
 		err := h.watch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		h.log.Warn("helper is gone", "err", err)
-		for ctx.Err() == nil {
-			if err := h.ensure(ctx, image, args); err == nil {
-				break
-			} else {
-				h.log.Error("start helper", "err", err)
-			}
+		if !errors.Is(err, errNoAnswer) {
+			h.log.Warn("helper is gone", "err", err)
+		}
+		if err := h.ensure(ctx, image, args); err != nil {
+			h.log.Error("start helper", "err", err)
 			pause(ctx, 100*time.Millisecond)
 		}
 	}
 }
+
+// errNoAnswer says that a helper has not opened the life line within answerTime.
+var errNoAnswer = errors.New("helper does not answer")
+
+// answerTime is long for a helper that runs, short for packets that wait for one that does not.
+const answerTime = 100 * time.Millisecond
 
 // ensure makes a helper of this image run. One of another image is replaced: it is a leftover of another version.
 func (h *helperLink) ensure(ctx context.Context, image string, args []string) error {
@@ -117,7 +122,11 @@ func (h *helperLink) ensure(ctx context.Context, image string, args []string) er
 func (h *helperLink) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	late := time.AfterFunc(answerTime, cancel)
 	stream, err := h.Watch(ctx)
+	if !late.Stop() {
+		return errNoAnswer
+	}
 	if err != nil {
 		return err
 	}
