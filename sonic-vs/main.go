@@ -12,8 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sonic-netservices/sonic-vs/demo"
 	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/load"
+	"sonic-netservices/sonic-vs/scenario"
 	"sonic-netservices/sonic-vs/suite"
 	"sonic-netservices/sonic-vs/testbed"
 	"sonic-netservices/sonic-vs/vswitch"
@@ -34,5 +36,7 @@ func main() {
 	root.AddCommand(images.Commands()...)
 	root.AddCommand(suite.Command())
 	root.AddCommand(load.Command())
+	root.AddCommand(demo.Command())
+	root.AddCommand(scenario.Command())
 	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }

@@ -1,0 +1,298 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/sonic-vs/load"
+)
+
+// Who is killed, and at which record of the source's journal.
+var (
+	victims = []string{"source-agent", "target-agent", "source-helper", "target-helper"}
+	steps   = []journal.Step{journal.Prepared, journal.Frozen, journal.Restored, journal.Committed, journal.Released}
+)
+
+const (
+	settleTime = 30 * time.Second // of one case; a restart of the agent takes 2 s of it
+	awayTime   = 10 * time.Second // for an agent that was killed to join the manager again
+)
+
+// kill is one case of agent-kill: a line of kills.jsonl.
+type kill struct {
+	Case      string       `json:"case"`
+	Victim    string       `json:"victim"`
+	Node      string       `json:"node"` // of the victim
+	Step      journal.Step `json:"step"`
+	PID       int          `json:"pid"` // as this machine counts
+	Op        string       `json:"op"`
+	KilledAt  time.Time    `json:"killed_at"`
+	SettledMS int64        `json:"settled_ms"` // from the kill
+	Owner     string       `json:"owner"`
+	Outcome   string       `json:"outcome"` // committed, aborted
+	Failed    int          `json:"failed_requests"`
+	Broken    int          `json:"broken_connections"`
+	GapMS     float64      `json:"gap_ms"`
+	Faults    []string     `json:"faults"`
+}
+
+// agentKill kills each victim at each record, one move after the other, under one load.
+func agentKill(ctx context.Context, s *stage) error {
+	cases := s.cases()
+	if len(cases) == 0 {
+		return fmt.Errorf("no case is called %s", strings.Join(s.Cases, " or "))
+	}
+	owner, faults, err := s.settle(ctx)
+	if err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("not ready to begin: %s", strings.Join(faults, "; "))
+	}
+	clients, err := s.startLoad(ctx)
+	if err != nil {
+		return err
+	}
+	defer clients.kill()
+	for i := range cases {
+		k := &cases[i]
+		begin := time.Now()
+		if owner, err = s.killOnce(ctx, owner, k); err != nil {
+			return fmt.Errorf("%s: %w", k.Case, err)
+		}
+		s.say("%-24s %-9s by %s, settled after %5d ms on %s", k.Case, k.Outcome, k.Node, k.SettledMS, k.Owner)
+		for _, f := range k.Faults {
+			s.fault("%s: %s", k.Case, f)
+		}
+		err := load.AppendEvent(clients.dir, load.Event{
+			Kind: "live", Move: i + 1, From: cases[i].Case, To: k.Owner, Begin: begin, End: time.Now(),
+		})
+		if err != nil {
+			return err
+		}
+		if err := writeKills(s.dir, cases[:i+1]); err != nil {
+			return err
+		}
+		if owner == "" {
+			break // nothing can move any more
+		}
+	}
+	report, err := clients.stop(s, owner)
+	if err != nil {
+		return err
+	}
+	s.judge(report, cases)
+	if err := writeKills(s.dir, cases); err != nil {
+		return err
+	}
+	return s.table(cases)
+}
+
+// cases are those asked for, step by step: two moves in a row never have the same victim.
+func (s *stage) cases() []kill {
+	var all []kill
+	for _, step := range steps {
+		for _, victim := range victims {
+			name := victim + "/" + string(step)
+			if len(s.Cases) == 0 || slices.Contains(s.Cases, name) {
+				all = append(all, kill{Case: name, Victim: victim, Step: step, Faults: []string{}})
+			}
+		}
+	}
+	return all
+}
+
+// killOnce orders a move away from owner, kills the victim at its record, and waits until all is settled. It returns
+// who has the service then, "" when nobody or several have it.
+func (s *stage) killOnce(ctx context.Context, owner string, k *kill) (string, error) {
+	target := other(owner)
+	side, part, _ := strings.Cut(k.Victim, "-")
+	k.Node = owner
+	if side == "target" {
+		k.Node = target
+	}
+	victim, pid := s.node(k.Node), s.suite.AgentPID
+	if part == "helper" {
+		pid = s.suite.HelperPID
+	}
+	var err error
+	if k.PID, err = pid(ctx, victim.Node); err != nil {
+		return "", err
+	}
+	journalOf := s.node(owner).agentPath("journal")
+	w, err := watchJournal(journalOf)
+	if err != nil {
+		return "", err
+	}
+	defer w.close()
+
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	moved := make(chan error, 1)
+	go func() {
+		moved <- s.move(ctx, target)
+		time.AfterFunc(time.Second, cancel) // a move that ends without the record never writes it
+	}()
+	k.Op, k.KilledAt, err = w.await(watching, k.Step)
+	if err != nil {
+		_, said := exitCode(<-moved)
+		return "", fmt.Errorf("the move to %s ended without its record %s: %w: %s", target, k.Step, err, said)
+	}
+	if err := syscall.Kill(k.PID, syscall.SIGKILL); err != nil {
+		return "", fmt.Errorf("kill %s: %w", k.Victim, err)
+	}
+	k.KilledAt = time.Now().UTC()
+
+	limit, cancelLimit := context.WithTimeout(ctx, settleTime)
+	defer cancelLimit()
+	var order error
+	select {
+	case order = <-moved:
+	case <-limit.Done():
+		k.Faults = append(k.Faults, fmt.Sprintf("nsctl migrate has no answer after %v", settleTime))
+	}
+	var faults []string
+	if k.Owner, faults, err = s.settleWithin(limit, ctx); err != nil {
+		return "", err
+	}
+	k.Faults = append(k.Faults, faults...)
+	k.SettledMS = time.Since(k.KilledAt).Milliseconds()
+	if err := s.outcome(k, journalOf, owner, order); err != nil {
+		return "", err
+	}
+	if k.Owner != "" {
+		if _, err := s.serials(k.Owner); err != nil {
+			k.Faults = append(k.Faults, err.Error())
+		}
+	}
+	return k.Owner, nil
+}
+
+// move orders it through nsctl. An agent that was killed a moment ago may not have joined again: then it is ordered
+// again, for nothing was begun.
+func (s *stage) move(ctx context.Context, to string) error {
+	began := time.Now()
+	for {
+		_, err := s.suite.Migrate(ctx, replica, to, "live")
+		_, said := exitCode(err)
+		if !strings.Contains(said, "is away") || time.Since(began) > awayTime {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// settle waits until nothing is unsettled, for settleTime at most. What is left then are faults.
+func (s *stage) settle(ctx context.Context) (owner string, faults []string, err error) {
+	limit, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	return s.settleWithin(limit, ctx)
+}
+
+func (s *stage) settleWithin(limit, ctx context.Context) (owner string, faults []string, err error) {
+	for {
+		owner, faults = s.unsettled(ctx)
+		if len(faults) == 0 || limit.Err() != nil {
+			return owner, faults, ctx.Err()
+		}
+		pause(ctx)
+	}
+}
+
+// outcome reads how the move ended where it is decided, and whether everybody acted and answered accordingly.
+func (s *stage) outcome(k *kill, dir, from string, order error) error {
+	j, err := journal.Open(dir, "scenario")
+	if err != nil {
+		return err
+	}
+	recs, err := j.Load(k.Op, journal.Source)
+	if err != nil {
+		return err
+	}
+	k.Outcome = string(journal.Settled(recs))
+	code, said := exitCode(order)
+	switch k.Outcome {
+	case string(journal.Committed):
+		if k.Owner == from {
+			k.Faults = append(k.Faults, "committed, but it runs on the source")
+		}
+		if code != 0 {
+			k.Faults = append(k.Faults, fmt.Sprintf("committed, but nsctl ended with %d: %s", code, lastLine(said)))
+		}
+	case string(journal.Aborted):
+		if k.Owner != from {
+			k.Faults = append(k.Faults, "aborted, but it does not run on the source")
+		}
+		if code != 1 {
+			k.Faults = append(k.Faults, fmt.Sprintf("aborted, but nsctl ended with %d: %s", code, lastLine(said)))
+		}
+	default:
+		k.Faults = append(k.Faults, "the source's journal does not say how it ended")
+	}
+	return nil
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// judge takes over what the clients saw, and what must not be in it.
+func (s *stage) judge(report load.Report, cases []kill) {
+	for _, m := range report.Moves {
+		k := &cases[m.Move-1]
+		k.Failed, k.Broken, k.GapMS = m.Failed, m.Broken, m.GapMS.Milliseconds()
+	}
+	for _, p := range report.Problems {
+		s.fault("load: %s", p)
+	}
+	for _, p := range report.Parts {
+		switch {
+		case p.Lost == nil || p.Duplicate == nil:
+			s.fault("load: no copy of the volume")
+		case *p.Lost != 0 || *p.Duplicate != 0:
+			s.fault("load: %d lost keys, %d keys answered twice", *p.Lost, *p.Duplicate)
+		}
+		if len(p.BootIDs) != 1 {
+			s.fault("load: %d boot ids: the service was started anew", len(p.BootIDs))
+		}
+		s.say("load: %d requests, %d failed, %d broken connections, serials %d to %d",
+			p.Requests, p.Failed, p.Broken, p.Serials[0], p.Serials[1])
+	}
+}
+
+// table prints all cases.
+func (s *stage) table(cases []kill) error {
+	w := tabwriter.NewWriter(s.Lines, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "KILLED\tAT\tPID\tOUTCOME\tOWNER\tSETTLED-MS\tGAP-MS\tFAILED\tBROKEN\tFAULTS")
+	for _, k := range cases {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%.0f\t%d\t%d\t%d\n",
+			k.Victim, k.Step, k.PID, k.Outcome, k.Owner, k.SettledMS, k.GapMS, k.Failed, k.Broken, len(k.Faults))
+	}
+	return w.Flush()
+}
+
+func writeKills(dir string, cases []kill) error {
+	f, err := os.Create(filepath.Join(dir, "kills.jsonl"))
+	if err != nil {
+		return err
+	}
+	e := json.NewEncoder(f)
+	for _, k := range cases {
+		err = errors.Join(err, e.Encode(k))
+	}
+	return errors.Join(err, f.Close())
+}
+

@@ -1,0 +1,86 @@
+// Package scenario runs scenarios on virtual switches: what the product must survive or refuse, one line a step, and a
+// verdict at the end.
+//
+// It reads the switches from outside (journals, containers, freezers, rules, rows of resour_DB), orders through nsctl
+// as an operator would, and writes its records to <out>/scenario/<name>/. It is told by `sonic-vs scenario`, and by
+// its own test.
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// ErrFailed says that a scenario has found faults; each was printed.
+var ErrFailed = errors.New("scenario failed")
+
+// Scenario is one of those that can be run by name.
+type Scenario struct {
+	Name  string
+	About string
+	run   func(ctx context.Context, s *stage) error
+}
+
+// All lists the scenarios.
+func All() []Scenario {
+	return []Scenario{
+		{"agent-kill", "kill -9 of an agent or helper at each record of a move's journal, under load", agentKill},
+		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", badInput},
+		{"refuse", "a target that cannot take the replica says so, and the service goes on", refuse},
+	}
+}
+
+// Config says where a scenario runs.
+type Config struct {
+	Instance string    // of the test bed; "" = the topology's name
+	Topology string    // file
+	Repo     string    // the repository, with the programs in out/bin
+	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
+	Rate     int       // requests a second of agent-kill's load
+	Cases    []string  // of agent-kill, as it prints them; none = all
+	Lines    io.Writer // one line a step, and the verdict
+}
+
+// Run raises and installs the test bed as far as that is missing, and runs one scenario on it.
+func Run(ctx context.Context, c Config, name string) error {
+	i := slices.IndexFunc(All(), func(s Scenario) bool { return s.Name == name })
+	if i < 0 {
+		return fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
+	}
+	out, err := filepath.Abs(c.Out)
+	if err != nil {
+		return err
+	}
+	c.Out = out
+	s := &stage{Config: c, dir: filepath.Join(out, "scenario", name)}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	if err := s.raise(ctx); err != nil {
+		return fmt.Errorf("raise test bed: %w", err)
+	}
+	defer s.close()
+	began := time.Now()
+	if err := All()[i].run(ctx, s); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	took := time.Since(began).Round(time.Second)
+	if len(s.faults) == 0 {
+		s.say("PASS %s in %v, records in %s", name, took, s.dir)
+		return nil
+	}
+	s.say("FAIL %s in %v: %d faults, records in %s", name, took, len(s.faults), s.dir)
+	for _, f := range s.faults {
+		s.say("     %s", f)
+	}
+	return fmt.Errorf("%w: %s: %d faults, the first: %s", ErrFailed, name, len(s.faults), s.faults[0])
+}

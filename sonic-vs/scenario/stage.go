@@ -1,0 +1,166 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/client"
+
+	"sonic-netservices/internal/sonicdb"
+	"sonic-netservices/netmap"
+	"sonic-netservices/sonic-vs/images"
+	"sonic-netservices/sonic-vs/suite"
+	"sonic-netservices/sonic-vs/testbed"
+	"sonic-netservices/sonic-vs/vswitch"
+)
+
+// The service every scenario plays with.
+const (
+	service    = "kms"
+	replica    = "kms-0"
+	holder     = replica + ".net"
+	volume     = "keys"
+	helper     = "mig-agent-helper"
+	kmsAddress = "10.20.0.10:8080"
+	firstHome  = "leaf1"
+)
+
+// homes are the nodes between which it moves; the third has the manager and the clients.
+var homes = []string{firstHome, "leaf2"}
+
+// restart is quick and without an end: a scenario kills more often than SONiC would forgive.
+var restart = testbed.Restart{Sec: 2, LimitBurst: 1000, LimitSec: 1200}
+
+// stage is a raised and installed test bed with the service on it, and what the scenario found there.
+type stage struct {
+	Config
+	dir    string // of the records
+	suite  *suite.Suite
+	nodes  []*node
+	faults []string
+}
+
+// node is a switch with its doors open.
+type node struct {
+	testbed.Node
+	docker *client.Client
+	db     *sonicdb.Set
+}
+
+// raise makes what is missing: switches, suite, service.
+func (s *stage) raise(ctx context.Context) error {
+	bed, err := testbed.Up(ctx, testbed.Options{
+		Topology: s.Topology, Instance: s.Instance, Restart: restart, Out: s.Out,
+	})
+	if err != nil {
+		return err
+	}
+	if s.suite, err = suite.Install(ctx, bed, suite.Options{Repo: s.Repo, Out: s.Out}); err != nil {
+		return err
+	}
+	for _, n := range bed.Nodes {
+		docker, err := vswitch.DockerAt(n.DockerSocket())
+		if err != nil {
+			return err
+		}
+		db, err := sonicdb.Open(n.Path("/"))
+		if err != nil {
+			docker.Close()
+			return err
+		}
+		s.nodes = append(s.nodes, &node{n, docker, db})
+	}
+	if err := s.deploy(ctx); err != nil {
+		return fmt.Errorf("deploy %s: %w", service, err)
+	}
+	s.say("%s runs on %s", replica, strings.Join(s.runningOn(ctx), " and "))
+	return nil
+}
+
+// deploy runs the service unless it is there.
+func (s *stage) deploy(ctx context.Context) error {
+	all, err := s.suite.Services(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(v suite.Service) bool { return v.Name == service }) {
+		return nil
+	}
+	tarball, err := images.Build(ctx, s.nodes[len(s.nodes)-1].docker, s.Repo, service)
+	if err != nil {
+		return err
+	}
+	if _, err := s.suite.Nsctl(ctx, "image", "load", tarball); err != nil {
+		return err
+	}
+	_, err = s.suite.Deploy(ctx, s.spec(), firstHome)
+	return err
+}
+
+func (s *stage) spec() string { return filepath.Join(s.Repo, "examples", service, service+".yaml") }
+
+func (s *stage) close() {
+	for _, n := range s.nodes {
+		n.docker.Close()
+		n.db.Close()
+	}
+}
+
+// node by name; a scenario names only those of its topology.
+func (s *stage) node(name string) *node {
+	for _, n := range s.nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	panic("no node " + name)
+}
+
+// other is where the service can move to.
+func other(home string) string {
+	if home == homes[0] {
+		return homes[1]
+	}
+	return homes[0]
+}
+
+func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.Lines, format+"\n", args...) }
+
+// fault notes what must not be.
+func (s *stage) fault(format string, args ...any) {
+	f := fmt.Sprintf(format, args...)
+	s.faults = append(s.faults, f)
+	s.say("  FAULT %s", f)
+}
+
+// agentPath is a path in the agent's folder on a node.
+func (n *node) agentPath(names ...string) string {
+	return filepath.Join(append([]string{n.Dir, netmap.AgentDir}, names...)...)
+}
+
+// pause waits a moment for the next look.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(20 * time.Millisecond):
+		return nil
+	}
+}
+
+// exitCode is what nsctl ended with, and what it said; -1 when it did not run.
+func exitCode(err error) (code int, said string) {
+	failed := (*suite.NsctlError)(nil)
+	switch {
+	case err == nil:
+		return 0, ""
+	case errors.As(err, &failed):
+		return failed.Code, failed.Said
+	}
+	return -1, err.Error()
+}
