@@ -1,0 +1,188 @@
+package orders
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/chunk"
+	"sonic-netservices/netmap"
+)
+
+// An operation tells everybody who follows it the same, whenever they begin to listen.
+func TestOperationFollow(t *testing.T) {
+	op := newOperation("op1")
+	op.phase("first", "one of %d", 2)
+	heard := make(chan []string)
+	listen := func() {
+		var phases []string
+		op.follow(t.Context(), func(e *api.Event) error {
+			phases = append(phases, e.Phase)
+			return nil
+		})
+		heard <- phases
+	}
+	go listen()
+	op.phase("second", "")
+	go listen()
+	op.emit(&api.Event{Phase: "end", Done: true})
+	go listen()
+	for range 3 {
+		if diff := cmp.Diff([]string{"first", "second", "end"}, <-heard); diff != "" {
+			t.Errorf("a listener heard (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestOperationFollowEndsWithItsCaller(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := newOperation("op1").follow(ctx, func(*api.Event) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("follow: %v", err)
+	}
+}
+
+// Fencing: the newest epoch stays known over a restart, an older one is refused by name.
+func TestAdmit(t *testing.T) {
+	dir := t.TempDir()
+	a := &Agent{cfg: Config{Dir: dir}}
+	for _, c := range []struct {
+		epoch uint64
+		want  codes.Code
+	}{{3, codes.OK}, {3, codes.OK}, {2, codes.FailedPrecondition}, {4, codes.OK}, {3, codes.FailedPrecondition}} {
+		err := a.admit(c.epoch)
+		if status.Code(err) != c.want {
+			t.Errorf("epoch %d: %v, want %v", c.epoch, err, c.want)
+		}
+		if err != nil && !strings.Contains(err.Error(), "epoch") {
+			t.Errorf("the refusal does not name the field: %v", err)
+		}
+	}
+	epoch, err := readEpoch(dir)
+	if err != nil || epoch != 4 {
+		t.Errorf("epoch on disk: %d, %v", epoch, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "epoch"), []byte("four"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readEpoch(dir); err == nil {
+		t.Error("a damaged epoch file was read as 0: an old manager would be obeyed")
+	}
+}
+
+func TestReplicaFiles(t *testing.T) {
+	dir := t.TempDir()
+	id := netmap.ReplicaID{Service: "kms", Replica: 0}
+	want := &api.Replica{Service: "kms", Address: "10.20.0.10/24", Secrets: map[string]string{"TOKEN": "s"}}
+	if err := writeReplicaFile(dir, id, want); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(replicaFile(dir, id))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("a file with secrets has mode %v (%v)", info.Mode(), err)
+	}
+	got, err := readReplicaFiles(dir)
+	if err != nil || len(got) != 1 || !proto.Equal(got[0], want) {
+		t.Errorf("read back (-want +got, %v):\n%s", err, cmp.Diff([]*api.Replica{want}, got, protocmp.Transform()))
+	}
+	for range 2 { // removing what is gone is no error
+		if err := removeReplicaFile(dir, id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func checkpoint(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var buf bytes.Buffer
+	if err := writeTar(&buf, dir); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func TestCheckpointTravels(t *testing.T) {
+	files := map[string]string{"core-1.img": "core", "pages-1.img": strings.Repeat("p", 3*chunk.Size), "empty.img": ""}
+	dir := filepath.Join(t.TempDir(), "image")
+	if err := readTar(bytes.NewReader(checkpoint(t, files)), dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range files {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %d bytes, %v; want %d", name, len(got), err, len(want))
+		}
+	}
+}
+
+// A checkpoint is plain files; anything else could write outside its folder.
+func TestCheckpointStaysInside(t *testing.T) {
+	for _, h := range []tar.Header{
+		{Name: "../up", Typeflag: tar.TypeReg}, {Name: "/abs", Typeflag: tar.TypeReg}, {Name: "a/b", Typeflag: tar.TypeReg},
+		{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, {Name: "dev", Typeflag: tar.TypeChar}, {Name: "..", Typeflag: tar.TypeReg},
+	} {
+		var buf bytes.Buffer
+		tw := tar.NewWriter(&buf)
+		if err := tw.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		tw.Close()
+		if err := readTar(&buf, filepath.Join(t.TempDir(), "image")); err == nil {
+			t.Errorf("%s (type %c) was taken", h.Name, h.Typeflag)
+		}
+	}
+}
+
+func FuzzReadTar(f *testing.F) {
+	f.Add(checkpoint(f, map[string]string{"core-1.img": "core"}))
+	f.Add([]byte("not a tar"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		root := t.TempDir()
+		readTar(bytes.NewReader(data), filepath.Join(root, "image"))
+		entries, err := os.ReadDir(root)
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("files outside the folder: %v, %v", entries, err)
+		}
+	})
+}
+
+// A section ends with its end mark; a conversation that breaks before it is an error, not a short section.
+func TestSectionReader(t *testing.T) {
+	var touched time.Time
+	parts := []*api.Part{{Data: []byte("b")}, {Data: []byte("c"), End: true}, {Data: []byte("of the next section")}}
+	recv := func() (*api.Part, error) {
+		if len(parts) == 0 {
+			return nil, io.EOF
+		}
+		p := parts[0]
+		parts = parts[1:]
+		return p, nil
+	}
+	got, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s", Data: []byte("a")}, recv, &touched)))
+	if err != nil || string(got) != "abc" || touched.IsZero() {
+		t.Errorf("section %q, %v", got, err)
+	}
+	parts = []*api.Part{{Data: []byte("b")}}
+	if _, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s"}, recv, &touched))); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a section without end: %v", err)
+	}
+}
