@@ -60,7 +60,7 @@ type move struct {
 	To              string   `json:"to"`
 	Mode            string   `json:"mode"`
 	TookMS          int64    `json:"took_ms"`
-	HeldMS          float64  `json:"held_ms"` // traffic waited: switch to release
+	HeldMS          float64  `json:"held_ms"` // live: packets waited, from the switch to their release; cold: nobody served for longer than this
 	ImageBytes      int64    `json:"image_bytes"`
 	VolumeBytes     int64    `json:"volume_bytes"`
 	DeltaBytes      int64    `json:"delta_bytes"`
@@ -94,8 +94,10 @@ func (c *cli) printMove(e *api.Event) error {
 	if err := c.printTable(rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "traffic held %.1f ms, %d packets; image %s, volumes %s, checkpoint %s, delta %s\n",
-		m.HeldMS, m.PacketsHeld, size(m.ImageBytes), size(m.VolumeBytes), size(m.CheckpointBytes), size(m.DeltaBytes))
+	if m.Mode == string(netmap.Live) {
+		fmt.Fprintf(c.stdout, "traffic held %.1f ms, %d packets; checkpoint %s; ", m.HeldMS, m.PacketsHeld, size(m.CheckpointBytes))
+	}
+	fmt.Fprintf(c.stdout, "image %s, volumes %s, delta %s\n", size(m.ImageBytes), size(m.VolumeBytes), size(m.DeltaBytes))
 	return nil
 }
 
