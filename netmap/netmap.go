@@ -75,7 +75,7 @@ func ParseReplicaID(s string) (ReplicaID, error) {
 	return ReplicaID{s[:i], n}, nil
 }
 
-// Ports of the suite, all on the node's Loopback0. One table, also in docs/operator.md.
+// Ports of the suite, all on the node's Loopback0. The table for people is in docs/architecture.md.
 const (
 	ManagerPort = 7301  // bt-manager: Manager (gRPC)
 	AgentPort   = 7302  // mig-agent: Agent, Peer, Witness (gRPC)

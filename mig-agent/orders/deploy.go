@@ -28,6 +28,10 @@ const (
 
 // deploy starts a replica that is nowhere yet.
 func (a *Agent) deploy(op *operation, r *api.Replica, begun chan<- error) {
+	if err := checkReplica(r); err != nil {
+		begun <- err
+		return
+	}
 	id := netmap.ReplicaID{Service: r.Service, Replica: int(r.Replica)}
 	l := &local{id: id, spec: r}
 	if err := a.claim(l, op.id, netmap.Migrating); err != nil {

@@ -34,7 +34,7 @@ type helperLink struct {
 
 	mu      sync.Mutex
 	guarded map[string]journal.Role // by op
-	beat    chan chan struct{}      // asks for a beat now; closed when it is answered
+	beat    chan chan error         // asks for a beat now; hears whether it was answered
 }
 
 // startHelper makes the helper run and returns when it answers.
@@ -48,7 +48,7 @@ func startHelper(ctx context.Context, a *Agent) (*helperLink, error) {
 		return nil, fmt.Errorf("helper: %w", err)
 	}
 	h := &helperLink{HelperClient: api.NewHelperClient(conn), conn: conn, docker: a.docker, log: a.log,
-		guarded: map[string]journal.Role{}, beat: make(chan chan struct{})}
+		guarded: map[string]journal.Role{}, beat: make(chan chan error)}
 	self, err := a.docker.Container(ctx, a.cfg.Container)
 	if err != nil {
 		conn.Close()
@@ -133,22 +133,23 @@ func (h *helperLink) watch(ctx context.Context) error {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
-		var answered chan struct{}
+		var asked chan error
 		select {
 		case <-ctx.Done():
 			stream.CloseSend()
 			return ctx.Err()
 		case <-tick.C:
-		case answered = <-h.beat:
+		case asked = <-h.beat:
 		}
-		if err := stream.Send(h.current()); err != nil {
+		err := stream.Send(h.current())
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if asked != nil {
+			asked <- err
+		}
+		if err != nil {
 			return err
-		}
-		if _, err := stream.Recv(); err != nil {
-			return err
-		}
-		if answered != nil {
-			close(answered)
 		}
 	}
 }
@@ -163,27 +164,28 @@ func (h *helperLink) current() *api.Beat {
 	return beat
 }
 
-// guard returns when the helper knows that it must settle the operation should we die.
+// guard returns when the helper knows that it must settle the operation should we die. A helper that dies over the
+// question is asked again when it is back.
 func (h *helperLink) guard(ctx context.Context, op string, role journal.Role) error {
 	h.mu.Lock()
 	_, known := h.guarded[op]
 	h.guarded[op] = role
 	h.mu.Unlock()
-	if known {
-		return nil
+	for !known {
+		answer := make(chan error, 1)
+		select {
+		case h.beat <- answer:
+		case <-ctx.Done():
+		}
+		select {
+		case err := <-answer:
+			known = err == nil
+		case <-ctx.Done():
+			h.unguard(op)
+			return fmt.Errorf("guard by helper: %w", ctx.Err())
+		}
 	}
-	answered := make(chan struct{})
-	select {
-	case h.beat <- answered:
-	case <-ctx.Done():
-		return fmt.Errorf("guard by helper: %w", ctx.Err())
-	}
-	select {
-	case <-answered:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("guard by helper: %w", ctx.Err())
-	}
+	return nil
 }
 
 func (h *helperLink) unguard(op string) {

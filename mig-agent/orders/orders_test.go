@@ -186,3 +186,33 @@ func TestSectionReader(t *testing.T) {
 		t.Errorf("a section without end: %v", err)
 	}
 }
+
+func TestCheckReplica(t *testing.T) {
+	good := func() *api.Replica {
+		return &api.Replica{Service: "kms", ImageId: "sha256:0", Address: "10.20.0.10/24",
+			Volumes: []*api.Volume{{Name: "keys", Target: "/data"}}}
+	}
+	if err := checkReplica(good()); err != nil {
+		t.Errorf("a good replica: %v", err)
+	}
+	for field, spoil := range map[string]func(*api.Replica){
+		"service":           func(r *api.Replica) { r.Service = "../kms" },
+		"replica":           func(r *api.Replica) { r.Replica = -1 },
+		"image_id":          func(r *api.Replica) { r.ImageId = "kms:1.0.0" },
+		"address":           func(r *api.Replica) { r.Address = "10.20.0.10" },
+		"volumes[0].name":   func(r *api.Replica) { r.Volumes[0].Name = ".." },
+		"volumes[0].target": func(r *api.Replica) { r.Volumes[0].Target = "/data:ro" },
+		"cpu_limit":         func(r *api.Replica) { r.CpuLimit = -1 },
+		"memory_limit":      func(r *api.Replica) { r.MemoryLimit = -1 },
+	} {
+		r := good()
+		spoil(r)
+		err := checkReplica(r)
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "replica."+field+":") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if err := checkReplica(nil); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("no replica: %v", err)
+	}
+}

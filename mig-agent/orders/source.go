@@ -221,6 +221,7 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 		last.Outcome = api.Outcome_ABORTED
 	}
 	if m.machine.Finished() {
+		a.helper.unguard(m.op)
 		m.trace.EndedUnixMs = time.Now().UnixMilli()
 		last.Move = m.trace
 		a.mu.Lock()

@@ -50,8 +50,8 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 	if err := a.admit(req.Epoch); err != nil {
 		return nil, err
 	}
-	if req.Replica == nil {
-		return nil, status.Error(codes.InvalidArgument, "replica: missing")
+	if err := checkReplica(req.Replica); err != nil {
+		return nil, err
 	}
 	caller, _, _ := pki.Caller(ctx)
 	if caller != req.From {
