@@ -128,7 +128,7 @@ func (a *analysis) verify() {
 }
 
 func (a *analysis) report() PartReport {
-	p := PartReport{Name: a.Name, Requests: len(a.Records), Errors: map[string]int{}, Truncated: a.Truncated}
+	p := PartReport{load: a.Name, Requests: len(a.Records), Errors: map[string]int{}, Truncated: a.Truncated}
 	var boots []answered
 	conns := map[int]map[int]bool{} // of each kept place
 	for i, r := range a.Records {
@@ -137,9 +137,6 @@ func (a *analysis) report() PartReport {
 		} else {
 			p.Failed++
 			p.Errors[failure(r)]++
-		}
-		if r.Broken {
-			p.Broken++
 		}
 		if r.Slot > 0 && r.Conn > 0 {
 			if conns[r.Slot] == nil {
@@ -158,9 +155,16 @@ func (a *analysis) report() PartReport {
 	for _, c := range conns {
 		p.Reconnected += len(c) - 1
 	}
+	ends := endings(a.Records)
+	for _, e := range ends {
+		p.Broken++
+		if e.open {
+			p.BrokenOpen++
+		}
+	}
 	p.BootIDs = firstSeen(boots)
 	p.Latency = latency(a.latencies(always))
-	a.judgeMoves(&p, boots)
+	a.judgeMoves(&p, boots, ends)
 	if a.Sampled {
 		var longest time.Duration
 		for _, f := range a.Freezes {

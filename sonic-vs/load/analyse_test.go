@@ -180,7 +180,7 @@ func TestAnalyse(t *testing.T) {
 		{"a kept connection ended while idle", func(s *story) {
 			s.good(0, msec)
 			s.good(10*msec, msec).Conn = 2
-		}, figures{requests: 2, reconnected: 1, boots: 1, gap: msec}, ""},
+		}, figures{requests: 2, broken: 1, reconnected: 1, boots: 1, gap: msec}, ""},
 
 		{"forged answer", func(s *story) {
 			s.steady(0, 50*msec)
@@ -397,7 +397,7 @@ func TestLoadsOfOnePart(t *testing.T) {
 	if len(report.Parts) != 2 || report.Parts[0].Name != "live" || report.Parts[1].Name != "cold" {
 		t.Fatalf("parts %+v", report.Parts)
 	}
-	live, a, b := report.Part("live"), report.load("1-live"), report.load("3-live")
+	live, a, b := report.Part("live"), report.of("1-live"), report.of("3-live")
 	if live.Requests != a.Requests+b.Requests || live.Failed != 2 || live.Broken != 1 || live.Errors["status 500"] != 2 ||
 		live.Latency.Answers != a.Answered+b.Answered || *live.Lost != 0 || *live.Duplicate != 0 {
 		t.Errorf("live %+v", live)
@@ -414,7 +414,7 @@ func TestLoadsOfOnePart(t *testing.T) {
 	if len(a.Errors) != 1 || a.Errors["status 500"] != 1 || len(a.BootIDs) != 1 {
 		t.Errorf("the sum has changed its first load: %+v", a)
 	}
-	if p := report.Part("cold"); p.Loads != nil || p.Requests != len(cold.Records) {
+	if p := report.of("2-cold"); p.Loads != nil || p.Requests != len(cold.Records) {
 		t.Errorf("cold %+v", p)
 	}
 
@@ -422,5 +422,33 @@ func TestLoadsOfOnePart(t *testing.T) {
 	report = Analyse([]Part{first.Part, second.Part})
 	if live := report.Part("live"); live.Lost != nil || live.Duplicate != nil {
 		t.Errorf("lost %v, duplicate %v of a part with a load without a copy of the volume", live.Lost, live.Duplicate)
+	}
+}
+
+// A kept connection is broken once, whether a request was open or not, and however often its client is refused after it.
+func TestEndings(t *testing.T) {
+	at := func(slot, conn, n int) Record { // answered
+		due := time.Duration(n) * 10 * msec
+		return Record{N: n, Slot: slot, Conn: conn, Due: due, Sent: due + usec, Answered: due + msec}
+	}
+	refused := func(slot, n int) Record {
+		due := time.Duration(n) * 10 * msec
+		return Record{N: n, Slot: slot, Due: due, Failed: due + usec, Error: "dial: connection refused"}
+	}
+	cut := at(2, 2, 3)
+	cut.Answered, cut.Failed, cut.Broken, cut.Error = 0, 31*msec, true, "connection ended: EOF"
+	passing := cut
+	passing.N, passing.Slot, passing.Conn, passing.Due = 4, 0, 9, 40*msec
+	passing.Failed = 41 * msec
+	got := endings([]Record{
+		at(1, 1, 0), at(2, 2, 1), at(1, 1, 2), cut, passing, refused(1, 5), refused(2, 6), refused(1, 7), at(1, 10, 8), at(2, 11, 9), at(1, 10, 10),
+	})
+	want := []ending{
+		{span{30 * msec, 31 * msec}, true},
+		{span{40 * msec, 41 * msec}, true},
+		{span{21 * msec, 50*msec + usec}, false},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(ending{}, span{})); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -62,7 +62,7 @@ func (cs *clients) play(ctx context.Context, start time.Time, s Schedule) int {
 	for _, k := range cs.kept {
 		cs.running.Go(func() { cs.serveQueue(k) })
 	}
-	sent := 0
+	sent, turn := 0, 0
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for slot := range s.Slots() {
@@ -79,7 +79,8 @@ func (cs *clients) play(ctx context.Context, start time.Time, s Schedule) int {
 			cs.running.Go(func() { cs.passBy(slot) })
 			continue
 		}
-		k := cs.leastBusy(slot.N)
+		k := cs.leastBusy(turn)
+		turn++
 		k.waiting.Add(1)
 		k.queue <- slot
 	}
@@ -90,12 +91,12 @@ func (cs *clients) play(ctx context.Context, start time.Time, s Schedule) int {
 	return sent
 }
 
-// leastBusy takes the connections in turn and skips those with more waiting than others.
-func (cs *clients) leastBusy(n int) *keptConn {
+// leastBusy takes the connections in turn, so that none stays unused, and skips those with more waiting than others.
+func (cs *clients) leastBusy(turn int) *keptConn {
 	var best *keptConn
 	var least int32
 	for i := range cs.kept {
-		k := cs.kept[(n+i)%len(cs.kept)]
+		k := cs.kept[(turn+i)%len(cs.kept)]
 		waiting := k.waiting.Load()
 		if best == nil || waiting < least {
 			best, least = k, waiting

@@ -126,7 +126,7 @@ func TestAskWithoutAServer(t *testing.T) {
 }
 
 // The service closes a connection on which nothing is open, as at its orderly end: no client is harmed.
-func TestIdleEndIsNotABrokenConnection(t *testing.T) {
+func TestIdleEndFailsNoRequest(t *testing.T) {
 	good := key(t)
 	ended := make(chan bool, 1)
 	target := server(t, func(c *net.TCPConn, n int) bool {

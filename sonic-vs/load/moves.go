@@ -9,7 +9,7 @@ import (
 const around = 5 * time.Second
 
 // judgeMoves reports each move, and the worst of them in p.
-func (a *analysis) judgeMoves(p *PartReport, boots []answered) {
+func (a *analysis) judgeMoves(p *PartReport, boots []answered, ends []ending) {
 	events := slices.Clone(a.Events)
 	slices.SortStableFunc(events, func(x, y Event) int { return x.Begin.Compare(y.Begin) })
 	windows := make([]span, len(events))
@@ -30,9 +30,11 @@ func (a *analysis) judgeMoves(p *PartReport, boots []answered) {
 		for _, r := range a.Records {
 			if !inTime(r) && w.overlaps(span{r.Due, max(r.Failed, r.Answered)}) {
 				m.Failed++
-				if r.Broken {
-					m.Broken++
-				}
+			}
+		}
+		for _, e := range ends {
+			if w.overlaps(e.when) {
+				m.Broken++
 			}
 		}
 		if m.NewBoot = newBoot(boots, w); m.NewBoot {

@@ -38,7 +38,7 @@ func Plot(dir string) error {
 }
 
 func (p Part) panel(report Report) plot.Panel {
-	r := report.load(p.Name)
+	r := report.of(p.Name)
 	panel := plot.Panel{Color: plot.Black}
 	switch partName(p.Name) {
 	case "live":

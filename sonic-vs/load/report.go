@@ -17,12 +17,14 @@ type Report struct {
 // PartReport sums up one load, or several of the same kind: counts are added, of times the worst is kept.
 type PartReport struct {
 	Name string `json:"-"`
+	load string // name of its folder, if it is one load
 
 	Requests    int `json:"requests"`
 	Answered    int `json:"answered"`           // verified, within Patience
 	Failed      int `json:"failed_requests"`    // all others
-	Broken      int `json:"broken_connections"` // ended by reset or EOF with a request open
-	Reconnected int `json:"reconnections"`      // kept connections dialled again, also those ended while idle
+	Broken      int `json:"broken_connections"` // ended with a request open, or kept ones between two requests
+	BrokenOpen  int `json:"broken_open"`        // of these: by reset or EOF with a request open
+	Reconnected int `json:"reconnections"`      // kept connections dialled again
 
 	Lost      *int      `json:"lost_keys"`      // answered to a client, absent from the final volume; null: no volume copy
 	Duplicate *int      `json:"duplicate_keys"` // serials answered twice or out of order in the volume; null: no volume copy
@@ -97,14 +99,14 @@ func (m *ms) UnmarshalJSON(text []byte) error {
 // Milliseconds as a number.
 func (m ms) Milliseconds() float64 { return float64(m) / float64(time.Millisecond) }
 
-// Load by the name of its folder.
-func (r Report) load(name string) PartReport {
+// of finds a load by the name of its folder.
+func (r Report) of(load string) PartReport {
 	for _, p := range r.Parts {
-		if p.Name == name {
+		if p.load == load {
 			return p
 		}
 		for _, l := range p.Loads {
-			if l.Load == name {
+			if l.Load == load {
 				return l.PartReport
 			}
 		}

@@ -26,12 +26,12 @@ func partName(load string) string {
 
 // addLoad puts a load into the part it belongs to. Parts keep the order of their first loads.
 func addLoad(sums []*sum, p PartReport, latencies []time.Duration) []*sum {
-	name := partName(p.Name)
+	name := partName(p.load)
 	i := slices.IndexFunc(sums, func(s *sum) bool { return s.name == name })
 	if i < 0 {
 		i, sums = len(sums), append(sums, &sum{name: name})
 	}
-	sums[i].loads = append(sums[i].loads, LoadReport{p.Name, p})
+	sums[i].loads = append(sums[i].loads, LoadReport{p.load, p})
 	sums[i].latencies = append(sums[i].latencies, latencies...)
 	return sums
 }
@@ -43,7 +43,7 @@ func (s *sum) report() PartReport {
 	if len(s.loads) == 1 {
 		return total
 	}
-	total.Loads = s.loads
+	total.load, total.Loads = "", s.loads
 	total.Errors = maps.Clone(total.Errors)
 	total.BootIDs = slices.Clone(total.BootIDs)
 	for _, l := range s.loads[1:] {
@@ -51,6 +51,7 @@ func (s *sum) report() PartReport {
 		total.Answered += l.Answered
 		total.Failed += l.Failed
 		total.Broken += l.Broken
+		total.BrokenOpen += l.BrokenOpen
 		total.Reconnected += l.Reconnected
 		total.NewBoots += l.NewBoots
 		total.Lost = both(total.Lost, l.Lost, func(a, b int) int { return a + b })
