@@ -42,14 +42,14 @@ func (p Part) panel(report Report) plot.Panel {
 	panel := plot.Panel{Color: plot.Black}
 	switch partName(p.Name) {
 	case "live":
-		panel.Title = "Live move: the service keeps memory, address and connections"
+		panel.Title = "Live moves: the service keeps memory, address and connections"
 	case "cold":
-		panel.Title = "Cold move: stop, start elsewhere, as Kubernetes moves a pod"
+		panel.Title = "Cold moves: stop, start elsewhere, as Kubernetes moves a pod"
 		panel.Color = plot.Red
 	default:
 		panel.Title = "Load " + p.Name
 	}
-	panel.Title += fmt.Sprintf(" - %d of %d requests failed", r.Failed, r.Requests)
+	panel.Title += fmt.Sprintf(". %d of %d requests failed, %d connections broken", r.Failed, r.Requests, r.Broken)
 	var end span
 	for _, x := range p.Records {
 		end.to = max(end.to, x.Due, x.Answered, x.Failed)
