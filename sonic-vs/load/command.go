@@ -140,4 +140,5 @@ func plotCommand() *cobra.Command {
 	}
 }
 
-const plotStep = 100 * time.Millisecond
+// plotStep is short enough to show a gap of 100 ms and long enough for some answers at 100 a second.
+const plotStep = 50 * time.Millisecond

@@ -27,6 +27,7 @@ func Plot(dir string) error {
 		Title:  "Latency of key requests while the service moves",
 		Note:   fmt.Sprintf("Mean over %d ms of the answers that came, from due to answered. Open loop, no request is repeated. Shaded: a move, from order to done.", plotStep.Milliseconds()),
 		Silent: "requests were due and none was answered: drawn as 0",
+		Failed: "a request failed",
 	}
 	for _, p := range parts {
 		f.Panels = append(f.Panels, p.panel(report))
@@ -53,6 +54,9 @@ func (p Part) panel(report Report) plot.Panel {
 	var end span
 	for _, x := range p.Records {
 		end.to = max(end.to, x.Due, x.Answered, x.Failed)
+		if !inTime(x) {
+			panel.Failed = append(panel.Failed, x.Due.Seconds())
+		}
 	}
 	for _, b := range bins(p.Records, end.to, plotStep) {
 		pt := plot.Point{From: b.From.Seconds(), To: (b.From + plotStep).Seconds(), MS: ms(b.Mean).Milliseconds()}

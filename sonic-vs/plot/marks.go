@@ -101,6 +101,20 @@ func (l line) Plot(c draw.Canvas, p *plot.Plot) {
 	flush()
 }
 
+// failures puts a cross above the zero line for each request that failed, at the time it was due.
+type failures struct{ at []float64 }
+
+func (f failures) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	for _, at := range f.at {
+		cross(c, vg.Point{X: x(at), Y: y(0) + vg.Points(14)})
+	}
+}
+
+func cross(c draw.Canvas, at vg.Point) {
+	c.DrawGlyph(draw.GlyphStyle{Color: Black, Radius: vg.Points(3), Shape: draw.CrossGlyph{}}, at)
+}
+
 // silences joins neighbouring silent steps.
 func silences(points []Point) []Point {
 	var all []Point

@@ -27,6 +27,7 @@ type Figure struct {
 	Title  string
 	Note   string // below the title: what a point is
 	Silent string // what the marks on the zero line mean
+	Failed string // what the crosses mean
 	Panels []Panel
 }
 
@@ -35,6 +36,7 @@ type Panel struct {
 	Title  string
 	Color  color.Color
 	Points []Point
+	Failed []float64 // seconds: when a request was due that failed
 	Bands  []Band
 }
 
@@ -156,6 +158,10 @@ func (f Figure) drawHead(c draw.Canvas) {
 	c.Fill(box.Path())
 	at.X += 6.2 * mark
 	c.FillText(note, at, f.Silent)
+	at.X += note.Width(f.Silent) + 5*mark
+	cross(c, vg.Point{X: at.X, Y: at.Y - 1.5*mark})
+	at.X += 2 * mark
+	c.FillText(note, at, f.Failed)
 }
 
 // extent is the end of the time axis and the top of the latency axis, for all panels.
@@ -190,7 +196,7 @@ func (p Panel) plot(end, top float64) *plot.Plot {
 	grid := plotter.NewGrid()
 	grid.Vertical.Color = nil
 	grid.Horizontal.Color, grid.Horizontal.Width = faint, vg.Points(0.6)
-	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, labels{p.Bands})
+	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, failures{p.Failed}, labels{p.Bands})
 	return pl
 }
 

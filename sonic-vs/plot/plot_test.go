@@ -26,7 +26,7 @@ func figure() Figure {
 		}
 		live.Points = append(live.Points, p)
 	}
-	return Figure{"Latency", "a note", "drawn as 0", []Panel{live, {Title: "Cold", Color: Red}}}
+	return Figure{"Latency", "a note", "drawn as 0", "failed", []Panel{live, {Title: "Cold", Color: Red, Failed: []float64{1, 1.01, 2}}}}
 }
 
 func TestWrite(t *testing.T) {
@@ -38,7 +38,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Latency", "a note", "drawn as 0", "Live", "Cold", "leaf1 → leaf2", "0 failed", "mean latency (ms)", "time since the load began (s)"} {
+	for _, want := range []string{"Latency", "a note", "drawn as 0", "failed", "Live", "Cold", "leaf1 → leaf2", "0 failed", "mean latency (ms)", "time since the load began (s)"} {
 		if !strings.Contains(string(svg), ">"+want+"<") {
 			t.Errorf("the figure does not say %q", want)
 		}
