@@ -14,3 +14,7 @@ func (s *stage) dial(ctx context.Context, network, address string) (conn net.Con
 	})
 	return conn, inErr
 }
+
+func (s *stage) dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	return s.dial(ctx, "tcp", address)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -101,6 +102,13 @@ func (s *stage) inspect(ctx context.Context, n *node) (running bool, faults []st
 	for _, m := range n.leftMounts(count) {
 		fault("mount: %s", m)
 	}
+	want := 0
+	if running {
+		want = 1
+	}
+	if left, err := s.holderLinks(n); err != nil || len(left) != want {
+		fault("interfaces of holders: %q (%v)", left, err)
+	}
 	faults = append(faults, n.unfinished()...)
 	if running {
 		for _, what := range n.heldBack(ctx) {
@@ -155,6 +163,20 @@ func (n *node) leftMounts(running int) []string {
 		others = append(others, fmt.Sprintf("%d overlays for %d running containers", len(overlays), running))
 	}
 	return others
+}
+
+// holderLinks lists the node's ends of the links to holders.
+func (s *stage) holderLinks(n *node) (names []string, err error) {
+	err = s.suite.Bed.InNetns(n.Name, func() error {
+		links, err := net.Interfaces()
+		for _, l := range links {
+			if strings.HasPrefix(l.Name, "nsh") {
+				names = append(names, l.Name)
+			}
+		}
+		return err
+	})
+	return names, err
 }
 
 // unfinished lists the operations that the node's journal has not ended.

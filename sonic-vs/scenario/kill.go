@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,10 +93,8 @@ func agentKill(ctx context.Context, s *stage) error {
 		return err
 	}
 	s.judge(report, cases)
-	if err := writeKills(s.dir, cases); err != nil {
-		return err
-	}
-	return s.table(cases)
+	s.table(cases)
+	return writeKills(s.dir, cases)
 }
 
 // cases are those asked for, step by step: two moves in a row never have the same victim.
@@ -274,14 +273,16 @@ func (s *stage) judge(report load.Report, cases []kill) {
 }
 
 // table prints all cases.
-func (s *stage) table(cases []kill) error {
-	w := tabwriter.NewWriter(s.Lines, 0, 0, 2, ' ', 0)
+func (s *stage) table(cases []kill) {
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KILLED\tAT\tPID\tOUTCOME\tOWNER\tSETTLED-MS\tGAP-MS\tFAILED\tBROKEN\tFAULTS")
 	for _, k := range cases {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%.0f\t%d\t%d\t%d\n",
 			k.Victim, k.Step, k.PID, k.Outcome, k.Owner, k.SettledMS, k.GapMS, k.Failed, k.Broken, len(k.Faults))
 	}
-	return w.Flush()
+	w.Flush() // into memory: cannot fail
+	s.say("%s", strings.TrimRight(text.String(), "\n"))
 }
 
 func writeKills(dir string, cases []kill) error {
@@ -295,4 +296,3 @@ func writeKills(dir string, cases []kill) error {
 	}
 	return errors.Join(err, f.Close())
 }
-

@@ -91,7 +91,7 @@ func (s *stage) deploy(ctx context.Context) error {
 	if slices.ContainsFunc(all, func(v suite.Service) bool { return v.Name == service }) {
 		return nil
 	}
-	tarball, err := images.Build(ctx, s.nodes[len(s.nodes)-1].docker, s.Repo, service)
+	tarball, err := images.Build(ctx, s.leader().docker, s.Repo, service)
 	if err != nil {
 		return err
 	}
@@ -119,6 +119,16 @@ func (s *stage) node(name string) *node {
 		}
 	}
 	panic("no node " + name)
+}
+
+// leader is the node of bt-manager.
+func (s *stage) leader() *node {
+	for i, n := range s.suite.Bed.Topology.Nodes {
+		if n.Manager {
+			return s.nodes[i]
+		}
+	}
+	panic("a topology without a manager")
 }
 
 // other is where the service can move to.

@@ -72,4 +72,6 @@ func (w *watcher) await(ctx context.Context, step journal.Step) (op string, at t
 
 const sourceSuffix = "." + string(journal.Source) + ".jsonl"
 
-func sourceFiles(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "*"+sourceSuffix)) }
+func sourceFiles(dir string) ([]string, error) {
+	return filepath.Glob(filepath.Join(dir, "*"+sourceSuffix))
+}

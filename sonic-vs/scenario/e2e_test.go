@@ -1,0 +1,167 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sonic-netservices/sonic-vs/images"
+	"sonic-netservices/sonic-vs/load"
+	"sonic-netservices/sonic-vs/suite"
+	"sonic-netservices/sonic-vs/testbed"
+	"sonic-netservices/sonic-vs/vswitch"
+)
+
+// TestMain: this test program is also the sonic-vs its nodes, helpers and loads are started with.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		root := &cobra.Command{SilenceUsage: true, SilenceErrors: true}
+		root.AddCommand(testbed.Commands()...)
+		root.AddCommand(vswitch.Command())
+		root.AddCommand(images.Commands()...)
+		root.AddCommand(load.Command())
+		os.Exit(testbed.ExitCode(root.ExecuteContext(context.Background())))
+	}
+	os.Exit(m.Run())
+}
+
+const repo = "../.."
+
+// TestScenarios raises one test bed with the suite of out/bin on it and runs all scenarios there. A scenario's own
+// lines are the log; its faults fail the test.
+func TestScenarios(t *testing.T) {
+	const instance = "e2e"
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer cancel()
+	buildPrograms(t)
+	down(t, instance)
+	t.Cleanup(func() { down(t, instance) })
+	c := Config{
+		Instance: instance, Topology: filepath.Join(repo, "sonic-vs/topologies/triangle.yaml"), Repo: repo, Out: t.TempDir(),
+		Rate: 50, Lines: lines{t},
+	}
+	for _, name := range []string{"bad-input", "refuse", "agent-kill"} {
+		ok := t.Run(name, func(t *testing.T) {
+			c := c // with the lines of this part
+			c.Lines = lines{t}
+			if testing.Short() && name == "agent-kill" { // one of each victim, each side of the commit
+				c.Cases = []string{"source-agent/restored", "target-agent/committed", "source-helper/frozen", "target-helper/released"}
+			}
+			if err := Run(ctx, c, name); err != nil {
+				t.Error(err)
+			}
+		})
+		if !ok {
+			keepLogs(t, instance)
+		}
+	}
+	t.Run("what is left over is seen", func(t *testing.T) { seen(ctx, t, c) })
+}
+
+// buildPrograms makes out/bin what the sources say: the test must not judge programs of yesterday.
+func buildPrograms(t *testing.T) {
+	build := exec.Command("go", "build", "-trimpath", "-o", "out/bin/", "./nsctl", "./mig-agent", "./bt-manager", "./examples/kms")
+	build.Dir = repo
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build programs: %v\n%s", err, out)
+	}
+}
+
+func down(t *testing.T, instance string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := testbed.Down(ctx, instance); err != nil && !errors.Is(err, testbed.ErrNotUp) {
+		t.Errorf("down: %v", err)
+	}
+}
+
+// keepLogs prints what the agents said, before the test bed goes.
+func keepLogs(t *testing.T, instance string) {
+	bed, err := testbed.Load(instance)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, n := range bed.Nodes {
+		for _, name := range []string{suite.Agent, helper} {
+			out, _ := bed.Exec(ctx, n.Name, "docker", "logs", "--tail", "60", name).CombinedOutput()
+			t.Logf("%s: %s says\n%s", n.Name, name, out)
+		}
+	}
+}
+
+// seen breaks the settled test bed in each way that agent-kill looks for, and mends it: the look must not be blind.
+func seen(ctx context.Context, t *testing.T, c Config) {
+	s := &stage{Config: c, dir: t.TempDir()}
+	if err := s.raise(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	owner, faults, err := s.settle(ctx)
+	if err != nil || len(faults) > 0 {
+		t.Fatalf("not settled: %v %q", err, faults)
+	}
+	home, away := s.node(owner), s.node(other(owner))
+	in := func(n *node, command string) {
+		t.Helper()
+		if out, err := s.suite.Bed.Exec(ctx, n.Name, "sh", "-ec", command).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %s: %v\n%s", n.Name, command, err, out)
+		}
+	}
+	const (
+		inHolder = "nsenter -n -t $(docker inspect -f '{{.State.Pid}}' " + holder + ") "
+		agent    = "/host/netservices/mig-agent/"
+	)
+	for _, b := range []struct {
+		name, want string
+		where      *node
+		spoil, fix string
+	}{
+		{"container frozen", "frozen: ", home, "docker pause " + replica, "docker unpause " + replica},
+		{"rule", "1 rules in chain left", home,
+			inHolder + "nft 'add table ip x; add chain ip x left { type filter hook output priority 0; }; add rule ip x left drop'",
+			inHolder + "nft delete table ip x"},
+		{"container", holder + ` is "created"`, away, "docker create --name " + holder + " " + suite.Agent + ":0.1.0 pause", "docker rm " + holder},
+		{"interface", "interfaces of holders", away, "ip link add nshleft type veth peer name nshpeer", "ip link del nshleft"},
+		{"mount", "mount: ", away, "mkdir -p /tmp/op/x; mount -t tmpfs none /tmp/op/x", "umount /tmp/op/x; rm -r /tmp/op"},
+		{"operation's files", "work/op has 1 entries", away, "mkdir " + agent + "work/op/x", "rmdir " + agent + "work/op/x"},
+		{"volume", "volumes/kms-0: there is true", away, "mkdir /host/netservices/volumes/kms-0", "rmdir /host/netservices/volumes/kms-0"},
+		{"operation unfinished", "operation left is at frozen as source", away,
+			`echo '{"format":1,"op":"left","role":"source","step":"frozen"}' >` + agent + "journal/left.source.jsonl",
+			"rm " + agent + "journal/left.source.jsonl"},
+		{"row", "RESOUR_INSTANCE says", away, "redis-cli -n 7 hset 'RESOUR_INSTANCE|kms|0|" + away.Name + "' state running",
+			"redis-cli -n 7 del 'RESOUR_INSTANCE|kms|0|" + away.Name + "'"},
+		{"service stopped", "runs on 0 nodes", home, "docker pause mig-agent; docker stop -t 0 " + replica, "docker unpause mig-agent"},
+	} {
+		t.Run(b.name, func(t *testing.T) {
+			in(b.where, b.spoil)
+			_, faults := s.unsettled(ctx)
+			in(b.where, b.fix)
+			if !strings.Contains(strings.Join(faults, "\n"), b.want) {
+				t.Errorf("got %q, want %q in it", faults, b.want)
+			}
+		})
+	}
+	if _, faults, err := s.settle(ctx); err != nil || len(faults) > 0 {
+		t.Errorf("does not settle again: %v %q", err, faults)
+	}
+}
+
+// lines is the log of a test as a writer.
+type lines struct{ t *testing.T }
+
+func (l lines) Write(text []byte) (int, error) {
+	l.t.Helper()
+	l.t.Log(strings.TrimRight(string(text), "\n"))
+	return len(text), nil
+}
