@@ -108,6 +108,45 @@ func (p *parser) float(field string) float64 {
 	return f
 }
 
+// amount is a quantity of something: never negative.
+func (p *parser) amount(field string) float64 {
+	f := p.float(field)
+	if f < 0 {
+		p.fail(field, errors.New("is negative"))
+		return 0
+	}
+	return f
+}
+
+// number32 is an integer that fits 32 bits.
+func (p *parser) number32(field string) uint32 {
+	n := p.integer(field)
+	if n > math.MaxInt32 {
+		p.fail(field, errors.New("is too large"))
+		return 0
+	}
+	return uint32(n)
+}
+
+// millis is a duration in milliseconds, at most ten years of them.
+func (p *parser) millis(field string) time.Duration {
+	n := p.integer(field)
+	if n > 10*365*24*3600*1000 {
+		p.fail(field, errors.New("is too large"))
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// need refuses a row without fields that have no default.
+func (p *parser) need(fields ...string) {
+	for _, field := range fields {
+		if p.row[field] == "" {
+			p.fail(field, errors.New("is missing"))
+		}
+	}
+}
+
 func (p *parser) time(field string) time.Time {
 	s := p.row[field]
 	if s == "" {

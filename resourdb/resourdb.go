@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"sonic-netservices/internal/sonicdb"
 )
@@ -41,6 +42,54 @@ func (d *DB) Write(ctx context.Context, r Row) error {
 		return err
 	}
 	return d.db.Publish(ctx, d.Channel(r.Table()), key)
+}
+
+// WriteFor is Write of a row that vanishes unless it is written again within ttl, so that a reading does not outlive the
+// program that took it.
+func (d *DB) WriteFor(ctx context.Context, r Row, ttl time.Duration) error {
+	key, err := d.key(r)
+	if err != nil {
+		return err
+	}
+	return d.db.Apply(ctx, []sonicdb.Change{{Key: key, Row: r.Row(), TTL: ttl, Channel: d.Channel(r.Table())}})
+}
+
+// Change is a row to be written as it is, or removed when Row is nil.
+type Change struct {
+	Key string
+	Row map[string]string
+	TTL time.Duration // 0: the row stays
+}
+
+// Apply makes many changes in one round trip and tells the tables' channels. It takes copies of other nodes' rows,
+// with whatever fields they have.
+func (d *DB) Apply(ctx context.Context, changes []Change) error {
+	all := make([]sonicdb.Change, len(changes))
+	for i, c := range changes {
+		table, _, _ := strings.Cut(c.Key, "|")
+		if !strings.HasPrefix(table, prefix) {
+			return fmt.Errorf("key %s: not of this database", c.Key)
+		}
+		all[i] = sonicdb.Change{Key: c.Key, Row: c.Row, TTL: c.TTL, Channel: d.Channel(table)}
+	}
+	return d.db.Apply(ctx, all)
+}
+
+// prefix of all tables; SNMP's rows in the same database have another.
+const prefix = "RESOUR_"
+
+// All reads every row of resour_DB by its key. Keys that hold no hash are named in the error beside the rows.
+func (d *DB) All(ctx context.Context) (map[string]map[string]string, error) {
+	keys, err := d.db.Scan(ctx, prefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	return d.db.Rows(ctx, keys...)
+}
+
+// WatchPatterns sends the keys that match one of the patterns as they change; see sonicdb.DB.Watch.
+func (d *DB) WatchPatterns(ctx context.Context, patterns ...string) (<-chan string, error) {
+	return d.db.Watch(ctx, patterns...)
 }
 
 // Delete removes a row, of which only the key counts, and tells the table's channel.

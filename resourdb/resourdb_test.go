@@ -32,6 +32,20 @@ var samples = []Row{
 	Migration{Op: "01J", ID: netmap.ReplicaID{Service: "kms"}, From: "leaf1", To: "leaf2", Mode: netmap.Live,
 		Phase: "clean", Outcome: "committed", GapMS: 131.5, Bytes: 4194304, Started: at, Ended: at.Add(3 * time.Second)},
 	Manager{Node: "leaf3", Addr: "10.1.0.3:7301", Epoch: 3},
+	Node{Name: "leaf1", Addr: "10.1.0.1", AS: 65100, Tier: "edge", MAC: "52:54:00:00:00:01", Kernel: "6.12.41", Software: "0.1.0",
+		PushInterval: time.Second, Incarnation: 2, Rev: 17},
+	Resource{Node: "leaf1", Resource: netmap.Resource{Kind: netmap.Compute, Capacity: 0.6, Used: 0.153, Unit: "cores",
+		Source: "cpuacct of /netservices"}},
+	Resource{Node: "leaf1", Resource: netmap.Resource{Kind: netmap.Forwarding, Capacity: 98304, Used: 14, Unit: "entries",
+		Source: "CRM ipv4_route"}, Age: 300 * time.Second},
+	Forwarding{Node: "leaf1", Count: map[string]int64{"ipv4_route_used": 14, "ipv4_route_available": 98290}},
+	Neighbor{Node: "leaf1", Port: "Ethernet0", Neighbor: "leaf2", NeighborPort: "Ethernet4", SpeedBPS: 10e9},
+	Usage{ID: netmap.ReplicaID{Service: "kms"}, Node: "leaf1", CPU: 0.153, Memory: 7340032, Disk: 40960, Net: 51200, DataBytes: 7380992},
+	Health{ID: netmap.ReplicaID{Service: "kms"}, Node: "leaf1", Result: Failed, Failures: 3, Since: at,
+		Detail: "connection refused"},
+	Seen{Node: "leaf1", State: netmap.Alive, Heard: 420 * time.Millisecond},
+	Blackboard{Tree: "root", Entries: map[string]string{"Service1": "kms compute=0.2 memory=67108864", "Policy1": "leaf2"}},
+	Reserved{Node: "leaf2", Kind: netmap.Compute, Amount: 0.2},
 }
 
 // parseAny reads a row of whichever table its key names.
@@ -47,6 +61,24 @@ func parseAny(key string, row map[string]string) (Row, error) {
 		return ParsePolicy(key, row)
 	case MigrationTable:
 		return ParseMigration(key, row)
+	case NodeTable:
+		return ParseNode(key, row)
+	case ResourceTable:
+		return ParseResource(key, row)
+	case ForwardingTable:
+		return ParseForwarding(key, row)
+	case NeighborTable:
+		return ParseNeighbor(key, row)
+	case UsageTable:
+		return ParseUsage(key, row)
+	case HealthTable:
+		return ParseHealth(key, row)
+	case SeenTable:
+		return ParseSeen(key, row)
+	case BlackboardTable:
+		return ParseBlackboard(key, row)
+	case ReservedTable:
+		return ParseReserved(key, row)
 	default:
 		return ParseManager(key, row)
 	}
@@ -193,6 +225,16 @@ func TestParseErrors(t *testing.T) {
 		{"RESOUR_POLICY|kms|0", "gain", "NaN", "field gain"},
 		{"RESOUR_MIGRATION|1", "outcome", "perhaps", "field mode"},
 		{"RESOUR_MANAGER|leader", "epoch", "one", "field epoch"},
+		{"RESOUR_NODE|a", "push_interval", "99999999999999", "field push_interval: is too large"},
+		{"RESOUR_RESOURCE|a|compute", "used", "1", "field capacity: is missing"},
+		{"RESOUR_RESOURCE|a|compute", "capacity", "-1", "field capacity: is negative"},
+		{"RESOUR_RESOURCE|a", "used", "1", "1 parts after the table, want 2"},
+		{"RESOUR_FORWARDING|a", "ipv4_route_used", "many", "field ipv4_route_used"},
+		{"RESOUR_NEIGHBOR|a|Ethernet0", "speed_bps", "1", "field neighbor: is missing"},
+		{"RESOUR_USAGE|kms|0|a", "cpu", "+Inf", "field cpu"},
+		{"RESOUR_HEALTH|kms|0|a", "result", "well", "field result"},
+		{"RESOUR_SEEN|a", "state", "asleep", "field state"},
+		{"RESOUR_RESERVED|a|compute", "amount", "", "field amount: is missing"},
 		{"OTHER|leader", "epoch", "1", "want RESOUR_MANAGER"},
 	} {
 		_, err := parseAny(c.key, map[string]string{c.field: c.value})

@@ -10,7 +10,7 @@ import (
 )
 
 // Tables. Each has one writer; rows are hashes of strings, key parts are joined with "|".
-// testdata/schema.golden shows one row of each as redis-cli prints it.
+// resources.go has the others; testdata/schema.golden shows one row of each as redis-cli prints it.
 const (
 	AgentTable     = "RESOUR_AGENT"     // |node                   mig-agent
 	InstanceTable  = "RESOUR_INSTANCE"  // |service|replica|node   mig-agent
@@ -114,6 +114,9 @@ type Service struct {
 	Address   string             // in the service segment, prefix, of replica 0
 	Migration netmap.Mode        // how it moves unless the order says otherwise
 	Probe     string             // "http :8080/healthz", "tcp :8080" or "exec COMMAND"; "" = none
+	ProbeEach time.Duration      // probe_interval in ms; 0 = 1 s
+	ProbeTime time.Duration      // probe_timeout in ms; 0 = 1 s
+	Failures  int                // probe_failures in a row that make it unhealthy; 0 = 3
 	Volumes   []string           // name:/path
 	Demand    map[string]float64 // by resource kind, in its unit: demand_<kind>
 }
@@ -124,6 +127,15 @@ func (s Service) Parts() []string { return []string{s.Name} }
 func (s Service) Row() map[string]string {
 	row := map[string]string{"image": s.Image, "image_id": s.ImageID, "replicas": strconv.Itoa(s.Replicas),
 		"address": s.Address, "migration": string(s.Migration), "probe": s.Probe, "volumes": strings.Join(s.Volumes, ",")}
+	if s.ProbeEach != 0 {
+		row["probe_interval"] = millis(s.ProbeEach)
+	}
+	if s.ProbeTime != 0 {
+		row["probe_timeout"] = millis(s.ProbeTime)
+	}
+	if s.Failures != 0 {
+		row["probe_failures"] = strconv.Itoa(s.Failures)
+	}
 	for kind, amount := range s.Demand {
 		row["demand_"+kind] = number(amount)
 	}
@@ -137,13 +149,14 @@ func ParseService(key string, row map[string]string) (Service, error) {
 		Name: p.part(0), Image: p.text("image"), ImageID: p.text("image_id"), Replicas: int(p.integer("replicas")),
 		Address: p.text("address"), Migration: into(p, "migration", p.text("migration"), netmap.ParseMode),
 		Probe: p.text("probe"), Volumes: p.list("volumes"),
+		ProbeEach: p.millis("probe_interval"), ProbeTime: p.millis("probe_timeout"), Failures: int(p.number32("probe_failures")),
 	}
 	for f := range row {
 		if kind, ok := strings.CutPrefix(f, "demand_"); ok {
 			if s.Demand == nil {
 				s.Demand = map[string]float64{}
 			}
-			s.Demand[kind] = p.float(f)
+			s.Demand[kind] = p.amount(f)
 		}
 	}
 	return s, p.err

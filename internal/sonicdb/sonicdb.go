@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
@@ -153,6 +154,55 @@ func (d *DB) Replace(ctx context.Context, key string, row map[string]string) err
 	return nil
 }
 
+// ReplaceFor is Replace of a row that vanishes unless it is written again within ttl: a reading outlives the program
+// that took it by no more than that.
+func (d *DB) ReplaceFor(ctx context.Context, key string, row map[string]string, ttl time.Duration) error {
+	_, err := d.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Del(ctx, key)
+		p.HSet(ctx, key, pairs(row)...)
+		p.PExpire(ctx, key, ttl)
+		return nil
+	})
+	if err != nil {
+		return d.wrap("replace", key, err)
+	}
+	return nil
+}
+
+// Change is one step of Apply.
+type Change struct {
+	Key     string
+	Row     map[string]string // nil: the row is removed
+	TTL     time.Duration     // 0: the row stays
+	Channel string            // where the key is published; "": nowhere
+}
+
+// Apply makes many changes in one round trip.
+func (d *DB) Apply(ctx context.Context, changes []Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	_, err := d.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		for _, c := range changes {
+			p.Del(ctx, c.Key)
+			if c.Row != nil {
+				p.HSet(ctx, c.Key, pairs(c.Row)...)
+				if c.TTL > 0 {
+					p.PExpire(ctx, c.Key, c.TTL)
+				}
+			}
+			if c.Channel != "" {
+				p.Publish(ctx, c.Channel, c.Key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return d.wrap("apply", fmt.Sprintf("%d changes", len(changes)), err)
+	}
+	return nil
+}
+
 // pairs lists fields in sorted order, so that redis-cli shows small rows sorted.
 func pairs(row map[string]string) []any {
 	if len(row) == 0 {
@@ -178,6 +228,41 @@ func (d *DB) HGetAll(ctx context.Context, key string) (map[string]string, error)
 		delete(row, nullField)
 	}
 	return row, nil
+}
+
+// Rows reads many rows in one round trip and gives those that exist, by key. A key that holds no hash is left out and
+// named in the error beside the others.
+func (d *DB) Rows(ctx context.Context, keys ...string) (map[string]map[string]string, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	answers, _ := d.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range keys {
+			p.HGetAll(ctx, key)
+		}
+		return nil
+	})
+	rows := make(map[string]map[string]string, len(keys))
+	var errs []error
+	for i, answer := range answers {
+		row, err := answer.(*redis.MapStringStringCmd).Result()
+		if err != nil {
+			err = d.wrap("hgetall", keys[i], err)
+			if errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+				return nil, err
+			}
+			errs = append(errs, err)
+			continue
+		}
+		if len(row) == 0 {
+			continue
+		}
+		if row[nullField] == nullField {
+			delete(row, nullField)
+		}
+		rows[keys[i]] = row
+	}
+	return rows, errors.Join(errs...)
 }
 
 // HDel removes fields of a row.

@@ -16,39 +16,43 @@ var ErrEventsOff = errors.New("keyspace events are off")
 // retryWatch is the pause before a broken subscription is tried again. A redis restart takes about a second.
 const retryWatch = 200 * time.Millisecond
 
-// Watch sends the key of every row that matches the glob pattern and was written or removed; the reader reads the row
+// Watch sends the key of every row that matches one of the glob patterns and was written or removed; the reader reads the row
 // and compares, because an event fires also when nothing changed. At the start, and again whenever the connection was
 // lost, every existing key is sent, and every key that is gone since, so nothing is missed. A key that changes several times before the reader takes it is sent once. The channel closes with ctx.
-func (d *DB) Watch(ctx context.Context, pattern string) (<-chan string, error) {
+func (d *DB) Watch(ctx context.Context, patterns ...string) (<-chan string, error) {
 	conf, err := d.client.ConfigGet(ctx, "notify-keyspace-events").Result()
 	if err != nil {
-		return nil, d.wrap("watch", pattern, err)
+		return nil, d.wrap("watch", strings.Join(patterns, " "), err)
 	}
 	if on := conf["notify-keyspace-events"]; !strings.Contains(on, "K") || !strings.ContainsAny(on, "Ah") {
-		return nil, fmt.Errorf("%s: watch %s: %w (%q)", d.name, pattern, ErrEventsOff, on)
+		return nil, fmt.Errorf("%s: watch %s: %w (%q)", d.name, strings.Join(patterns, " "), ErrEventsOff, on)
 	}
 	heard := make(chan string)
-	go d.listen(ctx, pattern, heard)
+	go d.listen(ctx, patterns, heard)
 	out := make(chan string)
 	go coalesce(heard, out)
 	return out, nil
 }
 
 // listen keeps one subscription after another until ctx ends.
-func (d *DB) listen(ctx context.Context, pattern string, heard chan<- string) {
+func (d *DB) listen(ctx context.Context, patterns []string, heard chan<- string) {
 	defer close(heard)
 	known := map[string]bool{}
 	for ctx.Err() == nil {
-		_ = d.follow(ctx, pattern, known, heard) // whatever ended it, the next one scans
+		_ = d.follow(ctx, patterns, known, heard) // whatever ended it, the next one scans
 		sleep(ctx, retryWatch)
 	}
 }
 
 // follow turns the keyspace events of one subscription into keys until its connection breaks. It scans once the server
 // has confirmed the subscription: what was missed lies before the scan, what comes after it is an event.
-func (d *DB) follow(ctx context.Context, pattern string, known map[string]bool, heard chan<- string) error {
+func (d *DB) follow(ctx context.Context, patterns []string, known map[string]bool, heard chan<- string) error {
 	channel := fmt.Sprintf("__keyspace@%d__:", d.id)
-	sub := d.client.PSubscribe(ctx, channel+pattern)
+	channels := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		channels[i] = channel + pattern
+	}
+	sub := d.client.PSubscribe(ctx, channels...)
 	defer sub.Close()
 	stop := context.AfterFunc(ctx, func() { _ = sub.Close() }) // Receive does not end with its context
 	defer stop()
@@ -58,14 +62,17 @@ func (d *DB) follow(ctx context.Context, pattern string, known map[string]bool, 
 			return err
 		}
 		switch event := event.(type) {
-		case *redis.Subscription:
-			if err := d.rescan(ctx, pattern, known, heard); err != nil {
+		case *redis.Subscription: // one for each pattern
+			if event.Count < len(patterns) {
+				continue
+			}
+			if err := d.rescan(ctx, patterns, known, heard); err != nil {
 				return err
 			}
 		case *redis.Message:
 			key := strings.TrimPrefix(event.Channel, channel)
 			known[key] = true
-			if event.Payload == "del" {
+			if event.Payload == "del" || event.Payload == "expired" {
 				delete(known, key)
 			}
 			send(ctx, heard, key)
@@ -74,15 +81,17 @@ func (d *DB) follow(ctx context.Context, pattern string, known map[string]bool, 
 }
 
 // rescan sends every key that exists now or was known before, and leaves in known those that exist.
-func (d *DB) rescan(ctx context.Context, pattern string, known map[string]bool, heard chan<- string) error {
-	keys, err := d.Scan(ctx, pattern)
-	if err != nil {
-		return err
-	}
+func (d *DB) rescan(ctx context.Context, patterns []string, known map[string]bool, heard chan<- string) error {
 	now := map[string]bool{}
-	for _, k := range keys {
-		now[k] = true
-		known[k] = true
+	for _, pattern := range patterns {
+		keys, err := d.Scan(ctx, pattern)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			now[k] = true
+			known[k] = true
+		}
 	}
 	for k := range known {
 		send(ctx, heard, k)
