@@ -43,26 +43,28 @@ func TestScenarios(t *testing.T) {
 	buildPrograms(t)
 	down(t, instance)
 	t.Cleanup(func() { down(t, instance) })
-	c := Config{
+	s, err := raise(ctx, Config{
 		Instance: instance, Topology: filepath.Join(repo, "sonic-vs/topologies/triangle.yaml"), Repo: repo, Out: t.TempDir(),
 		Rate: 50, Lines: lines{t},
+	})
+	if err != nil {
+		keepLogs(t, instance)
+		t.Fatal(err)
 	}
-	for _, name := range []string{"bad-input", "refuse", "agent-kill"} {
-		ok := t.Run(name, func(t *testing.T) {
-			c := c // with the lines of this part
-			c.Lines = lines{t}
-			if testing.Short() && name == "agent-kill" { // one of each victim, each side of the commit
-				c.Cases = []string{"source-agent/restored", "target-agent/committed", "source-helper/frozen", "target-helper/released"}
-			}
-			if err := Run(ctx, c, name); err != nil {
+	defer s.close()
+	if testing.Short() { // one of each victim, on each side of the commit
+		s.Cases = []string{"source-agent/restored", "target-agent/committed", "source-helper/frozen", "target-helper/released"}
+	}
+	for _, sc := range All() {
+		t.Run(sc.Name, func(t *testing.T) {
+			s.Lines = lines{t}
+			if err := s.play(ctx, sc); err != nil {
+				keepLogs(t, instance)
 				t.Error(err)
 			}
 		})
-		if !ok {
-			keepLogs(t, instance)
-		}
 	}
-	t.Run("what is left over is seen", func(t *testing.T) { seen(ctx, t, c) })
+	t.Run("leftovers", func(t *testing.T) { seeLeftovers(ctx, t, s) })
 }
 
 // buildPrograms makes out/bin what the sources say: the test must not judge programs of yesterday.
@@ -100,13 +102,9 @@ func keepLogs(t *testing.T, instance string) {
 	}
 }
 
-// seen breaks the settled test bed in each way that agent-kill looks for, and mends it: the look must not be blind.
-func seen(ctx context.Context, t *testing.T, c Config) {
-	s := &stage{Config: c, dir: t.TempDir()}
-	if err := s.raise(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
+// seeLeftovers spoils the settled test bed in each way that agent-kill looks for, and mends it: the look must not be
+// blind.
+func seeLeftovers(ctx context.Context, t *testing.T, s *stage) {
 	owner, faults, err := s.settle(ctx)
 	if err != nil || len(faults) > 0 {
 		t.Fatalf("not settled: %v %q", err, faults)

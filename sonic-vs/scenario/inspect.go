@@ -3,8 +3,6 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,10 +11,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/google/nftables"
 
 	"sonic-netservices/examples/kms/keylog"
-	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/netmap"
 	"sonic-netservices/resourdb"
 	"sonic-netservices/sonic-vs/suite"
@@ -42,17 +38,6 @@ func (s *stage) unsettled(ctx context.Context) (owner string, faults []string) {
 		faults = append(faults, fmt.Sprintf("%s does not answer at its address: %v", service, err))
 	}
 	return owner, faults
-}
-
-// runningOn names the nodes with a running container of the replica.
-func (s *stage) runningOn(ctx context.Context) []string {
-	var names []string
-	for _, n := range s.nodes {
-		if c, err := n.docker.ContainerInspect(ctx, replica); err == nil && c.State.Running {
-			names = append(names, n.Name)
-		}
-	}
-	return names
 }
 
 // inspect looks at one node: running says that the replica runs there.
@@ -116,124 +101,6 @@ func (s *stage) inspect(ctx context.Context, n *node) (running bool, faults []st
 		}
 	}
 	return running, faults
-}
-
-// frozen lists the cgroups of a node that do not run.
-func (n *node) frozen() []string {
-	var dirs []string
-	for _, top := range []string{n.Cgroups["freezer"], n.Cgroups[""]} {
-		if top == "" {
-			continue
-		}
-		filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || !e.IsDir() {
-				return nil // a cgroup that is just going
-			}
-			v1, _ := os.ReadFile(filepath.Join(path, "freezer.state"))
-			v2, _ := os.ReadFile(filepath.Join(path, "cgroup.events"))
-			if len(v1) > 0 && strings.TrimSpace(string(v1)) != "THAWED" || strings.Contains(string(v2), "frozen 1") {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-	}
-	return dirs
-}
-
-// leftMounts lists mounts that belong to no running container: one overlay each is right.
-func (n *node) leftMounts(running int) []string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", n.Pid))
-	if err != nil {
-		return []string{err.Error()}
-	}
-	var overlays, others []string
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		switch point := fields[4]; {
-		case strings.HasPrefix(point, "/var/lib/docker/overlay2/"):
-			overlays = append(overlays, point)
-		case strings.Contains(point, "criu"), strings.Contains(point, "/op/"):
-			others = append(others, point)
-		}
-	}
-	if len(overlays) != running {
-		others = append(others, fmt.Sprintf("%d overlays for %d running containers", len(overlays), running))
-	}
-	return others
-}
-
-// holderLinks lists the node's ends of the links to holders.
-func (s *stage) holderLinks(n *node) (names []string, err error) {
-	err = s.suite.Bed.InNetns(n.Name, func() error {
-		links, err := net.Interfaces()
-		for _, l := range links {
-			if strings.HasPrefix(l.Name, "nsh") {
-				names = append(names, l.Name)
-			}
-		}
-		return err
-	})
-	return names, err
-}
-
-// unfinished lists the operations that the node's journal has not ended.
-func (n *node) unfinished() []string {
-	j, err := journal.Open(n.agentPath("journal"), "scenario")
-	if err != nil {
-		return []string{fmt.Sprintf("%s: %v", n.Name, err)}
-	}
-	list, err := j.List()
-	if err != nil {
-		return []string{fmt.Sprintf("%s: %v", n.Name, err)}
-	}
-	var faults []string
-	for _, e := range list {
-		if recs, err := j.Load(e.Op, e.Role); err != nil {
-			faults = append(faults, fmt.Sprintf("%s: %v", n.Name, err))
-		} else if !journal.Finished(recs) {
-			faults = append(faults, fmt.Sprintf("%s: operation %s is at %s as %s", n.Name, e.Op, journal.Last(recs), e.Role))
-		}
-	}
-	return faults
-}
-
-// heldBack lists the packet rules and queues in the network namespace of the replica that serves.
-func (n *node) heldBack(ctx context.Context) []string {
-	c, err := n.docker.ContainerInspect(ctx, holder)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	proc := n.Path(fmt.Sprintf("/proc/%d", c.State.Pid))
-	var faults []string
-	queues, err := os.ReadFile(filepath.Join(proc, "net/netfilter/nfnetlink_queue"))
-	if err == nil && len(queues) > 0 {
-		faults = append(faults, "packet queue in the holder: "+strings.TrimSpace(string(queues)))
-	}
-	ns, err := os.Open(filepath.Join(proc, "ns/net"))
-	if err != nil {
-		return append(faults, err.Error())
-	}
-	defer ns.Close()
-	nft, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
-	if err != nil {
-		return append(faults, err.Error())
-	}
-	chains, err := nft.ListChains()
-	if err != nil {
-		return append(faults, fmt.Sprintf("list chains: %v", err))
-	}
-	for _, chain := range chains {
-		rules, err := nft.GetRules(chain.Table, chain)
-		if err != nil {
-			faults = append(faults, fmt.Sprintf("list rules: %v", err))
-		} else if len(rules) > 0 {
-			faults = append(faults, fmt.Sprintf("%d rules in chain %s of the holder", len(rules), chain.Name))
-		}
-	}
-	return faults
 }
 
 // disagree lists who says something else than that the owner has the replica: the manager, and the rows of every node.
@@ -303,22 +170,20 @@ func (s *stage) healthy(ctx context.Context) error {
 }
 
 // serials checks that the volume of the owner only ever counts upward.
-func (s *stage) serials(owner string) (last uint64, err error) {
-	path := filepath.Join(s.suite.Volume(s.node(owner).Node, replica, volume), "keys.log")
-	f, err := os.Open(path)
+func (s *stage) serials(owner string) error {
+	f, err := os.Open(filepath.Join(s.suite.Volume(s.node(owner).Node, replica, volume), "keys.log"))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer f.Close()
 	entries, _, err := keylog.Read(f)
 	if err != nil {
-		return 0, fmt.Errorf("keys.log of %s: %w", owner, err)
+		return fmt.Errorf("keys.log of %s: %w", owner, err)
 	}
-	for i, e := range entries {
-		if i > 0 && e.Serial <= entries[i-1].Serial {
-			return last, fmt.Errorf("keys.log of %s: line %d has serial %d after %d", owner, i+1, e.Serial, entries[i-1].Serial)
+	for i := 1; i < len(entries); i++ {
+		if now, before := entries[i].Serial, entries[i-1].Serial; now <= before {
+			return fmt.Errorf("keys.log of %s: line %d has serial %d after %d", owner, i+1, now, before)
 		}
-		last = e.Serial
 	}
-	return last, nil
+	return nil
 }

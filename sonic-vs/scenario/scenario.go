@@ -49,38 +49,48 @@ type Config struct {
 
 // Run raises and installs the test bed as far as that is missing, and runs one scenario on it.
 func Run(ctx context.Context, c Config, name string) error {
-	i := slices.IndexFunc(All(), func(s Scenario) bool { return s.Name == name })
-	if i < 0 {
-		return fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
-	}
-	out, err := filepath.Abs(c.Out)
+	sc, err := find(name)
 	if err != nil {
 		return err
 	}
-	c.Out = out
-	s := &stage{Config: c, dir: filepath.Join(out, "scenario", name)}
+	s, err := raise(ctx, c)
+	if err != nil {
+		return fmt.Errorf("raise test bed: %w", err)
+	}
+	defer s.close()
+	return s.play(ctx, sc)
+}
+
+func find(name string) (Scenario, error) {
+	all := All()
+	i := slices.IndexFunc(all, func(sc Scenario) bool { return sc.Name == name })
+	if i < 0 {
+		return Scenario{}, fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
+	}
+	return all[i], nil
+}
+
+// play runs one scenario and says what came of it.
+func (s *stage) play(ctx context.Context, sc Scenario) error {
+	s.dir, s.faults = filepath.Join(s.Out, "scenario", sc.Name), nil
 	if err := os.RemoveAll(s.dir); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
-	if err := s.raise(ctx); err != nil {
-		return fmt.Errorf("raise test bed: %w", err)
-	}
-	defer s.close()
 	began := time.Now()
-	if err := All()[i].run(ctx, s); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := sc.run(ctx, s); err != nil {
+		return fmt.Errorf("%s: %w", sc.Name, err)
 	}
 	took := time.Since(began).Round(time.Second)
 	if len(s.faults) == 0 {
-		s.say("PASS %s in %v, records in %s", name, took, s.dir)
+		s.say("PASS %s in %v, records in %s", sc.Name, took, s.dir)
 		return nil
 	}
-	s.say("FAIL %s in %v: %d faults, records in %s", name, took, len(s.faults), s.dir)
+	s.say("FAIL %s in %v: %d faults, records in %s", sc.Name, took, len(s.faults), s.dir)
 	for _, f := range s.faults {
 		s.say("     %s", f)
 	}
-	return fmt.Errorf("%w: %s: %d faults, the first: %s", ErrFailed, name, len(s.faults), s.faults[0])
+	return fmt.Errorf("%w: %s: %d faults, the first: %s", ErrFailed, sc.Name, len(s.faults), s.faults[0])
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -53,33 +52,42 @@ type node struct {
 }
 
 // raise makes what is missing: switches, suite, service.
-func (s *stage) raise(ctx context.Context) error {
-	bed, err := testbed.Up(ctx, testbed.Options{
-		Topology: s.Topology, Instance: s.Instance, Restart: restart, Out: s.Out,
-	})
-	if err != nil {
-		return err
+func raise(ctx context.Context, c Config) (*stage, error) {
+	var err error
+	if c.Out, err = filepath.Abs(c.Out); err != nil {
+		return nil, err
 	}
-	if s.suite, err = suite.Install(ctx, bed, suite.Options{Repo: s.Repo, Out: s.Out}); err != nil {
-		return err
+	bed, err := testbed.Up(ctx, testbed.Options{Topology: c.Topology, Instance: c.Instance, Restart: restart, Out: c.Out})
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Config: c}
+	if s.suite, err = suite.Install(ctx, bed, suite.Options{Repo: c.Repo, Out: c.Out}); err != nil {
+		return nil, err
 	}
 	for _, n := range bed.Nodes {
 		docker, err := vswitch.DockerAt(n.DockerSocket())
 		if err != nil {
-			return err
+			return nil, errors.Join(err, s.close())
 		}
 		db, err := sonicdb.Open(n.Path("/"))
 		if err != nil {
-			docker.Close()
-			return err
+			return nil, errors.Join(err, docker.Close(), s.close())
 		}
 		s.nodes = append(s.nodes, &node{n, docker, db})
 	}
 	if err := s.deploy(ctx); err != nil {
-		return fmt.Errorf("deploy %s: %w", service, err)
+		return nil, errors.Join(fmt.Errorf("deploy %s: %w", service, err), s.close())
 	}
-	s.say("%s runs on %s", replica, strings.Join(s.runningOn(ctx), " and "))
-	return nil
+	return s, nil
+}
+
+func (s *stage) close() error {
+	var err error
+	for _, n := range s.nodes {
+		err = errors.Join(err, n.docker.Close(), n.db.Close())
+	}
+	return err
 }
 
 // deploy runs the service unless it is there.
@@ -103,13 +111,6 @@ func (s *stage) deploy(ctx context.Context) error {
 }
 
 func (s *stage) spec() string { return filepath.Join(s.Repo, "examples", service, service+".yaml") }
-
-func (s *stage) close() {
-	for _, n := range s.nodes {
-		n.docker.Close()
-		n.db.Close()
-	}
-}
 
 // node by name; a scenario names only those of its topology.
 func (s *stage) node(name string) *node {
