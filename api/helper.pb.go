@@ -27,6 +27,299 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Budget of the services of one switch together.
+type Budget struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cpu           float64                `protobuf:"fixed64,1,opt,name=cpu,proto3" json:"cpu,omitempty"`      // cores; 0 = all
+	Memory        int64                  `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"` // bytes; 0 = all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Budget) Reset() {
+	*x = Budget{}
+	mi := &file_helper_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Budget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Budget) ProtoMessage() {}
+
+func (x *Budget) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Budget.ProtoReflect.Descriptor instead.
+func (*Budget) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Budget) GetCpu() float64 {
+	if x != nil {
+		return x.Cpu
+	}
+	return 0
+}
+
+func (x *Budget) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+type UsageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replicas      []*UsageOf             `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRequest) Reset() {
+	*x = UsageRequest{}
+	mi := &file_helper_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRequest) ProtoMessage() {}
+
+func (x *UsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
+func (*UsageRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *UsageRequest) GetReplicas() []*UsageOf {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+type UsageOf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`                   // full id
+	HolderPid     int32                  `protobuf:"varint,2,opt,name=holder_pid,json=holderPid,proto3" json:"holder_pid,omitempty"` // 0 = no network counted
+	Layer         string                 `protobuf:"bytes,3,opt,name=layer,proto3" json:"layer,omitempty"`                           // folder of the writable layer, "" = none
+	Volumes       string                 `protobuf:"bytes,4,opt,name=volumes,proto3" json:"volumes,omitempty"`                       // folder of the volumes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageOf) Reset() {
+	*x = UsageOf{}
+	mi := &file_helper_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageOf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageOf) ProtoMessage() {}
+
+func (x *UsageOf) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageOf.ProtoReflect.Descriptor instead.
+func (*UsageOf) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UsageOf) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *UsageOf) GetHolderPid() int32 {
+	if x != nil {
+		return x.HolderPid
+	}
+	return 0
+}
+
+func (x *UsageOf) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *UsageOf) GetVolumes() string {
+	if x != nil {
+		return x.Volumes
+	}
+	return ""
+}
+
+type UsageReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replicas      []*UsageIs             `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"` // in the order of the request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageReply) Reset() {
+	*x = UsageReply{}
+	mi := &file_helper_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageReply) ProtoMessage() {}
+
+func (x *UsageReply) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageReply.ProtoReflect.Descriptor instead.
+func (*UsageReply) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UsageReply) GetReplicas() []*UsageIs {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+type UsageIs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CpuNs         int64                  `protobuf:"varint,1,opt,name=cpu_ns,json=cpuNs,proto3" json:"cpu_ns,omitempty"`                   // since the container's start
+	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // without page cache that can go at once
+	NetBytes      int64                  `protobuf:"varint,3,opt,name=net_bytes,json=netBytes,proto3" json:"net_bytes,omitempty"`          // both directions, since the holder's start
+	LayerBytes    int64                  `protobuf:"varint,4,opt,name=layer_bytes,json=layerBytes,proto3" json:"layer_bytes,omitempty"`    // at most some seconds old
+	VolumeBytes   int64                  `protobuf:"varint,5,opt,name=volume_bytes,json=volumeBytes,proto3" json:"volume_bytes,omitempty"` // at most some seconds old
+	Gone          bool                   `protobuf:"varint,6,opt,name=gone,proto3" json:"gone,omitempty"`                                  // the container has no cgroup
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageIs) Reset() {
+	*x = UsageIs{}
+	mi := &file_helper_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageIs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageIs) ProtoMessage() {}
+
+func (x *UsageIs) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageIs.ProtoReflect.Descriptor instead.
+func (*UsageIs) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UsageIs) GetCpuNs() int64 {
+	if x != nil {
+		return x.CpuNs
+	}
+	return 0
+}
+
+func (x *UsageIs) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *UsageIs) GetNetBytes() int64 {
+	if x != nil {
+		return x.NetBytes
+	}
+	return 0
+}
+
+func (x *UsageIs) GetLayerBytes() int64 {
+	if x != nil {
+		return x.LayerBytes
+	}
+	return 0
+}
+
+func (x *UsageIs) GetVolumeBytes() int64 {
+	if x != nil {
+		return x.VolumeBytes
+	}
+	return 0
+}
+
+func (x *UsageIs) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
 type Beat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Guarded       []*Guarded             `protobuf:"bytes,1,rep,name=guarded,proto3" json:"guarded,omitempty"`
@@ -36,7 +329,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_helper_proto_msgTypes[0]
+	mi := &file_helper_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -48,7 +341,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[0]
+	mi := &file_helper_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -61,7 +354,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{0}
+	return file_helper_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Beat) GetGuarded() []*Guarded {
@@ -82,7 +375,7 @@ type Guarded struct {
 
 func (x *Guarded) Reset() {
 	*x = Guarded{}
-	mi := &file_helper_proto_msgTypes[1]
+	mi := &file_helper_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -94,7 +387,7 @@ func (x *Guarded) String() string {
 func (*Guarded) ProtoMessage() {}
 
 func (x *Guarded) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[1]
+	mi := &file_helper_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -107,7 +400,7 @@ func (x *Guarded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guarded.ProtoReflect.Descriptor instead.
 func (*Guarded) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{1}
+	return file_helper_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Guarded) GetOp() string {
@@ -134,7 +427,7 @@ type HostFacts struct {
 
 func (x *HostFacts) Reset() {
 	*x = HostFacts{}
-	mi := &file_helper_proto_msgTypes[2]
+	mi := &file_helper_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -146,7 +439,7 @@ func (x *HostFacts) String() string {
 func (*HostFacts) ProtoMessage() {}
 
 func (x *HostFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[2]
+	mi := &file_helper_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -159,7 +452,7 @@ func (x *HostFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostFacts.ProtoReflect.Descriptor instead.
 func (*HostFacts) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{2}
+	return file_helper_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HostFacts) GetPlatform() *Platform {
@@ -192,7 +485,7 @@ type SegmentConfig struct {
 
 func (x *SegmentConfig) Reset() {
 	*x = SegmentConfig{}
-	mi := &file_helper_proto_msgTypes[3]
+	mi := &file_helper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -204,7 +497,7 @@ func (x *SegmentConfig) String() string {
 func (*SegmentConfig) ProtoMessage() {}
 
 func (x *SegmentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[3]
+	mi := &file_helper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -217,7 +510,7 @@ func (x *SegmentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentConfig.ProtoReflect.Descriptor instead.
 func (*SegmentConfig) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{3}
+	return file_helper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SegmentConfig) GetLocal() string {
@@ -289,7 +582,7 @@ type HolderConfig struct {
 
 func (x *HolderConfig) Reset() {
 	*x = HolderConfig{}
-	mi := &file_helper_proto_msgTypes[4]
+	mi := &file_helper_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +594,7 @@ func (x *HolderConfig) String() string {
 func (*HolderConfig) ProtoMessage() {}
 
 func (x *HolderConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[4]
+	mi := &file_helper_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +607,7 @@ func (x *HolderConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderConfig.ProtoReflect.Descriptor instead.
 func (*HolderConfig) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{4}
+	return file_helper_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HolderConfig) GetName() string {
@@ -363,7 +656,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_helper_proto_msgTypes[5]
+	mi := &file_helper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +668,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[5]
+	mi := &file_helper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +681,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{5}
+	return file_helper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Traffic) GetPid() int32 {
@@ -414,7 +707,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_helper_proto_msgTypes[6]
+	mi := &file_helper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +719,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[6]
+	mi := &file_helper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +732,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{6}
+	return file_helper_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReleaseReply) GetPackets() int64 {
@@ -459,7 +752,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_helper_proto_msgTypes[7]
+	mi := &file_helper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +764,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[7]
+	mi := &file_helper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +777,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{7}
+	return file_helper_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckRequest) GetPid() int32 {
@@ -510,7 +803,7 @@ type ContainerRef struct {
 
 func (x *ContainerRef) Reset() {
 	*x = ContainerRef{}
-	mi := &file_helper_proto_msgTypes[8]
+	mi := &file_helper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +815,7 @@ func (x *ContainerRef) String() string {
 func (*ContainerRef) ProtoMessage() {}
 
 func (x *ContainerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[8]
+	mi := &file_helper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +828,7 @@ func (x *ContainerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRef.ProtoReflect.Descriptor instead.
 func (*ContainerRef) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{8}
+	return file_helper_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ContainerRef) GetId() string {
@@ -556,7 +849,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_helper_proto_msgTypes[9]
+	mi := &file_helper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +861,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[9]
+	mi := &file_helper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +874,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{9}
+	return file_helper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DumpRequest) GetOp() string {
@@ -616,7 +909,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[10]
+	mi := &file_helper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +921,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[10]
+	mi := &file_helper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +934,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{10}
+	return file_helper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -676,7 +969,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[11]
+	mi := &file_helper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +981,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[11]
+	mi := &file_helper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +994,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{11}
+	return file_helper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -736,7 +1029,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[12]
+	mi := &file_helper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +1041,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[12]
+	mi := &file_helper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +1054,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{12}
+	return file_helper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -795,7 +1088,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +1100,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +1113,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{13}
+	return file_helper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -849,7 +1142,7 @@ type TreeRequest struct {
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1154,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1167,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{14}
+	return file_helper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -916,7 +1209,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1221,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1234,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{15}
+	return file_helper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -974,7 +1267,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1279,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1292,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{16}
+	return file_helper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -1013,7 +1306,29 @@ var File_helper_proto protoreflect.FileDescriptor
 
 const file_helper_proto_rawDesc = "" +
 	"\n" +
-	"\fhelper.proto\x12\x0enetservices.v1\x1a\x11netservices.proto\"9\n" +
+	"\fhelper.proto\x12\x0enetservices.v1\x1a\x11netservices.proto\"2\n" +
+	"\x06Budget\x12\x10\n" +
+	"\x03cpu\x18\x01 \x01(\x01R\x03cpu\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\x03R\x06memory\"C\n" +
+	"\fUsageRequest\x123\n" +
+	"\breplicas\x18\x01 \x03(\v2\x17.netservices.v1.UsageOfR\breplicas\"v\n" +
+	"\aUsageOf\x12\x1c\n" +
+	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x1d\n" +
+	"\n" +
+	"holder_pid\x18\x02 \x01(\x05R\tholderPid\x12\x14\n" +
+	"\x05layer\x18\x03 \x01(\tR\x05layer\x12\x18\n" +
+	"\avolumes\x18\x04 \x01(\tR\avolumes\"A\n" +
+	"\n" +
+	"UsageReply\x123\n" +
+	"\breplicas\x18\x01 \x03(\v2\x17.netservices.v1.UsageIsR\breplicas\"\xb8\x01\n" +
+	"\aUsageIs\x12\x15\n" +
+	"\x06cpu_ns\x18\x01 \x01(\x03R\x05cpuNs\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1b\n" +
+	"\tnet_bytes\x18\x03 \x01(\x03R\bnetBytes\x12\x1f\n" +
+	"\vlayer_bytes\x18\x04 \x01(\x03R\n" +
+	"layerBytes\x12!\n" +
+	"\fvolume_bytes\x18\x05 \x01(\x03R\vvolumeBytes\x12\x12\n" +
+	"\x04gone\x18\x06 \x01(\bR\x04gone\"9\n" +
 	"\x04Beat\x121\n" +
 	"\aguarded\x18\x01 \x03(\v2\x17.netservices.v1.GuardedR\aguarded\"-\n" +
 	"\aGuarded\x12\x0e\n" +
@@ -1076,7 +1391,7 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe2\b\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe1\t\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12B\n" +
@@ -1095,7 +1410,9 @@ const file_helper_proto_rawDesc = "" +
 	"\aRestore\x12\x1e.netservices.v1.RestoreRequest\x1a\x18.netservices.v1.Restored\x12>\n" +
 	"\x06Disarm\x12\x1d.netservices.v1.DisarmRequest\x1a\x15.netservices.v1.Empty\x12@\n" +
 	"\bReadTree\x12\x1b.netservices.v1.TreeRequest\x1a\x15.netservices.v1.Chunk0\x01\x12B\n" +
-	"\tWriteTree\x12\x18.netservices.v1.TreePart\x1a\x19.netservices.v1.TreeReply(\x01\x126\n" +
+	"\tWriteTree\x12\x18.netservices.v1.TreePart\x1a\x19.netservices.v1.TreeReply(\x01\x12:\n" +
+	"\tSetBudget\x12\x16.netservices.v1.Budget\x1a\x15.netservices.v1.Empty\x12A\n" +
+	"\x05Usage\x12\x1c.netservices.v1.UsageRequest\x1a\x1a.netservices.v1.UsageReply\x126\n" +
 	"\x06Forget\x12\x15.netservices.v1.OpRef\x1a\x15.netservices.v1.EmptyB\x1bZ\x19sonic-netservices/api;apib\x06proto3"
 
 var (
@@ -1110,79 +1427,90 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_helper_proto_goTypes = []any{
-	(*Beat)(nil),            // 0: netservices.v1.Beat
-	(*Guarded)(nil),         // 1: netservices.v1.Guarded
-	(*HostFacts)(nil),       // 2: netservices.v1.HostFacts
-	(*SegmentConfig)(nil),   // 3: netservices.v1.SegmentConfig
-	(*HolderConfig)(nil),    // 4: netservices.v1.HolderConfig
-	(*Traffic)(nil),         // 5: netservices.v1.Traffic
-	(*ReleaseReply)(nil),    // 6: netservices.v1.ReleaseReply
-	(*CheckRequest)(nil),    // 7: netservices.v1.CheckRequest
-	(*ContainerRef)(nil),    // 8: netservices.v1.ContainerRef
-	(*DumpRequest)(nil),     // 9: netservices.v1.DumpRequest
-	(*DumpReply)(nil),       // 10: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 11: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 12: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 13: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 14: netservices.v1.TreeRequest
-	(*TreePart)(nil),        // 15: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 16: netservices.v1.TreeReply
-	(*Platform)(nil),        // 17: netservices.v1.Platform
-	(*Probe)(nil),           // 18: netservices.v1.Probe
-	(*Empty)(nil),           // 19: netservices.v1.Empty
-	(*OpRef)(nil),           // 20: netservices.v1.OpRef
-	(*Restored)(nil),        // 21: netservices.v1.Restored
-	(*Chunk)(nil),           // 22: netservices.v1.Chunk
+	(*Budget)(nil),          // 0: netservices.v1.Budget
+	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
+	(*UsageOf)(nil),         // 2: netservices.v1.UsageOf
+	(*UsageReply)(nil),      // 3: netservices.v1.UsageReply
+	(*UsageIs)(nil),         // 4: netservices.v1.UsageIs
+	(*Beat)(nil),            // 5: netservices.v1.Beat
+	(*Guarded)(nil),         // 6: netservices.v1.Guarded
+	(*HostFacts)(nil),       // 7: netservices.v1.HostFacts
+	(*SegmentConfig)(nil),   // 8: netservices.v1.SegmentConfig
+	(*HolderConfig)(nil),    // 9: netservices.v1.HolderConfig
+	(*Traffic)(nil),         // 10: netservices.v1.Traffic
+	(*ReleaseReply)(nil),    // 11: netservices.v1.ReleaseReply
+	(*CheckRequest)(nil),    // 12: netservices.v1.CheckRequest
+	(*ContainerRef)(nil),    // 13: netservices.v1.ContainerRef
+	(*DumpRequest)(nil),     // 14: netservices.v1.DumpRequest
+	(*DumpReply)(nil),       // 15: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil), // 16: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),  // 17: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),   // 18: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),     // 19: netservices.v1.TreeRequest
+	(*TreePart)(nil),        // 20: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 21: netservices.v1.TreeReply
+	(*Platform)(nil),        // 22: netservices.v1.Platform
+	(*Probe)(nil),           // 23: netservices.v1.Probe
+	(*Empty)(nil),           // 24: netservices.v1.Empty
+	(*OpRef)(nil),           // 25: netservices.v1.OpRef
+	(*Restored)(nil),        // 26: netservices.v1.Restored
+	(*Chunk)(nil),           // 27: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
-	1,  // 0: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	17, // 1: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	4,  // 2: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	18, // 3: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
-	5,  // 4: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
-	0,  // 5: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	19, // 6: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
-	3,  // 7: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
-	7,  // 8: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
-	5,  // 9: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
-	5,  // 10: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
-	5,  // 11: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
-	5,  // 12: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
-	5,  // 13: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
-	5,  // 14: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
-	9,  // 15: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	11, // 16: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	8,  // 17: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	12, // 18: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	13, // 19: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	14, // 20: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	15, // 21: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	20, // 22: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	19, // 23: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	2,  // 24: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	19, // 25: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	19, // 26: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	19, // 27: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	19, // 28: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	19, // 29: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	19, // 30: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	6,  // 31: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	19, // 32: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	10, // 33: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	19, // 34: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	19, // 35: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	21, // 36: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	19, // 37: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	22, // 38: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	16, // 39: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	19, // 40: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	23, // [23:41] is the sub-list for method output_type
-	5,  // [5:23] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
+	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
+	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
+	22, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	9,  // 4: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
+	23, // 5: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	10, // 6: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
+	5,  // 7: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
+	24, // 8: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	8,  // 9: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
+	12, // 10: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
+	10, // 11: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
+	10, // 12: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
+	10, // 13: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
+	10, // 14: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
+	10, // 15: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
+	10, // 16: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
+	14, // 17: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	16, // 18: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	13, // 19: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	17, // 20: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	18, // 21: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	19, // 22: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	20, // 23: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 24: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 25: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	25, // 26: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	24, // 27: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 28: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	24, // 29: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	24, // 30: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	24, // 31: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	24, // 32: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	24, // 33: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	24, // 34: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	11, // 35: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	24, // 36: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	15, // 37: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	24, // 38: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	24, // 39: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	26, // 40: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	24, // 41: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	27, // 42: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	21, // 43: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	24, // 44: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 45: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	24, // 46: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	27, // [27:47] is the sub-list for method output_type
+	7,  // [7:27] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_helper_proto_init() }
@@ -1197,7 +1525,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

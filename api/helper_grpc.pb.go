@@ -42,6 +42,8 @@ const (
 	Helper_Disarm_FullMethodName     = "/netservices.v1.Helper/Disarm"
 	Helper_ReadTree_FullMethodName   = "/netservices.v1.Helper/ReadTree"
 	Helper_WriteTree_FullMethodName  = "/netservices.v1.Helper/WriteTree"
+	Helper_SetBudget_FullMethodName  = "/netservices.v1.Helper/SetBudget"
+	Helper_Usage_FullMethodName      = "/netservices.v1.Helper/Usage"
 	Helper_Forget_FullMethodName     = "/netservices.v1.Helper/Forget"
 )
 
@@ -83,6 +85,10 @@ type HelperClient interface {
 	// ReadTree streams a folder of the switch; WriteTree applies such a stream.
 	ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 	WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error)
+	// SetBudget limits all services of this switch together, live. Idempotent.
+	SetBudget(ctx context.Context, in *Budget, opts ...grpc.CallOption) (*Empty, error)
+	// Usage measures replicas: counters since their start, and sizes.
+	Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageReply, error)
 	// Forget removes the files of an operation that is over.
 	Forget(ctx context.Context, in *OpRef, opts ...grpc.CallOption) (*Empty, error)
 }
@@ -280,6 +286,26 @@ func (c *helperClient) WriteTree(ctx context.Context, opts ...grpc.CallOption) (
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Helper_WriteTreeClient = grpc.ClientStreamingClient[TreePart, TreeReply]
 
+func (c *helperClient) SetBudget(ctx context.Context, in *Budget, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_SetBudget_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UsageReply)
+	err := c.cc.Invoke(ctx, Helper_Usage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *helperClient) Forget(ctx context.Context, in *OpRef, opts ...grpc.CallOption) (*Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
@@ -328,6 +354,10 @@ type HelperServer interface {
 	// ReadTree streams a folder of the switch; WriteTree applies such a stream.
 	ReadTree(*TreeRequest, grpc.ServerStreamingServer[Chunk]) error
 	WriteTree(grpc.ClientStreamingServer[TreePart, TreeReply]) error
+	// SetBudget limits all services of this switch together, live. Idempotent.
+	SetBudget(context.Context, *Budget) (*Empty, error)
+	// Usage measures replicas: counters since their start, and sizes.
+	Usage(context.Context, *UsageRequest) (*UsageReply, error)
 	// Forget removes the files of an operation that is over.
 	Forget(context.Context, *OpRef) (*Empty, error)
 	mustEmbedUnimplementedHelperServer()
@@ -390,6 +420,12 @@ func (UnimplementedHelperServer) ReadTree(*TreeRequest, grpc.ServerStreamingServ
 }
 func (UnimplementedHelperServer) WriteTree(grpc.ClientStreamingServer[TreePart, TreeReply]) error {
 	return status.Error(codes.Unimplemented, "method WriteTree not implemented")
+}
+func (UnimplementedHelperServer) SetBudget(context.Context, *Budget) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetBudget not implemented")
+}
+func (UnimplementedHelperServer) Usage(context.Context, *UsageRequest) (*UsageReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Usage not implemented")
 }
 func (UnimplementedHelperServer) Forget(context.Context, *OpRef) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
@@ -692,6 +728,42 @@ func _Helper_WriteTree_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Helper_WriteTreeServer = grpc.ClientStreamingServer[TreePart, TreeReply]
 
+func _Helper_SetBudget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Budget)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).SetBudget(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_SetBudget_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).SetBudget(ctx, req.(*Budget))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Helper_Usage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).Usage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_Usage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).Usage(ctx, req.(*UsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Helper_Forget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(OpRef)
 	if err := dec(in); err != nil {
@@ -772,6 +844,14 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Disarm",
 			Handler:    _Helper_Disarm_Handler,
+		},
+		{
+			MethodName: "SetBudget",
+			Handler:    _Helper_SetBudget_Handler,
+		},
+		{
+			MethodName: "Usage",
+			Handler:    _Helper_Usage_Handler,
 		},
 		{
 			MethodName: "Forget",
