@@ -17,7 +17,7 @@ type clients struct {
 }
 
 // startLoad returns when the first request is due.
-func (d *demo) startLoad(ctx context.Context, dir string) (*clients, error) {
+func (d *demo) startLoad(ctx context.Context, dir string, s subject) (*clients, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (d *demo) startLoad(ctx context.Context, dir string) (*clients, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	args := []string{"load", "run", "--target", fmt.Sprintf("http://%s:%d", d.address, port), "--out", dir,
+	args := []string{"load", "run", "--target", fmt.Sprintf("http://%s:%d", s.address, port), "--out", dir,
 		"--rate", "100", "--kept", fmt.Sprint(kept), "--new", "20"}
 	for _, c := range d.bed.Clients {
 		if c.Name == client {

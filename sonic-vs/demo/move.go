@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"sonic-netservices/netmap"
 	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/suite"
 	"sonic-netservices/sonic-vs/testbed"
+	servicefile "sonic-netservices/spec"
 )
 
 // Options of the demo.
@@ -27,8 +30,7 @@ type Options struct {
 
 // What is moved, and where.
 const (
-	service = "kms"
-	replica = "kms-0"
+	program = "kms"
 	volume  = "keys"
 	image   = "kms:1.0.0"
 	spec    = "examples/kms/kms.yaml"
@@ -38,18 +40,28 @@ const (
 	client  = "client"
 )
 
+// subject is one deployed service that is moved. Live and cold have one each: a cold move ends the memory of its own
+// service only, and what the live moves keep can be followed from the first to the last.
+type subject struct {
+	service string
+	address string // as deploy answered
+	imageID string
+}
+
+func (s subject) id() netmap.ReplicaID { return netmap.ReplicaID{Service: s.service} }
+
 // quiet is the pause before and after each move of a load: what its clients see without one.
 const quiet = 4 * time.Second
 
 // demo is one run.
 type demo struct {
 	Options
-	bed     *testbed.Testbed
-	suite   *suite.Suite
-	address string // of the service, as deploy answered
-	imageID string
-	facts   facts
-	moves   []suite.Move // all, in order
+	bed   *testbed.Testbed
+	suite *suite.Suite
+	live  subject
+	cold  subject
+	facts facts
+	moves []suite.Move // all, in order
 }
 
 // Move runs the demo and prints a summary to out; progress goes to standard error.
@@ -61,20 +73,24 @@ func Move(ctx context.Context, o Options, out io.Writer) error {
 	if err := d.raise(ctx); err != nil {
 		return err
 	}
-	if err := d.deploy(ctx); err != nil {
+	if err := d.loadImage(ctx); err != nil {
 		return err
 	}
-	for _, l := range []struct {
-		name, mode string
-		targets    []string
-	}{
-		{"1-live", "live", []string{there, here}},
-		{"2-cold", "cold", []string{there, here}},
-		{"3-live", "live", []string{there}},
-	} {
-		if err := d.load(ctx, l.name, l.mode, l.targets); err != nil {
-			return fmt.Errorf("%s: %w", l.name, err)
-		}
+	var err error
+	if d.live, err = d.deploy(ctx, spec); err != nil {
+		return err
+	}
+	if err := d.initialState(ctx); err != nil {
+		return err
+	}
+	if err := d.load(ctx, "1-live", "live", d.live, there, here); err != nil {
+		return fmt.Errorf("1-live: %w", err)
+	}
+	if err := d.coldPart(ctx); err != nil {
+		return fmt.Errorf("2-cold: %w", err)
+	}
+	if err := d.load(ctx, "3-live", "live", d.live, there); err != nil {
+		return fmt.Errorf("3-live: %w", err)
 	}
 	if err := d.finalState(ctx); err != nil {
 		return err
@@ -130,39 +146,77 @@ func (d *demo) raise(ctx context.Context) error {
 	return err
 }
 
-// deploy gives the manager the image and runs the service.
-func (d *demo) deploy(ctx context.Context) error {
+// loadImage gives the manager the image.
+func (d *demo) loadImage(ctx context.Context) error {
 	var tarball string
 	err := images.With(ctx, d.bed.Nodes[0], func(sw images.Switch) (err error) {
-		tarball, err = images.Build(ctx, sw.Docker, ".", service)
+		tarball, err = images.Build(ctx, sw.Docker, ".", program)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	step("nsctl image load %s", tarball)
-	if _, err := d.suite.Nsctl(ctx, "image", "load", tarball); err != nil {
-		return err
-	}
-	step("nsctl deploy -f %s --node %s", spec, here)
-	instances, err := d.suite.Deploy(ctx, spec, here)
+	_, err = d.suite.Nsctl(ctx, "image", "load", tarball)
+	return err
+}
+
+// deploy runs a service on its first switch.
+func (d *demo) deploy(ctx context.Context, file string) (subject, error) {
+	step("nsctl deploy -f %s --node %s", file, here)
+	instances, err := d.suite.Deploy(ctx, file, here)
 	if err != nil {
-		return err
+		return subject{}, err
 	}
 	if len(instances) != 1 {
-		return fmt.Errorf("deploy answered %d instances, want 1", len(instances))
+		return subject{}, fmt.Errorf("deploy answered %d instances, want 1", len(instances))
 	}
 	i := instances[0]
 	step("  node %s (%s), service address %s, container %s, %s", i.Node, i.NodeAddress, i.ServiceAddress, i.Container, i.State)
-	d.address, d.imageID = i.ServiceAddress, i.ImageID
-	return d.initialState(ctx)
+	return subject{service: i.Service, address: i.ServiceAddress, imageID: i.ImageID}, nil
+}
+
+// coldPart does the same with cold moves, on a second service of the same program beside the first.
+func (d *demo) coldPart(ctx context.Context) error {
+	file, err := d.coldSpec()
+	if err != nil {
+		return err
+	}
+	if d.cold, err = d.deploy(ctx, file); err != nil {
+		return err
+	}
+	if err := d.load(ctx, "2-cold", "cold", d.cold, there, here); err != nil {
+		return err
+	}
+	step("nsctl remove %s", d.cold.service)
+	_, err = d.suite.Nsctl(ctx, "remove", d.cold.service)
+	return err
+}
+
+// coldSpec is the service file with another name and address.
+func (d *demo) coldSpec() (string, error) {
+	text, err := os.ReadFile(spec)
+	if err != nil {
+		return "", err
+	}
+	service, err := servicefile.Parse(spec, text)
+	if err != nil {
+		return "", err
+	}
+	service.Name += "-cold"
+	service.Address = netip.PrefixFrom(service.Address.Addr().Next(), service.Address.Bits())
+	if text, err = servicefile.Print(service); err != nil {
+		return "", err
+	}
+	file := filepath.Join(d.Dir, service.Name+".yaml")
+	return file, os.WriteFile(file, text, 0o644)
 }
 
 // load plays clients and moves the service under them, to each target in turn.
-func (d *demo) load(ctx context.Context, name, mode string, targets []string) error {
+func (d *demo) load(ctx context.Context, name, mode string, s subject, targets ...string) error {
 	dir := filepath.Join(d.Dir, name)
 	step("%s: 100 requests a second, 50 kept connections and 20 new ones a second", name)
-	clients, err := d.startLoad(ctx, dir)
+	clients, err := d.startLoad(ctx, dir, s)
 	if err != nil {
 		return err
 	}
@@ -171,7 +225,7 @@ func (d *demo) load(ctx context.Context, name, mode string, targets []string) er
 		return err
 	}
 	for n, target := range targets {
-		if err := d.move(ctx, dir, n+1, mode, target); err != nil {
+		if err := d.move(ctx, dir, n+1, mode, s, target); err != nil {
 			return err
 		}
 		if err := clients.wait(ctx, quiet); err != nil {
@@ -185,19 +239,19 @@ func (d *demo) load(ctx context.Context, name, mode string, targets []string) er
 	if err != nil {
 		return err
 	}
-	return copyVolume(filepath.Join(dir, "volume"), d.suite.Volume(last, replica, volume))
+	return copyVolume(filepath.Join(dir, "volume"), d.suite.Volume(last, s.id().String(), volume))
 }
 
 // move orders one move and looks at both switches before and after.
-func (d *demo) move(ctx context.Context, dir string, n int, mode, to string) error {
+func (d *demo) move(ctx context.Context, dir string, n int, mode string, s subject, to string) error {
 	from := map[string]string{here: there, there: here}[to]
-	before, err := d.peers(ctx, from)
+	before, err := d.beforeMove(ctx, s, from)
 	if err != nil {
 		return err
 	}
-	step("nsctl migrate %s --to %s --mode %s", service, to, mode)
+	step("nsctl migrate %s --to %s --mode %s", s.service, to, mode)
 	begin := time.Now()
-	m, err := d.suite.Migrate(ctx, replica, to, mode)
+	m, err := d.suite.Migrate(ctx, s.id().String(), to, mode)
 	if err != nil {
 		return err
 	}
@@ -209,8 +263,8 @@ func (d *demo) move(ctx context.Context, dir string, n int, mode, to string) err
 		return err
 	}
 	d.moves = append(d.moves, m)
-	step("  done in %d ms; traffic held %.0f ms, %d packets", m.TookMS, m.HeldMS, m.PacketsHeld)
-	return d.afterMove(ctx, len(d.moves), mode, from, to, before)
+	step("  done in %d ms; %d packets held", m.TookMS, m.PacketsHeld)
+	return d.afterMove(ctx, len(d.moves), mode, s, from, to, before)
 }
 
 // copyVolume keeps the volume as the load left it. Nobody asks for keys any more.

@@ -47,7 +47,7 @@ func (d *demo) initialState(ctx context.Context) error {
 	}
 	for _, args := range [][]string{
 		{"docker", "image", "ls", "-aq", "--no-trunc", image},
-		{"docker", "ps", "-aq", "--filter", "name=" + service},
+		{"docker", "ps", "-aq", "--filter", d.live.filter()},
 	} {
 		if err := d.says(ctx, when, there, "", args...); err != nil {
 			return err
@@ -57,10 +57,10 @@ func (d *demo) initialState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.facts.equal(when, there+": has image "+short(d.imageID), false, strings.Contains(images, d.imageID)); err != nil {
+	if err := d.facts.equal(when, there+": has image "+short(d.live.imageID), false, strings.Contains(images, d.live.imageID)); err != nil {
 		return err
 	}
-	return d.facts.equal(when, there+": volumes of "+service, "", d.volumes(target))
+	return d.facts.equal(when, there+": volumes of "+d.live.service, "", d.volumes(target, d.live))
 }
 
 // unlike is the fact that no other node has the same value.
@@ -81,43 +81,79 @@ func inode(path string) (string, error) {
 	return fmt.Sprintf("%d:%d", s.Dev, s.Ino), nil
 }
 
+// before is what a move finds.
+type before struct {
+	peers  map[string]bool // clients with an open connection
+	others []string        // cgroups on the source that belong to other services
+}
+
+func (d *demo) beforeMove(ctx context.Context, s subject, from string) (before, error) {
+	var b before
+	source, err := d.bed.Node(from)
+	if err != nil {
+		return b, err
+	}
+	own, err := d.run(ctx, from, "docker", "ps", "-q", "--no-trunc", "--filter", s.filter())
+	if err != nil {
+		return b, err
+	}
+	cgroups, err := d.cgroups(source)
+	if err != nil {
+		return b, err
+	}
+	for _, c := range cgroups {
+		if !strings.Contains(own, c) {
+			b.others = append(b.others, c)
+		}
+	}
+	b.peers, err = d.peers(ctx, s, from)
+	return b, err
+}
+
 // afterMove looks for what a move may leave on the source and must bring to the target. The load goes on.
-func (d *demo) afterMove(ctx context.Context, n int, mode, from, to string, before map[string]bool) error {
-	when := fmt.Sprintf("after move %d, %s from %s to %s", n, mode, from, to)
+func (d *demo) afterMove(ctx context.Context, n int, mode string, s subject, from, to string, was before) error {
+	when := fmt.Sprintf("after move %d, %s %s from %s to %s", n, s.service, mode, from, to)
 	source, err := d.bed.Node(from)
 	if err != nil {
 		return err
 	}
-	if err := d.says(ctx, when, from, "", "docker", "ps", "-aq", "--filter", "name="+service); err != nil {
+	if err := d.says(ctx, when, from, "", "docker", "ps", "-aq", "--filter", s.filter()); err != nil {
 		return err
 	}
-	cgroups, err := filepath.Glob(d.suite.Freezers(source))
+	cgroups, err := d.cgroups(source)
 	if err != nil {
 		return err
 	}
-	if err := d.facts.equal(when, from+": containers running or frozen", "", strings.Join(dirs(cgroups), " ")); err != nil {
+	if err := d.facts.equal(when, from+": containers running or frozen, but for those of other services",
+		strings.Join(was.others, " "), strings.Join(cgroups, " ")); err != nil {
 		return err
 	}
-	if err := d.facts.equal(when, from+": volumes of "+service, "", d.volumes(source)); err != nil {
+	if err := d.facts.equal(when, from+": volumes of "+s.service, "", d.volumes(source, s)); err != nil {
 		return err
 	}
-	if err := d.says(ctx, when, to, replica+"\n"+netHolder(), "docker", "ps", "--format", "{{.Names}}", "--filter", "name="+service); err != nil {
+	if err := d.says(ctx, when, to, s.containers(), "docker", "ps", "--format", "{{.Names}}", "--filter", s.filter()); err != nil {
 		return err
 	}
 	if mode != "live" {
 		return nil
 	}
-	after, err := d.peers(ctx, to)
+	after, err := d.peers(ctx, s, to)
 	if err != nil {
 		return err
 	}
 	same := 0
 	for peer := range after {
-		if before[peer] {
+		if was.peers[peer] {
 			same++
 		}
 	}
 	return d.facts.atLeast(when, to+": ss in the holder shows connections from before the move", kept, same)
+}
+
+// cgroups are the services' containers that run or are frozen on a node.
+func (d *demo) cgroups(n testbed.Node) ([]string, error) {
+	paths, err := filepath.Glob(d.suite.Freezers(n))
+	return dirs(paths), err
 }
 
 // dirs are the folders among paths: a v1 hierarchy has its files beside them.
@@ -144,19 +180,19 @@ func (d *demo) finalState(ctx context.Context) error {
 			places = append(places, fmt.Sprintf("%s %s %s %s", i.Container, i.State, i.Node, i.ServiceAddress))
 		}
 	}
-	want := fmt.Sprintf("%s running %s %s", replica, there, d.address)
+	want := fmt.Sprintf("%s running %s %s", d.live.id(), there, d.live.address)
 	if err := d.facts.equal(when, "nsctl services", want, strings.Join(places, ", ")); err != nil {
 		return err
 	}
 	for _, n := range d.bed.Nodes {
 		names, state := "", ""
 		if n.Name == there {
-			names, state = replica+"\n"+netHolder(), string(netmap.Running)
+			names, state = d.live.containers(), string(netmap.Running)
 		}
-		if err := d.says(ctx, when, n.Name, names, "docker", "ps", "-a", "--format", "{{.Names}}", "--filter", "name="+service); err != nil {
+		if err := d.says(ctx, when, n.Name, names, "docker", "ps", "-a", "--format", "{{.Names}}", "--filter", "name="+program); err != nil {
 			return err
 		}
-		row := strings.Join([]string{"RESOUR_INSTANCE", service, "0", n.Name}, "|")
+		row := strings.Join([]string{"RESOUR_INSTANCE", d.live.service, "0", n.Name}, "|")
 		if err := d.says(ctx, when, n.Name, state, "redis-cli", "-n", "7", "hget", row, "state"); err != nil {
 			return err
 		}
@@ -194,8 +230,8 @@ func (d *demo) run(ctx context.Context, node string, args ...string) (string, er
 }
 
 // peers are the clients' ends of the service's open connections, as ss sees them in its holder.
-func (d *demo) peers(ctx context.Context, node string) (map[string]bool, error) {
-	pid, err := d.run(ctx, node, "docker", "inspect", "--format", "{{.State.Pid}}", netHolder())
+func (d *demo) peers(ctx context.Context, s subject, node string) (map[string]bool, error) {
+	pid, err := d.run(ctx, node, "docker", "inspect", "--format", "{{.State.Pid}}", s.id().Holder())
 	if err != nil {
 		return nil, err
 	}
@@ -213,14 +249,18 @@ func (d *demo) peers(ctx context.Context, node string) (map[string]bool, error) 
 }
 
 // volumes lists what a node has of the service's volumes.
-func (d *demo) volumes(n testbed.Node) string {
-	all, _ := filepath.Glob(d.suite.Host(n, filepath.Join(netmap.VolumesDir, service+"-*"))) // the pattern is good
+func (d *demo) volumes(n testbed.Node, s subject) string {
+	all, _ := filepath.Glob(d.suite.Host(n, filepath.Join(netmap.VolumesDir, s.id().String()))) // the pattern is good
 	for i := range all {
 		all[i] = filepath.Base(all[i])
 	}
 	return strings.Join(all, " ")
 }
 
-func netHolder() string { return netmap.ReplicaID{Service: service}.Holder() }
+// filter lets docker ps show the service's container and its holder, nothing else.
+func (s subject) filter() string { return "name=^/" + s.id().String() + `(\.net)?$` }
+
+// containers is what docker ps prints of them, newest first.
+func (s subject) containers() string { return s.id().String() + "\n" + s.id().Holder() }
 
 func short(id string) string { return strings.TrimPrefix(id, "sha256:")[:12] }

@@ -82,7 +82,7 @@ func (d *demo) count(mode string) int {
 // summary is ten lines, live beside cold.
 func (d *demo) summary(out io.Writer, live, cold *load.PartReport) error {
 	fmt.Fprintf(out, "%s at %s, moved %d times between %s and %s under 100 requests/s on 50 kept and 20 new connections/s\n",
-		replica, d.address, len(d.moves), here, there)
+		d.live.id(), d.live.address, d.count("live"), here, there)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, live, cold string) { fmt.Fprintf(table, "%s\t%s\t%s\n", name, live, cold) }
 	of := func(n, all int) string { return fmt.Sprintf("%d of %d", n, all) }
