@@ -70,7 +70,8 @@ func Decide(snap *netmap.Snapshot, problem Problem, params Params) (Decision, er
 		return Decision{}, fmt.Errorf("balance %s: %w", problem.Replica, err)
 	}
 	d := Decision{Replica: problem.Replica.String(), Source: problem.Source, Mode: params.Mode, Demand: problem.Demand,
-		DataBytes: problem.DataBytes, Admission: params.Admission, Limits: params.Limits}
+		DataBytes: problem.DataBytes, Admission: params.Admission, Limits: params.Limits,
+		Candidates: []Score{}, Refused: []Score{}}
 	j := newJudge(snap, problem, params)
 	for _, node := range snap.Nodes {
 		s := j.score(node)
@@ -96,7 +97,7 @@ func (d *Decision) fallBack(problem Problem, params Params) {
 	if problem.Windows <= params.Patience {
 		return
 	}
-	var refused []Score
+	refused := []Score{}
 	for _, s := range d.Refused {
 		if len(s.Refused) == 0 {
 			d.Candidates = append(d.Candidates, s)

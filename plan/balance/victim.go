@@ -42,7 +42,7 @@ func Leave(snap *netmap.Snapshot, node string, kind netmap.Kind, below float64, 
 	if !(below > 0 && below <= 1) {
 		return Leaving{}, fmt.Errorf("leave %s: below: %v is not in (0, 1]", node, below)
 	}
-	l := Leaving{Node: node, Kind: kind, Below: below}
+	l := Leaving{Node: node, Kind: kind, Below: below, Order: []Victim{}, Stays: []Victim{}}
 	resources, garbage := readings(n, nil)
 	if l.Garbage = garbage; len(garbage) > 0 {
 		return l, nil

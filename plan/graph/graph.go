@@ -24,13 +24,13 @@ type edge struct {
 	bps float64
 }
 
-// New builds the graph of links whose speed is known and positive. A link to itself is none; of parallel cables the
+// New builds the graph of links whose speed is known, 1 bit/s or more. A link to itself is none; of parallel cables the
 // fastest counts, as one transfer takes one of them. Keep may leave out ends that forward nothing; nil keeps all.
 func New(links []netmap.Link, keep func(node string) bool) *Graph {
 	g := &Graph{index: map[string]int{}}
 	var usable []netmap.Link
 	for _, l := range links {
-		if !(l.SpeedBPS > 0) || math.IsInf(l.SpeedBPS, 0) || l.From == l.To {
+		if !(l.SpeedBPS >= 1) || math.IsInf(l.SpeedBPS, 0) || l.From == l.To {
 			continue
 		}
 		if keep != nil && (!keep(l.From) || !keep(l.To)) {

@@ -45,6 +45,7 @@ func TestPaths(t *testing.T) {
 		{"parallel cables: the fastest", join(both("a", "b", gbps), both("a", "b", 40*gbps), both("a", "b", 10*gbps)), "a", "b", "a>b"},
 		{"one direction only", []netmap.Link{{From: "a", To: "b", SpeedBPS: gbps}}, "b", "a", ""},
 		{"speed unknown", both("a", "b", 0), "a", "b", ""},
+		{"speed below a bit per second", both("a", "b", 0.5), "a", "b", ""},
 		{"speed NaN", both("a", "b", math.NaN()), "a", "b", ""},
 		{"speed negative", both("a", "b", -1), "a", "b", ""},
 		{"speed infinite", both("a", "b", math.Inf(1)), "a", "b", ""},
