@@ -138,7 +138,7 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	srv := daemon.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()))...)
 	api.RegisterAgentServer(srv, a)
 	api.RegisterPeerServer(srv, a)
-	api.RegisterWitnessServer(srv, witness.NewServer(j))
+	api.RegisterWitnessServer(srv, asWitness{agent: a})
 	go a.superviseContainers(ctx)
 	go a.stayJoined(ctx)
 	log.Info("agent ready", "node", cfg.Node, "addr", ln.Addr().String())

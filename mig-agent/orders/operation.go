@@ -206,6 +206,18 @@ func (a *Agent) Ask(_ context.Context, ref *api.OpRef) (*api.OutcomeReply, error
 	return reply, nil
 }
 
+// asWitness answers other nodes as Ask answers the manager. The helper, which has only the journal, cannot tell a move
+// before its cut-over from one that never was.
+type asWitness struct {
+	api.UnimplementedWitnessServer
+	agent *Agent
+}
+
+// Outcome implements api.WitnessServer.
+func (w asWitness) Outcome(ctx context.Context, ref *api.OpRef) (*api.OutcomeReply, error) {
+	return w.agent.Ask(ctx, ref)
+}
+
 // refusal gives an error its gRPC code.
 func refusal(err error) error {
 	if errors.Is(err, errRefused) {

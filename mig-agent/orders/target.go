@@ -25,8 +25,12 @@ import (
 	"sonic-netservices/netmap"
 )
 
-// reservationTime is how long a reservation lives without a sign of its source; then the source is asked.
-const reservationTime = 2 * time.Minute
+// A reservation lives without a sign of its source for quietTime; then the source is asked whether it still means it.
+// When nobody can be asked, the reservation lives on for reservationTime.
+const (
+	quietTime       = 2 * time.Second
+	reservationTime = 2 * time.Minute
+)
 
 // targetMove is one move to this node.
 type targetMove struct {
@@ -570,19 +574,27 @@ func (a *Agent) settleTarget(m *targetMove, in migrate.Input) {
 	}
 }
 
-// expire ends a reservation whose source has gone silent before the cut-over.
+// expire ends a reservation whose source has given it up before the cut-over. A source keeps such a move in memory
+// alone, so one that was restarted does not know it any more, and the helper of one that is dead does not either.
 func (a *Agent) expire(m *targetMove) {
 	for a.life.Err() == nil {
-		pause(a.life, reservationTime/4)
+		pause(a.life, quietTime/4)
 		m.mu.Lock()
-		over := m.machine.Finished()
-		stale := time.Since(m.touched) > reservationTime
+		over, silent := m.machine.Finished(), time.Since(m.touched)
 		m.mu.Unlock()
 		if over {
 			return
 		}
-		if stale {
+		if silent < quietTime {
+			continue
+		}
+		reply, err := a.asker.Ask(a.life, m.op, m.facts.Peer, m.facts.PeerAgent, m.facts.PeerHelper)
+		switch {
+		case err != nil && silent > reservationTime:
 			a.settleTarget(m, migrate.Input{What: migrate.Lost})
+			return
+		case err == nil && reply.Outcome == api.Outcome_UNKNOWN:
+			a.settleTarget(m, migrate.Input{What: migrate.Aborted, Err: "the source does not know the move any more"})
 			return
 		}
 	}
