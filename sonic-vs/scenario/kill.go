@@ -12,10 +12,11 @@ import (
 	"sonic-netservices/sonic-vs/load"
 )
 
-// Who is killed, and at which record of the source's journal.
+// Who is killed, and at which record of the source's journal; reserved is the target's, the source writes nothing
+// before the cut-over.
 var (
 	victims = []string{"source-agent", "target-agent", "source-helper", "target-helper"}
-	steps   = []journal.Step{journal.Prepared, journal.Frozen, journal.Restored, journal.Committed, journal.Released}
+	steps   = []journal.Step{journal.Reserved, journal.Prepared, journal.Frozen, journal.Restored, journal.Committed, journal.Released}
 )
 
 const (
@@ -104,8 +105,11 @@ func (s *stage) killOnce(ctx context.Context, owner string, k *kill) (string, er
 	if k.PID, err = pid(ctx, victim.Node); err != nil {
 		return "", err
 	}
-	journalOf := s.node(owner).agentPath("journal")
-	w, err := watchJournal(journalOf)
+	writer, role := s.node(owner), journal.Source
+	if k.Step == journal.Reserved {
+		writer, role = s.node(target), journal.Target
+	}
+	w, err := watchJournal(writer.agentPath("journal"), role)
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +122,7 @@ func (s *stage) killOnce(ctx context.Context, owner string, k *kill) (string, er
 		moved <- s.move(ctx, target)
 		time.AfterFunc(time.Second, cancel) // a move that ends without the record never writes it
 	}()
-	k.Op, k.KilledAt, err = w.await(watching, k.Step)
+	k.Op, err = w.await(watching, k.Step)
 	if err != nil {
 		_, said := exitCode(<-moved)
 		return "", fmt.Errorf("the move to %s ended without its record %s: %w: %s", target, k.Step, err, said)
@@ -142,7 +146,7 @@ func (s *stage) killOnce(ctx context.Context, owner string, k *kill) (string, er
 	}
 	k.Faults = append(k.Faults, faults...)
 	k.SettledMS = time.Since(k.KilledAt).Milliseconds()
-	if err := s.outcome(k, journalOf, owner, order); err != nil {
+	if err := s.outcome(k, owner, order); err != nil {
 		return "", err
 	}
 	if k.Owner != "" {
@@ -187,8 +191,8 @@ func (s *stage) settleWithin(limit, ctx context.Context) (owner string, faults [
 }
 
 // outcome reads how the move ended where it is decided, and whether everybody acted and answered accordingly.
-func (s *stage) outcome(k *kill, dir, from string, order error) error {
-	j, err := journal.Open(dir, "scenario")
+func (s *stage) outcome(k *kill, from string, order error) error {
+	j, err := journal.Open(s.node(from).agentPath("journal"), "scenario")
 	if err != nil {
 		return err
 	}
@@ -197,6 +201,9 @@ func (s *stage) outcome(k *kill, dir, from string, order error) error {
 		return err
 	}
 	k.Outcome = string(journal.Settled(recs))
+	if len(recs) == 0 { // it never came to a cut-over
+		k.Outcome = string(journal.Aborted)
+	}
 	code, said := exitCode(order)
 	switch k.Outcome {
 	case string(journal.Committed):

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,23 +15,23 @@ import (
 
 // watcher sees what a journal writes as it is written.
 type watcher struct {
-	dir string
-	fd  int
-	old map[string]bool // operations that were there before
+	pattern string // of the files of one role
+	fd      int
+	old     map[string]bool // files that were there before
 }
 
-// watchJournal begins to watch a journal's folder.
-func watchJournal(dir string) (*watcher, error) {
+// watchJournal begins to watch the operations in a journal's folder in which the node has the role.
+func watchJournal(dir string, role journal.Role) (*watcher, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch journal: %w", err)
 	}
-	w := &watcher{dir: dir, fd: fd, old: map[string]bool{}}
+	w := &watcher{pattern: filepath.Join(dir, "*."+string(role)+".jsonl"), fd: fd, old: map[string]bool{}}
 	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE); err != nil {
 		w.close()
 		return nil, fmt.Errorf("watch journal %s: %w", dir, err)
 	}
-	names, err := sourceFiles(dir)
+	names, err := filepath.Glob(w.pattern)
 	for _, name := range names {
 		w.old[name] = true
 	}
@@ -41,14 +40,14 @@ func watchJournal(dir string) (*watcher, error) {
 
 func (w *watcher) close() { unix.Close(w.fd) }
 
-// await returns when a new operation's source has written the step, with the operation and the time.
-func (w *watcher) await(ctx context.Context, step journal.Step) (op string, at time.Time, err error) {
+// await returns when a new operation has written the step, with its name.
+func (w *watcher) await(ctx context.Context, step journal.Step) (op string, err error) {
 	mark := fmt.Appendf(nil, `"step":%q`, step)
 	events := make([]byte, 64<<10)
 	for {
-		names, err := sourceFiles(w.dir)
+		names, err := filepath.Glob(w.pattern)
 		if err != nil {
-			return "", at, err
+			return "", err
 		}
 		for _, name := range names {
 			if w.old[name] {
@@ -56,22 +55,17 @@ func (w *watcher) await(ctx context.Context, step journal.Step) (op string, at t
 			}
 			text, err := os.ReadFile(name)
 			if err == nil && bytes.Contains(text, mark) {
-				return strings.TrimSuffix(filepath.Base(name), sourceSuffix), time.Now(), nil
+				op, _, _ := strings.Cut(filepath.Base(name), ".")
+				return op, nil
 			}
 		}
 		// Wakes with the next write, and now and then to see whether ctx has ended.
 		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}, 50); err != nil && err != unix.EINTR {
-			return "", at, fmt.Errorf("watch journal: %w", err)
+			return "", fmt.Errorf("watch journal: %w", err)
 		}
 		unix.Read(w.fd, events) // what they say does not matter: the files are read
 		if ctx.Err() != nil {
-			return "", at, ctx.Err()
+			return "", ctx.Err()
 		}
 	}
-}
-
-const sourceSuffix = "." + string(journal.Source) + ".jsonl"
-
-func sourceFiles(dir string) ([]string, error) {
-	return filepath.Glob(filepath.Join(dir, "*"+sourceSuffix))
 }
