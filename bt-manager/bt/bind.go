@@ -1,0 +1,173 @@
+package bt
+
+import (
+	"sonic-netservices/bt-manager/bt/board"
+	"sonic-netservices/bt-manager/bt/script"
+)
+
+// ports binds the ports of a node to slots or literals.
+func (c *compiler) ports(n *node, t *NodeType, d *Def, sc *scope) {
+	n.ports = make([]port, len(t.Ports))
+	if c.p.portNames[t.Name] == nil {
+		c.p.portNames[t.Name] = t.portNames()
+	}
+	for i, p := range t.Ports {
+		a := d.Attr(p.Name)
+		switch {
+		case t.isScript(p.Name):
+			n.ports[i].slot = noPort
+		case t.isKey(p.Name) && a != nil:
+			key, pointer := pointerKey(a.Value, a.Name)
+			if !pointer {
+				key = a.Value
+			}
+			n.ports[i] = c.bind(sc, key, p, a)
+		case a != nil:
+			if key, pointer := pointerKey(a.Value, a.Name); pointer {
+				n.ports[i] = c.bind(sc, key, p, a)
+			} else {
+				n.ports[i] = literalOf(a.Value, p)
+			}
+		case p.Default != "":
+			if key, pointer := pointerKey(p.Default, p.Name); pointer {
+				n.ports[i] = c.bind(sc, key, p, &Attr{Name: p.Name, ValuePos: d.Pos})
+			} else {
+				n.ports[i] = literalOf(p.Default, p)
+			}
+		default:
+			n.ports[i].slot = noPort
+		}
+	}
+}
+
+func literalOf(text string, p Port) port {
+	v, err := board.Parse(text, p.Type)
+	if err != nil { // reported by check
+		v = board.OfText(text)
+	}
+	return port{slot: literalPort, want: p.Type, lit: v}
+}
+
+func (c *compiler) bind(sc *scope, key string, p Port, a *Attr) port {
+	if why := badKey(key); why != "" {
+		c.errorf(a.ValuePos, "entry %q: %s", key, why)
+		return port{slot: noPort}
+	}
+	slot := c.slot(sc, key)
+	u := &c.uses[slot]
+	if p.Dir != In {
+		u.written = true
+	}
+	if p.Dir == In && p.Name != "key" {
+		u.reads = append(u.reads, useAt{key, a.ValuePos})
+	}
+	switch {
+	case p.Type == board.Unset || u.kind == p.Type:
+	case u.kind == board.Unset:
+		u.kind, u.kindAt = p.Type, a.ValuePos
+	case u.kind == board.Int && p.Type == board.Real || u.kind == board.Real && p.Type == board.Int:
+		u.kind = board.Real
+	default:
+		c.errorf(a.ValuePos, "entry %q is %v here but %v at %s", key, p.Type, u.kind, u.kindAt)
+	}
+	return port{slot: int32(slot), want: p.Type}
+}
+
+// isScript says whether a port holds a script.
+func (t *NodeType) isScript(port string) bool {
+	return (t.op == opScript || t.op == opScriptCondition) && port == "code" || t.op == opPrecondition && port == "if"
+}
+
+// isKey says whether a port names an entry even without braces.
+func (t *NodeType) isKey(port string) bool {
+	switch t.op {
+	case opSetBlackboard:
+		return port == "output_key"
+	case opUnsetBlackboard:
+		return port == "key"
+	case opSkipUnlessUpdated, opWaitValueUpdate, opWasEntryUpdated:
+		return port == "entry"
+	}
+	return false
+}
+
+// isStatus says whether a port holds a status.
+func (t *NodeType) isStatus(port string) bool {
+	return t.op == opPrecondition && port == "else" || t.op == opLoop && port == "if_empty"
+}
+
+// payload resolves what a node of that type has besides ports.
+func (c *compiler) payload(n *node, t *NodeType, d *Def, sc *scope) {
+	switch t.op {
+	case opLeaf:
+		n.op = opSync
+		n.aux = int32(len(c.p.leaves))
+		if t.New != nil {
+			if _, stateful := t.New().(Stateful); stateful {
+				n.op = opStateful
+			}
+		}
+		c.p.leaves = append(c.p.leaves, t)
+	case opScript, opScriptCondition:
+		n.aux = c.code(d.Attr("code"), sc)
+	case opPrecondition:
+		n.aux = c.code(d.Attr("if"), sc)
+	case opTimeout, opDelay, opSleep, opSkipUnlessUpdated, opWaitValueUpdate, opWasEntryUpdated:
+		n.aux = int32(c.p.cells)
+		c.p.cells++
+	}
+	for i, p := range t.Ports {
+		if t.isStatus(p.Name) && n.ports[i].slot == literalPort {
+			st, _ := ParseStatus(n.ports[i].lit.String())
+			n.parm = int32(st)
+		}
+	}
+}
+
+// scriptAttrs are the attributes any node may have with a script in them.
+var scriptAttrs = [...]string{"_failureIf", "_successIf", "_skipIf", "_while", "_onSuccess", "_onFailure", "_post", "_onHalted"}
+
+// attributes compiles the scripts before and after a node.
+func (c *compiler) attributes(n *node, d *Def, sc *scope) {
+	var s scripts
+	for i, code := range []*script.Code{&s.failureIf, &s.successIf, &s.skipIf, &s.while,
+		&s.onSuccess, &s.onFailure, &s.post, &s.halted} {
+		if a := d.Attr(scriptAttrs[i]); a != nil {
+			*code = c.use(a, sc)
+			n.attrs = true
+		}
+	}
+	if n.attrs {
+		n.x = int32(len(c.p.scripts))
+		c.p.scripts = append(c.p.scripts, s)
+	}
+}
+
+// code compiles a script port into a place of its own.
+func (c *compiler) code(a *Attr, sc *scope) int32 {
+	if a == nil {
+		return 0
+	}
+	c.p.code = append(c.p.code, c.use(a, sc))
+	return int32(len(c.p.code) - 1)
+}
+
+// use compiles the script of an attribute in a scope, nil when it does not parse.
+func (c *compiler) use(a *Attr, sc *scope) script.Code {
+	parsed := c.scripts[a]
+	if parsed == nil {
+		return nil
+	}
+	for _, name := range parsed.Names() {
+		if _, enum := c.reg.enums[name.Key]; enum {
+			continue
+		}
+		u := &c.uses[c.slot(sc, name.Key)]
+		if name.Creates {
+			u.written = true
+		} else {
+			u.reads = append(u.reads, useAt{name.Key, a.At(name.At)})
+		}
+	}
+	return parsed.Compile(script.Names{Enums: c.reg.enums, Slot: func(key string) int { return c.slot(sc, key) }})
+}

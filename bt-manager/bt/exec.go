@@ -1,0 +1,203 @@
+package bt
+
+import (
+	"fmt"
+
+	"sonic-netservices/bt-manager/bt/script"
+)
+
+// exec ticks one node with everything around it.
+func (in *Instance) exec(i int32) Status {
+	n := &in.p.nodes[i]
+	in.work++
+	if n.attrs {
+		return in.execGuarded(i, n)
+	}
+	st := in.run(i, n)
+	if st != Skipped {
+		in.set(i, st)
+	}
+	if n.deco {
+		in.clearChild(i)
+	}
+	return st
+}
+
+// execGuarded is exec for a node with scripts before or after it.
+func (in *Instance) execGuarded(i int32, n *node) Status {
+	s := &in.p.scripts[n.x]
+	st, decided := in.before(i, s)
+	if !decided {
+		st = in.run(i, n)
+	}
+	if st.Done() {
+		st = in.after(i, s, st)
+	}
+	if st != Skipped {
+		in.set(i, st)
+	}
+	if n.deco {
+		in.clearChild(i)
+	}
+	return st
+}
+
+// clearChild resets a decorator's child that ended.
+func (in *Instance) clearChild(i int32) {
+	if in.state[i+1].status.Done() {
+		in.set(i+1, Idle)
+	}
+}
+
+// before asks the scripts in front of a node. Only _while is asked while it runs.
+func (in *Instance) before(i int32, s *scripts) (st Status, decided bool) {
+	switch in.state[i].status {
+	case Idle:
+		for _, guard := range [...]struct {
+			code  script.Code
+			when  bool
+			gives Status
+		}{{s.failureIf, true, Failure}, {s.successIf, true, Success}, {s.skipIf, true, Skipped}, {s.while, false, Skipped}} {
+			if guard.code == nil {
+				continue
+			}
+			is, err := script.Truth(guard.code, &in.frame)
+			if err != nil {
+				return in.fail(i, err), true
+			}
+			if is == guard.when {
+				return guard.gives, true
+			}
+		}
+	case Running:
+		if s.while == nil {
+			break
+		}
+		is, err := script.Truth(s.while, &in.frame)
+		if err == nil && is {
+			break
+		}
+		in.haltNode(i, HaltGuard)
+		if err != nil {
+			return in.fail(i, err), true
+		}
+		return Skipped, true
+	}
+	return Idle, false
+}
+
+// after runs the scripts behind a node that ended. One that fails makes the node fail.
+func (in *Instance) after(i int32, s *scripts, st Status) Status {
+	first := s.onSuccess
+	if st == Failure {
+		first = s.onFailure
+	}
+	for _, code := range [...]script.Code{first, s.post} {
+		if code == nil {
+			continue
+		}
+		if _, err := code(&in.frame); err != nil {
+			st = in.fail(i, err)
+		}
+	}
+	return st
+}
+
+// set changes a status and tells who listens.
+func (in *Instance) set(i int32, st Status) {
+	s := &in.state[i]
+	if s.status == st {
+		return
+	}
+	in.moves++
+	if in.ring != nil {
+		in.ring.add(i, s.status, st)
+	}
+	s.status = st
+}
+
+// fail notes why a node fails.
+func (in *Instance) fail(i int32, err error) Status {
+	in.note(i, err.Error())
+	return Failure
+}
+
+func (in *Instance) note(i int32, text string) {
+	if in.notes == nil {
+		in.notes = map[int32]string{}
+	}
+	in.notes[i] = text
+}
+
+// wake makes sure the tree is ticked again by that time.
+func (in *Instance) wake(at int64) {
+	if in.due == 0 || at < in.due {
+		in.due = at
+	}
+}
+
+// yield answers RUNNING although the node could go on, so that the tree can be halted between two children.
+func (in *Instance) yield() Status {
+	in.yielded = true
+	return Running
+}
+
+// resetChild halts a child that runs and makes it IDLE.
+func (in *Instance) resetChild(i int32, why HaltWhy) {
+	switch in.state[i].status {
+	case Idle:
+		return
+	case Running:
+		in.haltNode(i, why)
+	}
+	in.set(i, Idle)
+}
+
+func (in *Instance) resetChildren(i int32, n *node, why HaltWhy) {
+	for c := i + 1; c < n.end; c = in.p.nodes[c].end {
+		in.resetChild(c, why)
+	}
+}
+
+// haltNode halts a node and everything that runs below it.
+func (in *Instance) haltNode(i int32, why HaltWhy) {
+	n := &in.p.nodes[i]
+	in.halt(i, n, why)
+	if n.attrs && why != HaltDeposed {
+		if code := in.p.scripts[n.x].halted; code != nil {
+			if _, err := code(&in.frame); err != nil {
+				in.note(i, fmt.Sprintf("_onHalted: %v", err))
+			}
+		}
+	}
+}
+
+func (in *Instance) halt(i int32, n *node, why HaltWhy) {
+	s := &in.state[i]
+	switch n.op {
+	case opStateful:
+		if s.status == Running {
+			in.haltLeaf(i, n, why)
+		}
+		s.flags &^= flagResume
+	case opTryCatch:
+		if s.status != Idle && s.flags&flagBusy == 0 && why != HaltDeposed {
+			in.catchOnHalt(i, n, why)
+		}
+		s.cur, s.count, s.flags = 0, 0, s.flags&flagDone
+	case opSequenceWithMemory, opRunOnce, opPrecondition, opSkipUnlessUpdated, opWaitValueUpdate:
+		if n.op == opSkipUnlessUpdated || n.op == opWaitValueUpdate {
+			s.flags &^= flagBusy
+		}
+	case opParallel, opParallelAll:
+		in.clearDone(i, n)
+		s.cur, s.count = 0, 0
+	default:
+		s.cur, s.count = 0, 0
+		s.flags &^= flagBusy
+	}
+	if n.kids > 0 {
+		in.resetChildren(i, n, why)
+	}
+	in.set(i, Idle)
+}

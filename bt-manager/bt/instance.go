@@ -1,0 +1,227 @@
+package bt
+
+import (
+	"fmt"
+	"time"
+
+	"sonic-netservices/bt-manager/bt/board"
+	"sonic-netservices/bt-manager/bt/script"
+)
+
+// Instance is one run of a Program.
+type Instance struct {
+	p        *Program
+	state    []nodeState
+	cells    []int64
+	sync     []Sync
+	stateful []Stateful
+	frame    script.Frame
+	own      []board.Entry
+	root     *board.Board // nil: {@key} is the main tree's key
+	queues   map[int32][]board.Value
+	notes    map[int32]string
+	ops      map[int32]OpID
+	ctx      Ctx
+
+	ring    *Ring
+	due     int64 // earliest deadline seen in this tick, 0 = none
+	yielded bool  // a node wants to be ticked again at once
+	work    int64 // node ticks so far
+	idleAt  int64 // work when the tree last did not yield
+	moves   uint64
+	spins   uint64
+	panics  uint64
+	budget  int64
+}
+
+// nodeState is what a node remembers.
+type nodeState struct {
+	status Status
+	flags  uint8
+	cur    int32 // by type: node index of the current child (0 = the first), or a count
+	count  int32 // by type: attempts, rounds, skipped or finished children
+}
+
+const (
+	flagBusy   = 1 << iota // started: catch branch, timer, child of a guard
+	flagDone               // child of a Parallel that has ended; kept in the child
+	flagResume             // RUNNING leaf restored from a snapshot, not yet told
+)
+
+// A tree that wakes itself without end, such as RetryUntilSuccessful with -1 over quick leaves, pauses after that many
+// node ticks.
+const (
+	spinBudget = 10000
+	spinPause  = 10 * time.Millisecond
+)
+
+// New makes an instance. root is the blackboard of {@key}, shared with other instances on the same goroutine; without
+// one {@key} means the main tree's key.
+func (p *Program) New(root *board.Board) *Instance {
+	in := &Instance{p: p, root: root, budget: spinBudget,
+		state: make([]nodeState, len(p.nodes)), cells: make([]int64, p.cells), own: make([]board.Entry, p.slots),
+		sync: make([]Sync, len(p.leaves)), stateful: make([]Stateful, len(p.leaves))}
+	in.frame.Slots = make([]*board.Entry, p.slots)
+	in.ctx.in = in
+	for i := range in.own {
+		in.own[i].Lock(p.types[i])
+		in.frame.Slots[i] = &in.own[i]
+	}
+	for _, k := range p.keys {
+		switch {
+		case !k.Root || k.Scope != "":
+		case root != nil:
+			in.frame.Slots[k.Slot] = root.Entry(k.Name)
+		default:
+			in.frame.Slots[k.Slot] = in.frame.Slots[p.slotOf(k.Name)]
+		}
+	}
+	for _, i := range p.initial {
+		in.frame.Slots[i.slot].Put(i.value, 0) // a literal of the wrong type shows when the port is read
+	}
+	for i, t := range p.leaves {
+		switch leaf := t.leaf().(type) {
+		case Stateful:
+			in.stateful[i] = leaf
+		case Sync:
+			in.sync[i] = leaf
+		}
+	}
+	return in
+}
+
+// leaf makes one leaf; a type that is only declared fails.
+func (t *NodeType) leaf() Leaf {
+	if t.New != nil {
+		return t.New()
+	}
+	return Func(func(c *Ctx) Status { return c.Failf("%s has no implementation", t.Name) })
+}
+
+// slotOf finds a key of the main tree's own blackboard, -1 without.
+func (p *Program) slotOf(key string) int {
+	for _, k := range p.keys {
+		if k.Scope == "" && k.Name == key && !k.Root {
+			return k.Slot
+		}
+	}
+	return -1
+}
+
+// Program is the tree this is a run of.
+func (in *Instance) Program() *Program { return in.p }
+
+// Tick runs the tree once at that time. It answers the root's status and when to tick again at the latest: now when a
+// node asked for it, zero when only an event from outside can change anything.
+func (in *Instance) Tick(now time.Time) (Status, time.Time) {
+	in.frame.Now = now.UnixNano()
+	in.due, in.yielded = 0, false
+	if in.ring != nil {
+		in.ring.now = in.frame.Now
+	}
+	status := in.exec(0)
+	if status.Done() {
+		in.set(0, Idle)
+	}
+	if !in.yielded {
+		in.idleAt = in.work
+		if in.due == 0 {
+			return status, time.Time{}
+		}
+		return status, time.Unix(0, in.due)
+	}
+	if in.work-in.idleAt >= in.budget {
+		in.idleAt = in.work
+		in.spins++
+		return status, now.Add(spinPause)
+	}
+	return status, now
+}
+
+// Halt stops everything that runs. Nodes keep what v4 lets them keep: SequenceWithMemory its child, RunOnce its answer.
+// HaltDeposed runs no script and no catch branch, because another manager owns what they would undo.
+func (in *Instance) Halt(now time.Time, why HaltWhy) {
+	in.frame.Now = now.UnixNano()
+	if in.ring != nil {
+		in.ring.now = in.frame.Now
+	}
+	in.haltNode(0, why)
+	if why != HaltDeposed {
+		for i := range in.p.nodes { // as v4: every node hears of it, so every _onHalted runs
+			in.haltNode(int32(i), why)
+		}
+	}
+	in.set(0, Idle)
+}
+
+// Status of a node by UID.
+func (in *Instance) Status(uid int) Status { return in.state[uid-1].status }
+
+// Note is what the leaf with that UID said last, or why it failed.
+func (in *Instance) Note(uid int) string { return in.notes[int32(uid-1)] }
+
+// Op is the operation a leaf holds, "" without.
+func (in *Instance) Op(uid int) OpID { return in.ops[int32(uid-1)] }
+
+// Moves counts status changes: when it has not grown, there is nothing new to save or to show but blackboard entries.
+func (in *Instance) Moves() uint64 { return in.moves }
+
+// Spins counts how often the tree was paused because it woke itself without end.
+func (in *Instance) Spins() uint64 { return in.spins }
+
+// Panics counts leaves that panicked; each counted as a failure of that leaf.
+func (in *Instance) Panics() uint64 { return in.panics }
+
+// Get reads an entry of the main tree's blackboard, or with @ of the root blackboard.
+func (in *Instance) Get(key string) board.Value {
+	if e := in.entry(key); e != nil {
+		return e.Value
+	}
+	return board.Value{}
+}
+
+// Set writes an entry of the main tree's blackboard between ticks.
+func (in *Instance) Set(key string, v any, now time.Time) error {
+	e := in.entry(key)
+	if e == nil {
+		return fmt.Errorf("set %s: the tree uses no such entry", key)
+	}
+	if err := e.Put(board.Of(v), now.UnixNano()); err != nil {
+		return fmt.Errorf("set %s: %w", key, err)
+	}
+	return nil
+}
+
+func (in *Instance) entry(key string) *board.Entry {
+	if len(key) > 1 && key[0] == '@' {
+		if in.root != nil {
+			return in.root.Entry(key[1:])
+		}
+		key = key[1:]
+	}
+	if s := in.p.slotOf(key); s >= 0 {
+		return in.frame.Slots[s]
+	}
+	return nil
+}
+
+// Value reads the entry behind a key of the program.
+func (in *Instance) Value(k Key) board.Value { return in.frame.Slots[k.Slot].Value }
+
+// Changes hands over the entries of the tree's own blackboards written since it was asked last. Those on a shared root
+// blackboard are told by that one.
+func (in *Instance) Changes(each func(k Key, v board.Value)) {
+	fresh := map[int]bool{}
+	for _, k := range in.p.keys {
+		if k.Root && in.root != nil {
+			continue
+		}
+		if in.own[k.Slot].Fresh() || fresh[k.Slot] {
+			fresh[k.Slot] = true
+			each(k, in.own[k.Slot].Value)
+		}
+	}
+}
+
+// Attach makes the ring record every status change from now on; nil ends it.
+func (in *Instance) Attach(r *Ring) { in.ring = r }

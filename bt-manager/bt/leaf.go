@@ -1,0 +1,164 @@
+package bt
+
+import (
+	"errors"
+	"fmt"
+
+	"sonic-netservices/bt-manager/bt/board"
+	"sonic-netservices/bt-manager/bt/script"
+)
+
+var (
+	errTimeout = errors.New("the time is over")
+	errRunning = errors.New("a leaf that is not stateful answered RUNNING")
+	errIdle    = errors.New("a leaf answered IDLE, which is no answer")
+)
+
+func (in *Instance) runSync(i int32, n *node) Status {
+	in.ctx.i, in.ctx.n, in.ctx.fault = i, n, nil
+	st := in.tickSync(n)
+	if st == Success && in.ctx.fault == nil || st == Failure && in.ctx.fault == nil {
+		return st
+	}
+	return in.settle(i, st, true)
+}
+
+// tickSync calls the leaf. A panic is that leaf's failure, not the manager's end.
+func (in *Instance) tickSync(n *node) (st Status) {
+	defer in.recovered(&st)
+	return in.sync[n.aux].Tick(&in.ctx)
+}
+
+func (in *Instance) recovered(st *Status) {
+	if r := recover(); r != nil {
+		in.panics++
+		in.ctx.fault = fmt.Errorf("panic: %v", r)
+		*st = Failure
+	}
+}
+
+// settle judges an answer that is not plainly SUCCESS or FAILURE.
+func (in *Instance) settle(i int32, st Status, sync bool) Status {
+	switch {
+	case in.ctx.fault != nil:
+		return in.fail(i, in.ctx.fault)
+	case st == Running && sync:
+		return in.fail(i, errRunning)
+	case st == Idle || st > Skipped:
+		return in.fail(i, errIdle)
+	}
+	return st
+}
+
+func (in *Instance) runStateful(i int32, n *node) Status {
+	s := &in.state[i]
+	was := s.status
+	if was.Done() { // its parent has not reset it: the answer stands
+		return was
+	}
+	if was == Idle {
+		s.count++ // attempts, part of operation ids
+	}
+	in.ctx.i, in.ctx.n, in.ctx.fault = i, n, nil
+	st := in.tickStateful(n, s)
+	fault := in.ctx.fault
+	if fault != nil && st == Running && was == Running {
+		in.haltLeaf(i, n, HaltBranch)
+		in.ctx.fault = fault
+	}
+	st = in.settle(i, st, false)
+	if st != Running && in.ops != nil {
+		delete(in.ops, i)
+	}
+	return st
+}
+
+func (in *Instance) tickStateful(n *node, s *nodeState) (st Status) {
+	defer in.recovered(&st)
+	leaf := in.stateful[n.aux]
+	if s.flags&flagResume != 0 {
+		s.flags &^= flagResume
+		if d, ok := leaf.(Durable); ok {
+			return d.OnResume(&in.ctx, in.ops[in.ctx.i])
+		}
+		return leaf.OnStart(&in.ctx)
+	}
+	if s.status == Idle {
+		return leaf.OnStart(&in.ctx)
+	}
+	return leaf.OnRunning(&in.ctx)
+}
+
+func (in *Instance) haltLeaf(i int32, n *node, why HaltWhy) {
+	in.ctx.i, in.ctx.n, in.ctx.fault = i, n, nil
+	var st Status
+	func() {
+		defer in.recovered(&st)
+		in.stateful[n.aux].OnHalted(&in.ctx, why)
+	}()
+	if in.ctx.fault != nil {
+		in.note(i, in.ctx.fault.Error())
+	}
+	if why != HaltDeposed && in.ops != nil {
+		delete(in.ops, i)
+	}
+}
+
+func (in *Instance) runBuiltin(i int32, n *node) Status {
+	switch n.op {
+	case opScript:
+		if _, err := in.p.code[n.aux](&in.frame); err != nil {
+			return in.fail(i, err)
+		}
+		return Success
+	case opScriptCondition:
+		ok, err := script.Truth(in.p.code[n.aux], &in.frame)
+		if err != nil {
+			return in.fail(i, err)
+		}
+		if !ok {
+			return Failure
+		}
+		return Success
+	case opSetBlackboard:
+		v := in.input(n, 0)
+		if v.Kind() == board.Unset {
+			return in.fail(i, errors.New("port value: no value"))
+		}
+		if err := in.output(n, 1, v); err != nil {
+			return in.fail(i, err)
+		}
+		return Success
+	case opUnsetBlackboard:
+		if s := n.ports[0].slot; s >= 0 {
+			in.frame.Slots[s].Clear(in.frame.Now)
+		}
+		return Success
+	case opSleep:
+		return in.runSleep(i, n)
+	}
+	if in.updated(n) {
+		return Success
+	}
+	return Failure
+}
+
+// runSleep answers RUNNING until its cell's time.
+func (in *Instance) runSleep(i int32, n *node) Status {
+	cell := &in.cells[n.aux]
+	switch st := in.state[i].status; st {
+	case Success, Failure:
+		return st // its parent has not reset it: the answer stands
+	case Idle:
+		ms, err := in.param(i, n, 0)
+		if err != nil {
+			return in.fail(i, err)
+		}
+		*cell = in.frame.Now + ms*1e6
+	}
+	if in.frame.Now >= *cell {
+		return Success
+	}
+	in.wake(*cell)
+	return Running
+}

@@ -1,0 +1,360 @@
+package script
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"sonic-netservices/bt-manager/bt/board"
+)
+
+// Frame is what a running script sees: the entries of its tree, by slot, and the time of the tick.
+type Frame struct {
+	Slots []*board.Entry
+	Now   int64 // unix ns
+}
+
+// Code is a compiled script: it runs its statements and gives the value of the last.
+type Code func(*Frame) (board.Value, error)
+
+// Names says what a name means: an enum constant, or the slot of an entry.
+type Names struct {
+	Enums map[string]int64
+	Slot  func(key string) int
+}
+
+// Truth runs code as a condition.
+func Truth(code Code, f *Frame) (bool, error) {
+	v, err := code(f)
+	if err != nil {
+		return false, err
+	}
+	if !v.Number() {
+		return false, fmt.Errorf("a %v is neither true nor false", v.Kind())
+	}
+	return v.Float() != 0, nil
+}
+
+// Compile binds a script to slots.
+func (s *Script) Compile(n Names) Code {
+	codes := make([]Code, len(s.statements))
+	for i, e := range s.statements {
+		codes[i] = n.compile(e)
+	}
+	if len(codes) == 1 {
+		return codes[0]
+	}
+	return func(f *Frame) (v board.Value, err error) {
+		for _, c := range codes {
+			if v, err = c(f); err != nil {
+				return board.Value{}, err
+			}
+		}
+		return v, nil
+	}
+}
+
+func (n Names) compile(e expr) Code {
+	switch e.op {
+	case "":
+		return n.operand(e)
+	case "neg", "~", "!":
+		return prefix(e.op, n.compile(e.args[0]))
+	case "cmp":
+		return n.compare(e)
+	case "?":
+		cond, yes, no := n.compile(e.args[0]), n.compile(e.args[1]), n.compile(e.args[2])
+		return func(f *Frame) (board.Value, error) {
+			v, err := cond(f)
+			if err != nil {
+				return board.Value{}, err
+			}
+			if v.Kind() == board.Text && v.String() != "" || v.Float() != 0 {
+				return yes(f)
+			}
+			return no(f)
+		}
+	case ":=", "=", "+=", "-=", "*=", "/=":
+		return n.assign(e)
+	}
+	return binary(e.op, n.compile(e.args[0]), n.compile(e.args[1]))
+}
+
+// operand is a literal, an enum constant or an entry.
+func (n Names) operand(e expr) Code {
+	v := e.lit
+	if e.key != "" {
+		constant, enum := n.Enums[e.key]
+		if !enum {
+			slot, key := n.Slot(e.key), e.key
+			return func(f *Frame) (board.Value, error) {
+				v := f.Slots[slot].Value
+				if v.Kind() == board.Unset {
+					return v, fmt.Errorf("entry %q has no value", key)
+				}
+				return v, nil
+			}
+		}
+		v = board.OfReal(float64(constant))
+	}
+	return func(*Frame) (board.Value, error) { return v, nil }
+}
+
+func prefix(op string, arg Code) Code {
+	return func(f *Frame) (board.Value, error) {
+		v, err := arg(f)
+		if err != nil {
+			return board.Value{}, err
+		}
+		if !v.Number() {
+			return board.Value{}, fmt.Errorf("%s takes a number, got a %v", op, v.Kind())
+		}
+		switch op {
+		case "neg":
+			return board.OfReal(-v.Float()), nil
+		case "!":
+			return truth(v.Float() == 0), nil
+		}
+		x := v.Float()
+		if x >= 1<<63 || x < -(1<<63) || x != x {
+			return board.Value{}, fmt.Errorf("~ takes a number of 64 bits, got %v", x)
+		}
+		return board.OfReal(float64(^int64(x))), nil
+	}
+}
+
+func truth(b bool) board.Value {
+	if b {
+		return board.OfReal(1)
+	}
+	return board.OfReal(0)
+}
+
+// errInfinite ends a calculation that has no number as its result, such as 1/0.
+var errInfinite = errors.New("the result is no finite number")
+
+func finite(x float64) (board.Value, error) {
+	if math.IsInf(x, 0) || math.IsNaN(x) {
+		return board.Value{}, errInfinite
+	}
+	return board.OfReal(x), nil
+}
+
+func binary(op string, left, right Code) Code {
+	return func(f *Frame) (board.Value, error) {
+		l, err := left(f)
+		if err != nil {
+			return board.Value{}, err
+		}
+		r, err := right(f)
+		if err != nil {
+			return board.Value{}, err
+		}
+		texts := l.Kind() == board.Text || r.Kind() == board.Text
+		switch {
+		case l.Number() && r.Number():
+			return arithmetic(op, l, r)
+		case op == "+" && l.Kind() == board.Text && r.Kind() == board.Text,
+			op == ".." && texts && (l.Number() || l.Kind() == board.Text) && (r.Number() || r.Kind() == board.Text):
+			return board.OfText(l.String() + r.String()), nil
+		}
+		return board.Value{}, fmt.Errorf("%s does not go between a %v and a %v", op, l.Kind(), r.Kind())
+	}
+}
+
+func arithmetic(op string, l, r board.Value) (board.Value, error) {
+	x, y := l.Float(), r.Float()
+	switch op {
+	case "+":
+		return finite(x + y)
+	case "-":
+		return finite(x - y)
+	case "*":
+		return finite(x * y)
+	case "/":
+		return finite(x / y)
+	case "&&":
+		return truth(x != 0 && y != 0), nil
+	case "||":
+		return truth(x != 0 || y != 0), nil
+	case "&", "|", "^":
+		a, ok1 := l.Int()
+		b, ok2 := r.Int()
+		if !ok1 || !ok2 {
+			return board.Value{}, fmt.Errorf("%s takes integers, got %v and %v", op, x, y)
+		}
+		switch op {
+		case "&":
+			a &= b
+		case "|":
+			a |= b
+		default:
+			a ^= b
+		}
+		return board.OfReal(float64(a)), nil
+	}
+	return board.Value{}, fmt.Errorf("%s does not go between two numbers", op)
+}
+
+// epsilon is how far apart two reals may be and still count as equal.
+const epsilon = 1.1920928955078125e-07
+
+// Same compares two numbers as == does.
+func Same(x, y float64) bool { return math.Abs(x-y) <= epsilon }
+
+func holds(op string, order int, same bool) bool {
+	switch op {
+	case "==":
+		return same
+	case "!=":
+		return !same
+	case "<":
+		return order < 0
+	case ">":
+		return order > 0
+	case "<=":
+		return order <= 0
+	}
+	return order >= 0
+}
+
+func (n Names) compare(e expr) Code {
+	if fast := n.compareToNumber(e); fast != nil {
+		return fast
+	}
+	args := make([]Code, len(e.args))
+	for i, a := range e.args {
+		args[i] = n.compile(a)
+	}
+	return func(f *Frame) (board.Value, error) {
+		l, err := args[0](f)
+		if err != nil {
+			return board.Value{}, err
+		}
+		for i, op := range e.cmps {
+			r, err := args[i+1](f)
+			if err != nil {
+				return board.Value{}, err
+			}
+			ok, err := n.comparePair(op, l, r)
+			if err != nil || !ok {
+				return truth(false), err
+			}
+			l = r
+		}
+		return truth(true), nil
+	}
+}
+
+func (n Names) comparePair(op string, l, r board.Value) (bool, error) {
+	if l.Kind() == board.Text && r.Kind() == board.Text {
+		a, b := l.String(), r.String()
+		order := 0
+		if a < b {
+			order = -1
+		} else if a > b {
+			order = 1
+		}
+		return holds(op, order, a == b), nil
+	}
+	x, err := n.number(l)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", op, err)
+	}
+	y, err := n.number(r)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", op, err)
+	}
+	return compareNumbers(op, x, y), nil
+}
+
+func compareNumbers(op string, x, y float64) bool {
+	order := 0
+	if x < y {
+		order = -1
+	} else if x > y {
+		order = 1
+	}
+	return holds(op, order, Same(x, y))
+}
+
+// number reads a value as a number: text may be true, false, an enum name or digits.
+func (n Names) number(v board.Value) (float64, error) {
+	switch v.Kind() {
+	case board.Int, board.Real, board.Bool:
+		return v.Float(), nil
+	case board.Text:
+		s := v.String()
+		if s == "true" || s == "false" {
+			return truth(s == "true").Float(), nil
+		}
+		if c, ok := n.Enums[s]; ok {
+			return float64(c), nil
+		}
+		r, err := board.Parse(s, board.Real)
+		return r.Float(), err
+	}
+	return 0, fmt.Errorf("a %v does not compare", v.Kind())
+}
+
+// compareToNumber is the frequent case, one entry against one number, without a closure per operand.
+func (n Names) compareToNumber(e expr) Code {
+	if len(e.args) != 2 || e.args[0].op != "" || e.args[0].key == "" || e.args[1].op != "" || !e.args[1].lit.Number() {
+		return nil
+	}
+	if _, enum := n.Enums[e.args[0].key]; enum {
+		return nil
+	}
+	slot, key, op, lit := n.Slot(e.args[0].key), e.args[0].key, e.cmps[0], e.args[1].lit
+	y := lit.Float()
+	return func(f *Frame) (board.Value, error) {
+		v := &f.Slots[slot].Value
+		if v.Number() {
+			return truth(compareNumbers(op, v.Float(), y)), nil
+		}
+		if v.Kind() == board.Unset {
+			return board.Value{}, fmt.Errorf("entry %q has no value", key)
+		}
+		ok, err := n.comparePair(op, *v, lit)
+		return truth(ok), err
+	}
+}
+
+func (n Names) assign(e expr) Code {
+	right, slot, key, op := n.compile(e.args[0]), n.Slot(e.key), e.key, e.op
+	return func(f *Frame) (board.Value, error) {
+		entry := f.Slots[slot]
+		if op != ":=" && entry.Kind() == board.Unset {
+			return board.Value{}, fmt.Errorf("entry %q does not exist yet; := would make it", key)
+		}
+		v, err := right(f)
+		if err != nil {
+			return board.Value{}, err
+		}
+		if op != ":=" && op != "=" {
+			old := entry.Value
+			switch {
+			case old.Number() && v.Number():
+				v, err = arithmetic(op[:1], old, v)
+			case op == "+=" && old.Kind() == board.Text && v.Kind() == board.Text:
+				v = board.OfText(old.String() + v.String())
+			default:
+				err = fmt.Errorf("%s does not go between a %v and a %v", op, old.Kind(), v.Kind())
+			}
+			if err != nil {
+				return board.Value{}, err
+			}
+		}
+		if v.Kind() == board.Text && (entry.Kind() == board.Int || entry.Kind() == board.Real) {
+			x, err := n.number(v)
+			if err != nil {
+				return board.Value{}, fmt.Errorf("assign %q: %w", key, err)
+			}
+			v = board.OfReal(x)
+		}
+		if err := entry.Put(v, f.Now); err != nil {
+			return board.Value{}, fmt.Errorf("assign %q: %w", key, err)
+		}
+		return entry.Value, nil
+	}
+}
