@@ -742,6 +742,102 @@ func (x *ReleaseReply) GetPackets() int64 {
 	return 0
 }
 
+type Leases struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leases        []*HolderLease         `protobuf:"bytes,1,rep,name=leases,proto3" json:"leases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leases) Reset() {
+	*x = Leases{}
+	mi := &file_helper_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leases) ProtoMessage() {}
+
+func (x *Leases) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leases.ProtoReflect.Descriptor instead.
+func (*Leases) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Leases) GetLeases() []*HolderLease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+type HolderLease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Traffic       *Traffic               `protobuf:"bytes,1,opt,name=traffic,proto3" json:"traffic,omitempty"`
+	UntilBootNs   int64                  `protobuf:"varint,2,opt,name=until_boot_ns,json=untilBootNs,proto3" json:"until_boot_ns,omitempty"` // CLOCK_BOOTTIME: goes on while the node sleeps, begins anew when it boots
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HolderLease) Reset() {
+	*x = HolderLease{}
+	mi := &file_helper_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HolderLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HolderLease) ProtoMessage() {}
+
+func (x *HolderLease) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HolderLease.ProtoReflect.Descriptor instead.
+func (*HolderLease) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *HolderLease) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+func (x *HolderLease) GetUntilBootNs() int64 {
+	if x != nil {
+		return x.UntilBootNs
+	}
+	return 0
+}
+
 type CheckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -752,7 +848,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_helper_proto_msgTypes[12]
+	mi := &file_helper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +860,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[12]
+	mi := &file_helper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +873,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{12}
+	return file_helper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckRequest) GetPid() int32 {
@@ -803,7 +899,7 @@ type ContainerRef struct {
 
 func (x *ContainerRef) Reset() {
 	*x = ContainerRef{}
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +911,7 @@ func (x *ContainerRef) String() string {
 func (*ContainerRef) ProtoMessage() {}
 
 func (x *ContainerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +924,7 @@ func (x *ContainerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRef.ProtoReflect.Descriptor instead.
 func (*ContainerRef) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{13}
+	return file_helper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ContainerRef) GetId() string {
@@ -849,7 +945,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +957,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +970,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{14}
+	return file_helper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DumpRequest) GetOp() string {
@@ -909,7 +1005,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1017,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1030,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{15}
+	return file_helper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -969,7 +1065,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1077,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1090,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{16}
+	return file_helper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -1029,7 +1125,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1137,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1150,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{17}
+	return file_helper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -1088,7 +1184,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1196,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1209,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{18}
+	return file_helper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -1142,7 +1238,7 @@ type TreeRequest struct {
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1250,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1263,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{19}
+	return file_helper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -1209,7 +1305,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1317,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1330,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{20}
+	return file_helper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -1267,7 +1363,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1375,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1388,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{21}
+	return file_helper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -1356,7 +1452,12 @@ const file_helper_proto_rawDesc = "" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"(\n" +
 	"\fReleaseReply\x12\x18\n" +
-	"\apackets\x18\x01 \x01(\x03R\apackets\"M\n" +
+	"\apackets\x18\x01 \x01(\x03R\apackets\"=\n" +
+	"\x06Leases\x123\n" +
+	"\x06leases\x18\x01 \x03(\v2\x1b.netservices.v1.HolderLeaseR\x06leases\"d\n" +
+	"\vHolderLease\x121\n" +
+	"\atraffic\x18\x01 \x01(\v2\x17.netservices.v1.TrafficR\atraffic\x12\"\n" +
+	"\runtil_boot_ns\x18\x02 \x01(\x03R\vuntilBootNs\"M\n" +
 	"\fCheckRequest\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12+\n" +
 	"\x05probe\x18\x02 \x01(\v2\x15.netservices.v1.ProbeR\x05probe\"\x1e\n" +
@@ -1391,7 +1492,8 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe1\t\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\x9d\n" +
+	"\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12B\n" +
@@ -1403,7 +1505,8 @@ const file_helper_proto_rawDesc = "" +
 	"\x04Mute\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x126\n" +
 	"\x04Hold\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12@\n" +
 	"\aRelease\x12\x17.netservices.v1.Traffic\x1a\x1c.netservices.v1.ReleaseReply\x126\n" +
-	"\x04Drop\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12>\n" +
+	"\x04Drop\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12:\n" +
+	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12>\n" +
 	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12B\n" +
 	"\bTakeBack\x12\x1f.netservices.v1.TakeBackRequest\x1a\x15.netservices.v1.Empty\x12;\n" +
 	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12C\n" +
@@ -1427,7 +1530,7 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_helper_proto_goTypes = []any{
 	(*Budget)(nil),          // 0: netservices.v1.Budget
 	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
@@ -1441,76 +1544,82 @@ var file_helper_proto_goTypes = []any{
 	(*HolderConfig)(nil),    // 9: netservices.v1.HolderConfig
 	(*Traffic)(nil),         // 10: netservices.v1.Traffic
 	(*ReleaseReply)(nil),    // 11: netservices.v1.ReleaseReply
-	(*CheckRequest)(nil),    // 12: netservices.v1.CheckRequest
-	(*ContainerRef)(nil),    // 13: netservices.v1.ContainerRef
-	(*DumpRequest)(nil),     // 14: netservices.v1.DumpRequest
-	(*DumpReply)(nil),       // 15: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 16: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 17: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 18: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 19: netservices.v1.TreeRequest
-	(*TreePart)(nil),        // 20: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 21: netservices.v1.TreeReply
-	(*Platform)(nil),        // 22: netservices.v1.Platform
-	(*Probe)(nil),           // 23: netservices.v1.Probe
-	(*Empty)(nil),           // 24: netservices.v1.Empty
-	(*OpRef)(nil),           // 25: netservices.v1.OpRef
-	(*Restored)(nil),        // 26: netservices.v1.Restored
-	(*Chunk)(nil),           // 27: netservices.v1.Chunk
+	(*Leases)(nil),          // 12: netservices.v1.Leases
+	(*HolderLease)(nil),     // 13: netservices.v1.HolderLease
+	(*CheckRequest)(nil),    // 14: netservices.v1.CheckRequest
+	(*ContainerRef)(nil),    // 15: netservices.v1.ContainerRef
+	(*DumpRequest)(nil),     // 16: netservices.v1.DumpRequest
+	(*DumpReply)(nil),       // 17: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil), // 18: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),  // 19: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),   // 20: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),     // 21: netservices.v1.TreeRequest
+	(*TreePart)(nil),        // 22: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 23: netservices.v1.TreeReply
+	(*Platform)(nil),        // 24: netservices.v1.Platform
+	(*Probe)(nil),           // 25: netservices.v1.Probe
+	(*Empty)(nil),           // 26: netservices.v1.Empty
+	(*OpRef)(nil),           // 27: netservices.v1.OpRef
+	(*Restored)(nil),        // 28: netservices.v1.Restored
+	(*Chunk)(nil),           // 29: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	22, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	24, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
 	9,  // 4: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	23, // 5: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
-	10, // 6: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
-	5,  // 7: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	24, // 8: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
-	8,  // 9: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
-	12, // 10: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
-	10, // 11: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
-	10, // 12: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
-	10, // 13: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
-	10, // 14: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
-	10, // 15: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
-	10, // 16: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
-	14, // 17: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	16, // 18: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	13, // 19: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	17, // 20: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	18, // 21: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	19, // 22: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	20, // 23: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 24: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 25: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	25, // 26: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	24, // 27: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 28: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	24, // 29: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	24, // 30: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	24, // 31: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	24, // 32: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	24, // 33: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	24, // 34: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	11, // 35: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	24, // 36: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	15, // 37: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	24, // 38: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	24, // 39: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	26, // 40: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	24, // 41: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	27, // 42: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	21, // 43: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	24, // 44: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 45: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	24, // 46: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	27, // [27:47] is the sub-list for method output_type
-	7,  // [7:27] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	13, // 5: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
+	10, // 6: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
+	25, // 7: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	10, // 8: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
+	5,  // 9: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
+	26, // 10: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	8,  // 11: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
+	14, // 12: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
+	10, // 13: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
+	10, // 14: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
+	10, // 15: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
+	10, // 16: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
+	10, // 17: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
+	10, // 18: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
+	12, // 19: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
+	16, // 20: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	18, // 21: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	15, // 22: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	19, // 23: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	20, // 24: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	21, // 25: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	22, // 26: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 27: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 28: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	27, // 29: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	26, // 30: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 31: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	26, // 32: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	26, // 33: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	26, // 34: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	26, // 35: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	26, // 36: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	26, // 37: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	11, // 38: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	26, // 39: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	26, // 40: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	17, // 41: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	26, // 42: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	26, // 43: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	28, // 44: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	26, // 45: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	29, // 46: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	23, // 47: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	26, // 48: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 49: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	26, // 50: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	30, // [30:51] is the sub-list for method output_type
+	9,  // [9:30] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_helper_proto_init() }
@@ -1525,7 +1634,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,7 @@ const (
 	Helper_Hold_FullMethodName       = "/netservices.v1.Helper/Hold"
 	Helper_Release_FullMethodName    = "/netservices.v1.Helper/Release"
 	Helper_Drop_FullMethodName       = "/netservices.v1.Helper/Drop"
+	Helper_SetLeases_FullMethodName  = "/netservices.v1.Helper/SetLeases"
 	Helper_Dump_FullMethodName       = "/netservices.v1.Helper/Dump"
 	Helper_TakeBack_FullMethodName   = "/netservices.v1.Helper/TakeBack"
 	Helper_Kill_FullMethodName       = "/netservices.v1.Helper/Kill"
@@ -72,6 +73,9 @@ type HelperClient interface {
 	Release(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*ReleaseReply, error)
 	// Drop forgets what is held and shuts the holder up.
 	Drop(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
+	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
+	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
+	SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error)
 	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
 	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
@@ -198,6 +202,16 @@ func (c *helperClient) Drop(ctx context.Context, in *Traffic, opts ...grpc.CallO
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
 	err := c.cc.Invoke(ctx, Helper_Drop_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_SetLeases_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -341,6 +355,9 @@ type HelperServer interface {
 	Release(context.Context, *Traffic) (*ReleaseReply, error)
 	// Drop forgets what is held and shuts the holder up.
 	Drop(context.Context, *Traffic) (*Empty, error)
+	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
+	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
+	SetLeases(context.Context, *Leases) (*Empty, error)
 	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
 	Dump(context.Context, *DumpRequest) (*DumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
@@ -399,6 +416,9 @@ func (UnimplementedHelperServer) Release(context.Context, *Traffic) (*ReleaseRep
 }
 func (UnimplementedHelperServer) Drop(context.Context, *Traffic) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drop not implemented")
+}
+func (UnimplementedHelperServer) SetLeases(context.Context, *Leases) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLeases not implemented")
 }
 func (UnimplementedHelperServer) Dump(context.Context, *DumpRequest) (*DumpReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Dump not implemented")
@@ -620,6 +640,24 @@ func _Helper_Drop_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Helper_SetLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Leases)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).SetLeases(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_SetLeases_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).SetLeases(ctx, req.(*Leases))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Helper_Dump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DumpRequest)
 	if err := dec(in); err != nil {
@@ -824,6 +862,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Drop",
 			Handler:    _Helper_Drop_Handler,
+		},
+		{
+			MethodName: "SetLeases",
+			Handler:    _Helper_SetLeases_Handler,
 		},
 		{
 			MethodName: "Dump",

@@ -54,9 +54,11 @@ type Server struct {
 	asker   witness.Asker
 	log     *slog.Logger
 
-	mu    sync.Mutex
-	holds map[string]*address.Held            // by network namespace
-	trees map[string]map[string]data.Manifest // op -> tree -> what the target has
+	mu     sync.Mutex
+	holds  map[string]*address.Held            // by network namespace
+	leases []*api.HolderLease                  // newest list of the agent
+	fenced map[int32]bool                      // holders muted for want of a lease, by pid; nil before the first list
+	trees  map[string]map[string]data.Manifest // op -> tree -> what the target has
 }
 
 // Run serves until ctx ends. It is called after Enter.
@@ -101,6 +103,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer cancel()
 	errs := make(chan error, 2)
 	go func() { errs <- daemon.Serve(ctx, ln, local) }()
+	go s.keepLeases(ctx)
 	running := 1
 	if cfg.Listen != "" {
 		tcp, err := net.Listen("tcp", cfg.Listen)

@@ -54,9 +54,20 @@ func (s *Server) SetSegment(ctx context.Context, in *api.SegmentConfig) (*api.Em
 	return &api.Empty{}, fail(address.Set(ctx, "", seg))
 }
 
-// Yield implements api.HelperServer.
-func (s *Server) Yield(_ context.Context, t *api.Traffic) (*api.Empty, error) {
-	return &api.Empty{}, fail(address.Yield(netns(t.Pid)))
+// acceptTime bounds how long the address waits for a service that does not accept its connections.
+const acceptTime = 20 * time.Millisecond
+
+// Yield implements api.HelperServer. It returns when the connections that have begun here are the service's.
+func (s *Server) Yield(ctx context.Context, t *api.Traffic) (*api.Empty, error) {
+	if err := address.Yield(netns(t.Pid)); err != nil {
+		return nil, fail(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTime)
+	defer cancel()
+	if err := address.AwaitAccepted(ctx, int(t.Pid)); err != nil {
+		s.log.Warn("yield", "err", err) // better a few connections than the move
+	}
+	return &api.Empty{}, nil
 }
 
 // Announce implements api.HelperServer.

@@ -81,6 +81,7 @@ type Agent struct {
 	sources map[string]*sourceMove
 	targets map[string]*targetMove
 	members []*api.Hello
+	leases  map[string]int64 // by replica: until when it may serve, CLOCK_BOOTTIME ns
 }
 
 // local is one replica on this node.
@@ -119,6 +120,7 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 		ops:     map[string]*operation{},
 		sources: map[string]*sourceMove{},
 		targets: map[string]*targetMove{},
+		leases:  map[string]int64{},
 	}
 	if a.epoch, err = readEpoch(cfg.Dir); err != nil {
 		return err
@@ -151,7 +153,7 @@ func (a *Agent) rules() map[string][]pki.Role {
 		rules[m] = r
 	}
 	for _, m := range []string{api.Agent_Do_FullMethodName, api.Agent_Ask_FullMethodName,
-		api.Agent_PushImage_FullMethodName, api.Agent_Inventory_FullMethodName} {
+		api.Agent_PushImage_FullMethodName, api.Agent_Inventory_FullMethodName, api.Agent_Renew_FullMethodName} {
 		rules[m] = []pki.Role{pki.Manager}
 	}
 	for _, m := range []string{api.Peer_Reserve_FullMethodName, api.Peer_Push_FullMethodName, api.Peer_Arm_FullMethodName,
@@ -167,6 +169,7 @@ func (a *Agent) setState(l *local, state netmap.State, op string) {
 	l.state, l.op, l.since = state, op, time.Now()
 	if state == netmap.Unloaded {
 		delete(a.locals, l.id)
+		delete(a.leases, l.id.String())
 	} else {
 		a.locals[l.id] = l
 	}
@@ -261,7 +264,7 @@ func (a *Agent) revive(ctx context.Context, name string) {
 		a.mu.Lock()
 		ours := l != nil && l.state == netmap.Running
 		a.mu.Unlock()
-		if !ours {
+		if !ours || !a.leased(l) { // without a lease the manager must say first that it is still ours
 			return
 		}
 		err := a.runReplica(ctx, l)

@@ -57,6 +57,9 @@ func (a *Agent) deploy(op *operation, r *api.Replica, begun chan<- error) {
 		return
 	}
 	a.setState(l, netmap.Running, op.id)
+	if err := a.shareLeases(ctx); err != nil {
+		a.log.Warn("deployed", "op", op.id, "err", err)
+	}
 	a.finish(op, &api.Event{Phase: "deploy", Done: true, Outcome: api.Outcome_COMMITTED, Instance: a.instance(l)})
 }
 
@@ -83,6 +86,7 @@ func (a *Agent) startFresh(ctx context.Context, op *operation, l *local) error {
 	if _, err := a.helper.Announce(ctx, traffic(l)); err != nil {
 		return err
 	}
+	a.grantLease(l)
 	return writeReplicaFile(a.cfg.Dir, l.id, l.spec)
 }
 
@@ -287,13 +291,8 @@ func (a *Agent) Inventory(ctx context.Context, _ *api.Empty) (*api.InventoryRepl
 	}
 	a.mu.Lock()
 	reply.Epoch = a.epoch
-	var locals []*local
-	for _, l := range a.locals {
-		locals = append(locals, l)
-	}
 	a.mu.Unlock()
-	sort.Slice(locals, func(i, j int) bool { return locals[i].id.String() < locals[j].id.String() })
-	for _, l := range locals {
+	for _, l := range a.sortedLocals() {
 		reply.Instances = append(reply.Instances, a.instance(l))
 	}
 	return reply, nil

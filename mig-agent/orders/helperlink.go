@@ -31,6 +31,7 @@ type helperLink struct {
 	conn   *grpc.ClientConn
 	docker *engine.Docker
 	log    *slog.Logger
+	again  func(context.Context) // tells a new helper what the one before knew
 
 	mu      sync.Mutex
 	guarded map[string]journal.Role // by op
@@ -47,7 +48,7 @@ func startHelper(ctx context.Context, a *Agent) (*helperLink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("helper: %w", err)
 	}
-	h := &helperLink{HelperClient: api.NewHelperClient(conn), conn: conn, docker: a.docker, log: a.log,
+	h := &helperLink{HelperClient: api.NewHelperClient(conn), conn: conn, docker: a.docker, log: a.log, again: a.informHelper,
 		guarded: map[string]journal.Role{}, beat: make(chan chan error)}
 	self, err := a.docker.Container(ctx, a.cfg.Container)
 	if err != nil {
@@ -77,6 +78,7 @@ func (h *helperLink) close() { h.conn.Close() }
 // running whose connection has broken already, so a helper that does not answer is looked at again and again.
 func (h *helperLink) keep(ctx context.Context, image string, args []string) {
 	for ctx.Err() == nil {
+		go h.again(ctx)
 		err := h.watch(ctx)
 		if ctx.Err() != nil {
 			return

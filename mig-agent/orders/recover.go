@@ -23,6 +23,9 @@ func (a *Agent) recover(ctx context.Context) error {
 	if err := readMessage(a.membersFile(), members); err == nil {
 		a.members = members.Members
 	}
+	if err := a.readLeases(); err != nil { // as after a boot: the manager renews what is still ours
+		a.log.Warn("read leases", "err", err)
+	}
 	specs, err := readReplicaFiles(a.cfg.Dir)
 	if err != nil {
 		return err
@@ -49,6 +52,7 @@ func (a *Agent) recover(ctx context.Context) error {
 	if err := a.applySegment(ctx); err != nil { // an access port may come later; stayJoined tries again
 		a.log.Warn("service segment", "err", err)
 	}
+	a.informHelper(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, l := range a.locals {

@@ -438,7 +438,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 		err = writeReplicaFile(a.cfg.Dir, m.local.id, m.local.spec)
 		if err == nil {
 			m.local.quiet = false
+			a.grantLease(m.local)
 			a.setState(m.local, netmap.Running, m.op)
+			err = a.shareLeases(ctx)
 		}
 	case migrate.DropHeld:
 		if m.local.holder.PID != 0 {
