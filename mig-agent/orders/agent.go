@@ -81,6 +81,7 @@ type Agent struct {
 	sources map[string]*sourceMove
 	targets map[string]*targetMove
 	members []*api.Hello
+	known   bool             // recover is done: what stands here is all there is
 	leases  map[string]int64 // by replica: until when it may serve, CLOCK_BOOTTIME ns
 }
 

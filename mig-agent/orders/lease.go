@@ -99,6 +99,12 @@ func (a *Agent) shareLeases(ctx context.Context) error {
 
 // informHelper gives a helper that has just begun the leases.
 func (a *Agent) informHelper(ctx context.Context) {
+	a.mu.Lock()
+	known := a.known
+	a.mu.Unlock()
+	if !known { // recover does it
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	if err := a.shareLeases(ctx); err != nil && ctx.Err() == nil {

@@ -52,6 +52,9 @@ func (a *Agent) recover(ctx context.Context) error {
 	if err := a.applySegment(ctx); err != nil { // an access port may come later; stayJoined tries again
 		a.log.Warn("service segment", "err", err)
 	}
+	a.mu.Lock()
+	a.known = true
+	a.mu.Unlock()
 	a.informHelper(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
