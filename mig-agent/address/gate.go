@@ -14,7 +14,7 @@ import (
 
 // A holder's gate is three independent switches, each a few rules on eth0 in tables of our own; lo is never touched:
 //
-//	address:  owned --Yield--> yielded --Own--> owned          ARP and neighbour discovery going out are dropped
+//	address:  owned --Yield--> yielded --Own--> owned          ARP and neighbour discovery going out are dropped, and TCP connections coming in
 //	sending:  loud  --Mute---> muted   --Unmute--> loud        IP going out is dropped
 //	traffic:  open  --Hold---> held    --Release--> open       IP in and out waits in NFQUEUE
 //	                           held    --Drop--> shut --Reset--> open
@@ -23,7 +23,7 @@ import (
 // queue of the namespace. Between them only rules change.
 type gate struct {
 	conn                 *nftables.Conn
-	arp, nd              *nftables.Chain // yielded
+	arp, nd, new4, new6  *nftables.Chain // yielded
 	mute4, mute6         *nftables.Chain // muted
 	in4, in6, out4, out6 *nftables.Chain // held, shut
 }
@@ -37,6 +37,8 @@ func openGate(c *nftables.Conn) gate {
 	g := gate{conn: c}
 	g.arp = hook(c, arpFamily, "yield", arpO, 0)
 	g.nd = hook(c, ip6Family, "yield", unix.NF_INET_LOCAL_OUT, raw-2)
+	g.new4 = hook(c, ip4Family, "new", unix.NF_INET_PRE_ROUTING, raw-1)
+	g.new6 = hook(c, ip6Family, "new", unix.NF_INET_PRE_ROUTING, raw-1)
 	g.mute4 = hook(c, ip4Family, "mute", unix.NF_INET_LOCAL_OUT, raw-1)
 	g.mute6 = hook(c, ip6Family, "mute", unix.NF_INET_LOCAL_OUT, raw-1)
 	g.in4 = hook(c, ip4Family, "hold_in", unix.NF_INET_PRE_ROUTING, raw)
@@ -94,10 +96,13 @@ func change(op, ns string, f func(gate)) error {
 }
 
 // Yield makes the holder silent about its address: it answers no ARP, and asks nothing either, for a question names the sender's address and
-// would draw the traffic here. It works before eth0 is there. What is addressed to the holder's MAC still reaches it.
+// would draw the traffic here. It works before eth0 is there. What is addressed to the holder's MAC still reaches it, but for the beginning of a
+// TCP connection: its handshake would end where the address goes, and be unknown there. The client begins again after a second.
 func Yield(ns string) error {
 	return change("yield address", ns, func(g gate) {
-		out := device(expr.MetaKeyOIFNAME, holderName)
+		in, out := device(expr.MetaKeyIIFNAME, holderName), device(expr.MetaKeyOIFNAME, holderName)
+		fill(g.conn, g.new4, all(in, tcpBegin(), verdict(expr.VerdictDrop)))
+		fill(g.conn, g.new6, all(in, tcpBegin(), verdict(expr.VerdictDrop)))
 		fill(g.conn, g.arp, all(out, verdict(expr.VerdictDrop)))
 		fill(g.conn, g.nd, all(out, icmp6(135, 136), verdict(expr.VerdictDrop)))
 	})
@@ -108,6 +113,8 @@ func Own(ns string, addr netip.Addr) error {
 	err := change("own address", ns, func(g gate) {
 		fill(g.conn, g.arp)
 		fill(g.conn, g.nd)
+		fill(g.conn, g.new4)
+		fill(g.conn, g.new6)
 	})
 	if err != nil {
 		return err

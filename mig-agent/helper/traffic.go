@@ -64,7 +64,7 @@ func (s *Server) Yield(ctx context.Context, t *api.Traffic) (*api.Empty, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, acceptTime)
 	defer cancel()
-	if err := address.AwaitAccepted(ctx, int(t.Pid)); err != nil {
+	if err := address.AwaitAccepted(ctx, netns(t.Pid)); err != nil {
 		s.log.Warn("yield", "err", err) // better a few connections than the move
 	}
 	return &api.Empty{}, nil
