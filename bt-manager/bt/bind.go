@@ -100,14 +100,17 @@ func (t *NodeType) isStatus(port string) bool {
 func (c *compiler) payload(n *node, t *NodeType, d *Def, sc *scope) {
 	switch t.op {
 	case opLeaf:
-		n.op = opSync
-		n.aux = int32(len(c.p.leaves))
-		if t.New != nil {
-			if _, stateful := t.New().(Stateful); stateful {
-				n.op = opStateful
-			}
+		switch leaf := t.leaf().(type) {
+		case Func:
+			n.op, n.aux = opFunc, int32(len(c.p.funcs))
+			c.p.funcs = append(c.p.funcs, leaf)
+		case Stateful:
+			n.op, n.aux = opStateful, int32(len(c.p.slow))
+			c.p.slow = append(c.p.slow, t)
+		default:
+			n.op, n.aux = opSync, int32(len(c.p.sync))
+			c.p.sync = append(c.p.sync, t)
 		}
-		c.p.leaves = append(c.p.leaves, t)
 	case opScript, opScriptCondition:
 		n.aux = c.code(d.Attr("code"), sc)
 	case opPrecondition:

@@ -9,9 +9,9 @@ import (
 
 // children gives the second and the third child, 0 without a third.
 func (in *Instance) branches(i int32, n *node) (yes, no int32) {
-	yes = in.p.nodes[i+1].end
+	yes = in.nodes[i+1].end
 	if n.kids == 3 {
-		no = in.p.nodes[yes].end
+		no = in.nodes[yes].end
 	}
 	return yes, no
 }
@@ -81,7 +81,7 @@ func (in *Instance) runSwitch(i int32, n *node) Status {
 		if variable.Kind() != board.Unset && in.sameCase(variable, in.input(n, k)) {
 			break
 		}
-		c = in.p.nodes[c].end
+		c = in.nodes[c].end
 	}
 	if s.cur != 0 && s.cur != c {
 		in.resetChild(s.cur, HaltBranch)

@@ -9,7 +9,8 @@ import (
 type opcode uint8
 
 const (
-	opLeaf opcode = iota // becomes opSync or opStateful when compiled
+	opLeaf opcode = iota // becomes one of the next three when compiled
+	opFunc
 	opSync
 	opStateful
 

@@ -3,7 +3,7 @@ package bt
 // run ticks the node itself, without its scripts.
 func (in *Instance) run(i int32, n *node) Status {
 	switch n.op {
-	case opSync:
+	case opFunc, opSync:
 		return in.runSync(i, n)
 	case opStateful:
 		return in.runStateful(i, n)
@@ -49,14 +49,13 @@ func (in *Instance) runSequence(i int32, n *node) Status {
 	}
 	for c < n.end {
 		was := in.state[c].status
+		s.cur = c // kept now, for the case that a leaf panics
 		switch in.exec(c) {
 		case Running:
-			s.cur = c
 			return Running
 		case Failure:
 			if n.op == opSequenceWithMemory { // only from here on, and the place is kept
-				s.cur = c
-				for ; c < n.end; c = in.p.nodes[c].end {
+				for ; c < n.end; c = in.nodes[c].end {
 					in.resetChild(c, HaltBranch)
 				}
 				return Failure
@@ -65,13 +64,13 @@ func (in *Instance) runSequence(i int32, n *node) Status {
 			s.cur = 0
 			return Failure
 		case Success:
-			c = in.p.nodes[c].end
+			c = in.nodes[c].end
 			if n.op != opSequence && was == Idle && c < n.end {
 				s.cur = c
 				return in.yield()
 			}
 		case Skipped:
-			c = in.p.nodes[c].end
+			c = in.nodes[c].end
 			s.count++
 		}
 	}
@@ -100,22 +99,22 @@ func (in *Instance) runFallback(i int32, n *node) Status {
 	}
 	for c < n.end {
 		was := in.state[c].status
+		s.cur = c // kept now, for the case that a leaf panics
 		switch in.exec(c) {
 		case Running:
-			s.cur = c
 			return Running
 		case Success:
 			in.resetChildren(i, n, HaltBranch)
 			s.cur = 0
 			return Success
 		case Failure:
-			c = in.p.nodes[c].end
+			c = in.nodes[c].end
 			if n.op == opAsyncFallback && was == Idle && c < n.end {
 				s.cur = c
 				return in.yield()
 			}
 		case Skipped:
-			c = in.p.nodes[c].end
+			c = in.nodes[c].end
 			s.count++
 		}
 	}
@@ -126,10 +125,10 @@ func (in *Instance) runFallback(i int32, n *node) Status {
 func (in *Instance) runReactive(i int32, n *node, stop, through Status) Status {
 	in.set(i, Running)
 	skipped := int32(0)
-	for c := i + 1; c < n.end; c = in.p.nodes[c].end {
+	for c := i + 1; c < n.end; c = in.nodes[c].end {
 		switch in.exec(c) {
 		case Running:
-			for other := i + 1; other < n.end; other = in.p.nodes[other].end {
+			for other := i + 1; other < n.end; other = in.nodes[other].end {
 				if other != c {
 					in.resetChild(other, HaltBranch)
 				}
@@ -167,18 +166,18 @@ func (in *Instance) runTryCatch(i int32, n *node) Status {
 		c = i + 1
 	}
 	for s.flags&flagBusy == 0 && c < last {
+		s.cur = c
 		switch in.exec(c) {
 		case Running:
-			s.cur = c
 			return Running
 		case Failure:
 			in.resetChildren(i, n, HaltBranch)
 			s.cur = 0
 			s.flags |= flagBusy
 		case Success:
-			c = in.p.nodes[c].end
+			c = in.nodes[c].end
 		case Skipped:
-			c = in.p.nodes[c].end
+			c = in.nodes[c].end
 			s.count++
 		}
 	}
@@ -197,8 +196,8 @@ func (in *Instance) runTryCatch(i int32, n *node) Status {
 
 func (in *Instance) lastChild(i int32, n *node) int32 {
 	c := i + 1
-	for in.p.nodes[c].end < n.end {
-		c = in.p.nodes[c].end
+	for in.nodes[c].end < n.end {
+		c = in.nodes[c].end
 	}
 	return c
 }
@@ -209,9 +208,16 @@ func (in *Instance) catchOnHalt(i int32, n *node, why HaltWhy) {
 		return
 	}
 	last := in.lastChild(i, n)
-	for c := i + 1; c < last; c = in.p.nodes[c].end {
+	for c := i + 1; c < last; c = in.nodes[c].end {
 		in.resetChild(c, why)
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			in.crash(r)
+			in.crashed = -1
+			in.resetChild(last, why)
+		}
+	}()
 	if in.exec(last) == Running {
 		in.resetChild(last, why)
 	}

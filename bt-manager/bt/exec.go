@@ -8,10 +8,31 @@ import (
 
 // exec ticks one node with everything around it.
 func (in *Instance) exec(i int32) Status {
-	n := &in.p.nodes[i]
+	n := &in.nodes[i]
 	in.work++
 	if n.attrs {
 		return in.execGuarded(i, n)
+	}
+	if n.op == opFunc { // the frequent case, without further calls
+		if i == in.crashed {
+			in.set(i, Failure)
+			return Failure
+		}
+		in.ctx.i, in.ctx.n = i, n
+		st := in.p.funcs[n.aux](&in.ctx)
+		if st-Success > 1 || in.ctx.fault != nil {
+			st = in.settle(i, st, true)
+			if st == Skipped {
+				return st
+			}
+		}
+		if in.ring == nil {
+			in.state[i].status = st
+			in.moves++
+		} else {
+			in.set(i, st)
+		}
+		return st
 	}
 	st := in.run(i, n)
 	if st != Skipped {
@@ -105,15 +126,13 @@ func (in *Instance) after(i int32, s *scripts, st Status) Status {
 
 // set changes a status and tells who listens.
 func (in *Instance) set(i int32, st Status) {
-	s := &in.state[i]
-	if s.status == st {
-		return
+	if s := &in.state[i]; s.status != st {
+		if in.ring != nil {
+			in.ring.add(i, s.status, st)
+		}
+		s.status = st
+		in.moves++
 	}
-	in.moves++
-	if in.ring != nil {
-		in.ring.add(i, s.status, st)
-	}
-	s.status = st
 }
 
 // fail notes why a node fails.
@@ -154,14 +173,24 @@ func (in *Instance) resetChild(i int32, why HaltWhy) {
 }
 
 func (in *Instance) resetChildren(i int32, n *node, why HaltWhy) {
-	for c := i + 1; c < n.end; c = in.p.nodes[c].end {
-		in.resetChild(c, why)
+	state, nodes := in.state, in.nodes
+	for c := i + 1; c < n.end; c = nodes[c].end {
+		if s := &state[c]; s.status != Idle {
+			if s.status == Running {
+				in.haltNode(c, why)
+			}
+			if in.ring == nil {
+				s.status = Idle
+			} else {
+				in.set(c, Idle)
+			}
+		}
 	}
 }
 
 // haltNode halts a node and everything that runs below it.
 func (in *Instance) haltNode(i int32, why HaltWhy) {
-	n := &in.p.nodes[i]
+	n := &in.nodes[i]
 	in.halt(i, n, why)
 	if n.attrs && why != HaltDeposed {
 		if code := in.p.scripts[n.x].halted; code != nil {

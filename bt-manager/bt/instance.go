@@ -11,6 +11,7 @@ import (
 // Instance is one run of a Program.
 type Instance struct {
 	p        *Program
+	nodes    []node // of p
 	state    []nodeState
 	cells    []int64
 	sync     []Sync
@@ -31,6 +32,7 @@ type Instance struct {
 	moves   uint64
 	spins   uint64
 	panics  uint64
+	crashed int32 // leaf that panicked in the last tick and fails in this one, -1 = none
 	budget  int64
 }
 
@@ -58,9 +60,9 @@ const (
 // New makes an instance. root is the blackboard of {@key}, shared with other instances on the same goroutine; without
 // one {@key} means the main tree's key.
 func (p *Program) New(root *board.Board) *Instance {
-	in := &Instance{p: p, root: root, budget: spinBudget,
+	in := &Instance{p: p, nodes: p.nodes, root: root, budget: spinBudget, crashed: -1,
 		state: make([]nodeState, len(p.nodes)), cells: make([]int64, p.cells), own: make([]board.Entry, p.slots),
-		sync: make([]Sync, len(p.leaves)), stateful: make([]Stateful, len(p.leaves))}
+		sync: make([]Sync, len(p.sync)), stateful: make([]Stateful, len(p.slow))}
 	in.frame.Slots = make([]*board.Entry, p.slots)
 	in.ctx.in = in
 	for i := range in.own {
@@ -79,13 +81,11 @@ func (p *Program) New(root *board.Board) *Instance {
 	for _, i := range p.initial {
 		in.frame.Slots[i.slot].Put(i.value, 0) // a literal of the wrong type shows when the port is read
 	}
-	for i, t := range p.leaves {
-		switch leaf := t.leaf().(type) {
-		case Stateful:
-			in.stateful[i] = leaf
-		case Sync:
-			in.sync[i] = leaf
-		}
+	for i, t := range p.sync {
+		in.sync[i] = t.New().(Sync)
+	}
+	for i, t := range p.slow {
+		in.stateful[i] = t.New().(Stateful)
 	}
 	return in
 }
@@ -119,7 +119,7 @@ func (in *Instance) Tick(now time.Time) (Status, time.Time) {
 	if in.ring != nil {
 		in.ring.now = in.frame.Now
 	}
-	status := in.exec(0)
+	status := in.tick()
 	if status.Done() {
 		in.set(0, Idle)
 	}
@@ -136,6 +136,21 @@ func (in *Instance) Tick(now time.Time) (Status, time.Time) {
 		return status, now.Add(spinPause)
 	}
 	return status, now
+}
+
+// tick runs the tree. A panic is the failure of that leaf, not the manager's end: this tick ends there, with the tree in
+// the middle, and the next one, due at once, goes on from there with the leaf failed.
+func (in *Instance) tick() (status Status) {
+	crashed := in.crashed
+	defer func() {
+		if r := recover(); r != nil {
+			in.crash(r)
+			status = in.yield()
+		} else if in.crashed == crashed {
+			in.crashed = -1
+		}
+	}()
+	return in.exec(0)
 }
 
 // Halt stops everything that runs. Nodes keep what v4 lets them keep: SequenceWithMemory its child, RunOnce its answer.

@@ -15,33 +15,30 @@ var (
 )
 
 func (in *Instance) runSync(i int32, n *node) Status {
-	in.ctx.i, in.ctx.n, in.ctx.fault = i, n, nil
-	st := in.tickSync(n)
-	if st == Success && in.ctx.fault == nil || st == Failure && in.ctx.fault == nil {
-		return st
+	if i == in.crashed {
+		return Failure
 	}
-	return in.settle(i, st, true)
-}
-
-// tickSync calls the leaf. A panic is that leaf's failure, not the manager's end.
-func (in *Instance) tickSync(n *node) (st Status) {
-	defer in.recovered(&st)
-	return in.sync[n.aux].Tick(&in.ctx)
-}
-
-func (in *Instance) recovered(st *Status) {
-	if r := recover(); r != nil {
-		in.panics++
-		in.ctx.fault = fmt.Errorf("panic: %v", r)
-		*st = Failure
+	in.ctx.i, in.ctx.n = i, n
+	if n.op == opFunc {
+		return in.settle(i, in.p.funcs[n.aux](&in.ctx), true)
 	}
+	return in.settle(i, in.sync[n.aux].Tick(&in.ctx), true)
 }
 
-// settle judges an answer that is not plainly SUCCESS or FAILURE.
+// crash notes a panic of the leaf that was called last.
+func (in *Instance) crash(r any) {
+	in.panics++
+	in.crashed = in.ctx.i
+	in.ctx.fault = nil
+	in.note(in.ctx.i, fmt.Sprintf("panic: %v", r))
+}
+
+// settle judges a leaf's answer: a port that failed makes it a failure.
 func (in *Instance) settle(i int32, st Status, sync bool) Status {
-	switch {
-	case in.ctx.fault != nil:
-		return in.fail(i, in.ctx.fault)
+	switch fault := in.ctx.fault; {
+	case fault != nil:
+		in.ctx.fault = nil
+		return in.fail(i, fault)
 	case st == Running && sync:
 		return in.fail(i, errRunning)
 	case st == Idle || st > Skipped:
@@ -56,13 +53,16 @@ func (in *Instance) runStateful(i int32, n *node) Status {
 	if was.Done() { // its parent has not reset it: the answer stands
 		return was
 	}
+	if i == in.crashed {
+		return Failure
+	}
 	if was == Idle {
 		s.count++ // attempts, part of operation ids
 	}
-	in.ctx.i, in.ctx.n, in.ctx.fault = i, n, nil
+	in.ctx.i, in.ctx.n = i, n
 	st := in.tickStateful(n, s)
-	fault := in.ctx.fault
-	if fault != nil && st == Running && was == Running {
+	if fault := in.ctx.fault; fault != nil && st == Running { // started, but it fails: stop it first
+		in.ctx.fault = nil
 		in.haltLeaf(i, n, HaltBranch)
 		in.ctx.fault = fault
 	}
@@ -73,8 +73,7 @@ func (in *Instance) runStateful(i int32, n *node) Status {
 	return st
 }
 
-func (in *Instance) tickStateful(n *node, s *nodeState) (st Status) {
-	defer in.recovered(&st)
+func (in *Instance) tickStateful(n *node, s *nodeState) Status {
 	leaf := in.stateful[n.aux]
 	if s.flags&flagResume != 0 {
 		s.flags &^= flagResume
@@ -90,14 +89,19 @@ func (in *Instance) tickStateful(n *node, s *nodeState) (st Status) {
 }
 
 func (in *Instance) haltLeaf(i int32, n *node, why HaltWhy) {
-	in.ctx.i, in.ctx.n, in.ctx.fault = i, n, nil
-	var st Status
+	in.ctx.i, in.ctx.n = i, n
 	func() {
-		defer in.recovered(&st)
+		defer func() {
+			if r := recover(); r != nil {
+				in.crash(r)
+				in.crashed = -1 // it is stopped already
+			}
+		}()
 		in.stateful[n.aux].OnHalted(&in.ctx, why)
 	}()
 	if in.ctx.fault != nil {
 		in.note(i, in.ctx.fault.Error())
+		in.ctx.fault = nil
 	}
 	if why != HaltDeposed && in.ops != nil {
 		delete(in.ops, i)

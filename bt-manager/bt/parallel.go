@@ -16,7 +16,7 @@ func (in *Instance) threshold(i int32, n *node, port int) (int32, bool, error) {
 }
 
 func (in *Instance) clearDone(i int32, n *node) {
-	for c := i + 1; c < n.end; c = in.p.nodes[c].end {
+	for c := i + 1; c < n.end; c = in.nodes[c].end {
 		in.state[c].flags &^= flagDone
 	}
 }
@@ -45,7 +45,7 @@ func (in *Instance) runParallel(i int32, n *node) Status {
 	s := &in.state[i]
 	in.set(i, Running)
 	skipped := int32(0)
-	for c := i + 1; c < n.end; c = in.p.nodes[c].end {
+	for c := i + 1; c < n.end; c = in.nodes[c].end {
 		kid := &in.state[c]
 		if kid.flags&flagDone == 0 {
 			switch in.exec(c) {
@@ -85,7 +85,7 @@ func (in *Instance) runParallelAll(i int32, n *node) Status {
 	s := &in.state[i]
 	in.set(i, Running)
 	skipped := int32(0)
-	for c := i + 1; c < n.end; c = in.p.nodes[c].end {
+	for c := i + 1; c < n.end; c = in.nodes[c].end {
 		kid := &in.state[c]
 		if kid.flags&flagDone != 0 {
 			continue

@@ -65,7 +65,9 @@ type Program struct {
 	info    []Info
 	scripts []scripts
 	code    []script.Code // of Script, ScriptCondition, Precondition
-	leaves  []*NodeType
+	funcs   []Func        // leaves without memory are shared
+	sync    []*NodeType   // the others are made for each instance
+	slow    []*NodeType
 	cells   int // int64s an instance needs: deadlines, sequence numbers
 	slots   int
 	types   []board.Kind // of slots, Unset = by first value
