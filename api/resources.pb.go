@@ -221,7 +221,7 @@ func (x *SyncRow) GetAgeMs() int64 {
 	return 0
 }
 
-type ReplicaRef struct {
+type ProbeOf struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Replica       int32                  `protobuf:"varint,2,opt,name=replica,proto3" json:"replica,omitempty"`
@@ -229,20 +229,20 @@ type ReplicaRef struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReplicaRef) Reset() {
-	*x = ReplicaRef{}
+func (x *ProbeOf) Reset() {
+	*x = ProbeOf{}
 	mi := &file_resources_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReplicaRef) String() string {
+func (x *ProbeOf) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReplicaRef) ProtoMessage() {}
+func (*ProbeOf) ProtoMessage() {}
 
-func (x *ReplicaRef) ProtoReflect() protoreflect.Message {
+func (x *ProbeOf) ProtoReflect() protoreflect.Message {
 	mi := &file_resources_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -254,19 +254,19 @@ func (x *ReplicaRef) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReplicaRef.ProtoReflect.Descriptor instead.
-func (*ReplicaRef) Descriptor() ([]byte, []int) {
+// Deprecated: Use ProbeOf.ProtoReflect.Descriptor instead.
+func (*ProbeOf) Descriptor() ([]byte, []int) {
 	return file_resources_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *ReplicaRef) GetService() string {
+func (x *ProbeOf) GetService() string {
 	if x != nil {
 		return x.Service
 	}
 	return ""
 }
 
-func (x *ReplicaRef) GetReplica() int32 {
+func (x *ProbeOf) GetReplica() int32 {
 	if x != nil {
 		return x.Replica
 	}
@@ -295,15 +295,14 @@ const file_resources_proto_rawDesc = "" +
 	"\x06age_ms\x18\x04 \x01(\x03R\x05ageMs\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"@\n" +
-	"\n" +
-	"ReplicaRef\x12\x18\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
+	"\aProbeOf\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
 	"\areplica\x18\x02 \x01(\x05R\areplica2P\n" +
 	"\fResourceSync\x12@\n" +
-	"\x04Link\x12\x19.netservices.v1.SyncFrame\x1a\x19.netservices.v1.SyncFrame(\x010\x012D\n" +
-	"\x06Prober\x12:\n" +
-	"\x05Probe\x12\x1a.netservices.v1.ReplicaRef\x1a\x15.netservices.v1.EmptyB\x1bZ\x19sonic-netservices/api;apib\x06proto3"
+	"\x04Link\x12\x19.netservices.v1.SyncFrame\x1a\x19.netservices.v1.SyncFrame(\x010\x012A\n" +
+	"\x06Prober\x127\n" +
+	"\x05Probe\x12\x17.netservices.v1.ProbeOf\x1a\x15.netservices.v1.EmptyB\x1bZ\x19sonic-netservices/api;apib\x06proto3"
 
 var (
 	file_resources_proto_rawDescOnce sync.Once
@@ -319,12 +318,12 @@ func file_resources_proto_rawDescGZIP() []byte {
 
 var file_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_resources_proto_goTypes = []any{
-	(*SyncFrame)(nil),  // 0: netservices.v1.SyncFrame
-	(*SyncStamp)(nil),  // 1: netservices.v1.SyncStamp
-	(*SyncRow)(nil),    // 2: netservices.v1.SyncRow
-	(*ReplicaRef)(nil), // 3: netservices.v1.ReplicaRef
-	nil,                // 4: netservices.v1.SyncRow.FieldsEntry
-	(*Empty)(nil),      // 5: netservices.v1.Empty
+	(*SyncFrame)(nil), // 0: netservices.v1.SyncFrame
+	(*SyncStamp)(nil), // 1: netservices.v1.SyncStamp
+	(*SyncRow)(nil),   // 2: netservices.v1.SyncRow
+	(*ProbeOf)(nil),   // 3: netservices.v1.ProbeOf
+	nil,               // 4: netservices.v1.SyncRow.FieldsEntry
+	(*Empty)(nil),     // 5: netservices.v1.Empty
 }
 var file_resources_proto_depIdxs = []int32{
 	1, // 0: netservices.v1.SyncFrame.digest:type_name -> netservices.v1.SyncStamp
@@ -332,7 +331,7 @@ var file_resources_proto_depIdxs = []int32{
 	1, // 2: netservices.v1.SyncRow.stamp:type_name -> netservices.v1.SyncStamp
 	4, // 3: netservices.v1.SyncRow.fields:type_name -> netservices.v1.SyncRow.FieldsEntry
 	0, // 4: netservices.v1.ResourceSync.Link:input_type -> netservices.v1.SyncFrame
-	3, // 5: netservices.v1.Prober.Probe:input_type -> netservices.v1.ReplicaRef
+	3, // 5: netservices.v1.Prober.Probe:input_type -> netservices.v1.ProbeOf
 	0, // 6: netservices.v1.ResourceSync.Link:output_type -> netservices.v1.SyncFrame
 	5, // 7: netservices.v1.Prober.Probe:output_type -> netservices.v1.Empty
 	6, // [6:8] is the sub-list for method output_type

@@ -131,7 +131,7 @@ const (
 // Prober is served by mig-agent: probes of its replicas that only it can run.
 type ProberClient interface {
 	// Probe runs the probe of a replica on this node once; an error says why it failed. Roles: node.
-	Probe(ctx context.Context, in *ReplicaRef, opts ...grpc.CallOption) (*Empty, error)
+	Probe(ctx context.Context, in *ProbeOf, opts ...grpc.CallOption) (*Empty, error)
 }
 
 type proberClient struct {
@@ -142,7 +142,7 @@ func NewProberClient(cc grpc.ClientConnInterface) ProberClient {
 	return &proberClient{cc}
 }
 
-func (c *proberClient) Probe(ctx context.Context, in *ReplicaRef, opts ...grpc.CallOption) (*Empty, error) {
+func (c *proberClient) Probe(ctx context.Context, in *ProbeOf, opts ...grpc.CallOption) (*Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
 	err := c.cc.Invoke(ctx, Prober_Probe_FullMethodName, in, out, cOpts...)
@@ -159,7 +159,7 @@ func (c *proberClient) Probe(ctx context.Context, in *ReplicaRef, opts ...grpc.C
 // Prober is served by mig-agent: probes of its replicas that only it can run.
 type ProberServer interface {
 	// Probe runs the probe of a replica on this node once; an error says why it failed. Roles: node.
-	Probe(context.Context, *ReplicaRef) (*Empty, error)
+	Probe(context.Context, *ProbeOf) (*Empty, error)
 	mustEmbedUnimplementedProberServer()
 }
 
@@ -170,7 +170,7 @@ type ProberServer interface {
 // pointer dereference when methods are called.
 type UnimplementedProberServer struct{}
 
-func (UnimplementedProberServer) Probe(context.Context, *ReplicaRef) (*Empty, error) {
+func (UnimplementedProberServer) Probe(context.Context, *ProbeOf) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Probe not implemented")
 }
 func (UnimplementedProberServer) mustEmbedUnimplementedProberServer() {}
@@ -195,7 +195,7 @@ func RegisterProberServer(s grpc.ServiceRegistrar, srv ProberServer) {
 }
 
 func _Prober_Probe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReplicaRef)
+	in := new(ProbeOf)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func _Prober_Probe_Handler(srv interface{}, ctx context.Context, dec func(interf
 		FullMethod: Prober_Probe_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ProberServer).Probe(ctx, req.(*ReplicaRef))
+		return srv.(ProberServer).Probe(ctx, req.(*ProbeOf))
 	}
 	return interceptor(ctx, in, info, handler)
 }

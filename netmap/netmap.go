@@ -80,6 +80,7 @@ const (
 	ManagerPort = 7301  // bt-manager: Manager (gRPC)
 	AgentPort   = 7302  // mig-agent: Agent, Peer, Witness (gRPC)
 	HelperPort  = 7303  // mig-agent's helper: Witness (gRPC)
+	SyncPort    = 7304  // resource-sync: ResourceSync (gRPC)
 	VXLANPort   = 14789 // service segment (UDP); not 4789, which is the ASIC's VTEP
 )
 

@@ -287,6 +287,16 @@ func ScopeOf(key string) (scope Scope, node string) {
 	return Local, ""
 }
 
+// localTables never leave the node.
+var localTables = map[string]bool{SeenTable: true, ForwardingTable: true}
+
+// Foreign says that a key is of a table this version does not know, written by a newer one. Such rows are passed on.
+func Foreign(key string) bool {
+	table, rest, _ := strings.Cut(key, "|")
+	_, node := nodeOwned[table]
+	return strings.HasPrefix(table, prefix) && rest != "" && !node && !managerOwned[table] && !localTables[table]
+}
+
 // OwnPatterns are glob patterns of all keys that programs on one node write and that travel: those the node owns, and
 // the manager's, should it lead here.
 func OwnPatterns(node string) []string {
