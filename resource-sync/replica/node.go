@@ -368,8 +368,11 @@ func (n *Node) Reconcile(rows map[string]map[string]string) []resourdb.Change {
 			list = append(list, resourdb.Change{Key: key, Row: row})
 		}
 	}
-	for key := range rows {
+	for key, row := range rows {
 		scope, owner := resourdb.ScopeOf(key) // manager is the owner without a name
+		if _, _, copied := versionOf(row); !copied && scope == resourdb.ManagerOwned && rows[leaderKey] == nil {
+			continue // a manager that has not said yet whether it leads
+		}
 		if scope != resourdb.Local && want[key] == nil && !here(owner) {
 			list = append(list, resourdb.Change{Key: key})
 		}

@@ -421,6 +421,9 @@ func TestReconcileLeavesTheManager(t *testing.T) {
 	if c := n.Reconcile(rows); len(c) > 0 {
 		t.Errorf("epoch 4 after 3: %v", c)
 	}
+	if c := n.Reconcile(map[string]map[string]string{"RESOUR_SERVICE|kms": rows["RESOUR_SERVICE|kms"]}); len(c) != 1 || c[0].Key != leaderKey {
+		t.Errorf("no word of a leader yet: %v", c)
+	}
 	rows[leaderKey]["epoch"] = "2"
 	if c := n.Reconcile(rows); len(c) != 2 { // leader rewritten, service removed
 		t.Errorf("epoch 2 after 3: %v", c)
