@@ -24,7 +24,7 @@ type World interface {
 	// Begin starts an operation under the given ID; the same ID again is no second operation. ErrRefused says that it
 	// cannot be, another error that it could not be now.
 	Begin(op Operation) error
-	// Advance lets a resting move go on: Prewarm after Transferred, Cutover after Ready, Cancel from both.
+	// Advance lets a resting move go on: Prewarm after Transferred, Cutover after TargetReady, Cancel from both.
 	Advance(id string, to Step) error
 	// Progress tells how far an operation is. Unknown operations are Gone.
 	Progress(id string) Progress
