@@ -64,7 +64,7 @@ func (c *compiler) checkModels(models []Model) {
 			continue // an unused model is no fault; a used unknown node is reported where it is used
 		}
 		if t.Class != m.Class {
-			c.errorf(m.Pos, "the model calls %s a %v, it is a %v", m.ID, m.Class, t.Class)
+			c.errorf(m.Pos, "the model has %s as %v; it is of class %v", m.ID, m.Class, t.Class)
 		}
 		for _, p := range m.Ports {
 			if own := t.port(p.Name); own == nil {
@@ -100,7 +100,7 @@ func (c *compiler) checkNode(d *Def, depth int) {
 	c.checkAttributes(d)
 	if d.Type == "SubTree" {
 		c.checkSubTree(d)
-	} else if t := c.reg.Type(d.Type); t == nil {
+	} else if t := c.reg.Type(d.Type); t == nil && d.Type != "" {
 		var known []string
 		for _, t := range c.reg.Types() {
 			known = append(known, t.Name)
@@ -110,7 +110,7 @@ func (c *compiler) checkNode(d *Def, depth int) {
 			hint = fmt.Sprintf("; did you mean <SubTree ID=%q>?", d.Type)
 		}
 		c.errorf(d.Pos, "unknown node <%s>%s", d.Type, hint)
-	} else {
+	} else if t != nil {
 		c.checkType(d, t)
 	}
 	for _, kid := range d.Children {
@@ -152,7 +152,7 @@ func (c *compiler) parse(a *Attr) {
 
 func (c *compiler) checkType(d *Def, t *NodeType) {
 	if d.Explicit != "" && d.Explicit != t.Class.String() {
-		c.errorf(d.Pos, "<%s ID=%q>: %s is a %v", d.Explicit, d.Type, d.Type, t.Class)
+		c.errorf(d.Pos, "<%s ID=%q>: %s is of class %v", d.Explicit, d.Type, d.Type, t.Class)
 	}
 	switch kids := len(d.Children); {
 	case kids >= t.minKids && kids <= t.maxKs:

@@ -70,6 +70,9 @@ func (in *Instance) runStateful(i int32, n *node) Status {
 	if st != Running && in.ops != nil {
 		delete(in.ops, i)
 	}
+	if st == Success && in.notes != nil {
+		delete(in.notes, i)
+	}
 	return st
 }
 
@@ -93,18 +96,22 @@ func (in *Instance) haltLeaf(i int32, n *node, why HaltWhy) {
 	func() {
 		defer func() {
 			if r := recover(); r != nil {
-				in.crash(r)
-				in.crashed = -1 // it is stopped already
+				in.panics++
+				in.ctx.fault = fmt.Errorf("panic: %v", r)
 			}
 		}()
 		in.stateful[n.aux].OnHalted(&in.ctx, why)
 	}()
-	if in.ctx.fault != nil {
-		in.note(i, in.ctx.fault.Error())
-		in.ctx.fault = nil
-	}
+	fault := in.ctx.fault
+	in.ctx.fault = nil
 	if why != HaltDeposed && in.ops != nil {
 		delete(in.ops, i)
+	}
+	if in.notes != nil {
+		delete(in.notes, i)
+	}
+	if fault != nil {
+		in.note(i, fault.Error())
 	}
 }
 

@@ -34,7 +34,7 @@ func Load(files fs.FS, file string, reg *bt.Registry, opt Options) (*bt.Program,
 	if opt.Main != "" {
 		l.forest.Main = opt.Main
 	}
-	if l.broken {
+	if l.broken || len(l.forest.Trees) == 0 && l.faults.Failed() {
 		l.faults.Diags = l.faults.Diags.Sorted()
 		return nil, l.faults
 	}

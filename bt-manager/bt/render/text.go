@@ -1,0 +1,127 @@
+// Package render shows a behaviour tree and where a run of it stands: as text for terminals, as DOT, Mermaid and JSON. It
+// reads an instance between two ticks, writes to the writer it is given, and is told what to leave out.
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"sonic-netservices/bt-manager/bt"
+)
+
+// Options for showing.
+type Options struct {
+	OnlyActive bool              // leave out what is idle and was idle in the last tick
+	Blackboard bool              // add the entries
+	Last       map[int]bt.Status // answers of the last tick by UID (Answers), shown for nodes that are idle again
+}
+
+// Answers collects what nodes answered last from recorded changes.
+func Answers(changes []bt.Change) map[int]bt.Status {
+	last := map[int]bt.Status{}
+	for _, c := range changes {
+		if c.To != bt.Idle {
+			last[int(c.UID)] = c.To
+		}
+	}
+	return last
+}
+
+// state is what to show for a node: what it is, or what it answered before it was reset.
+func (o Options) state(in *bt.Instance, uid int) bt.Status {
+	if st := in.Status(uid); st != bt.Idle {
+		return st
+	}
+	return o.Last[uid]
+}
+
+func (o Options) hidden(in *bt.Instance, uid int) bool {
+	return o.OnlyActive && o.state(in, uid) == bt.Idle
+}
+
+var marks = map[bt.Status]string{bt.Idle: "-", bt.Running: "*", bt.Success: "✓", bt.Failure: "✕", bt.Skipped: "⤼"}
+
+// symbol is the shape of a node, as py_trees draws them.
+func symbol(n bt.Info) string {
+	switch {
+	case n.Type == "SequenceWithMemory":
+		return "{-}"
+	case strings.HasPrefix(n.Type, "Parallel"):
+		return "/_/"
+	case strings.Contains(n.Type, "Sequence") || n.Type == "TryCatch":
+		return "[-]"
+	case n.Class == bt.Control:
+		return "[o]"
+	case n.Class == bt.Decorator:
+		return "-^-"
+	case n.Class == bt.SubTree:
+		return "[/]"
+	}
+	return "-->"
+}
+
+// Text writes one line a node. Below a running leaf stands what it waits for.
+func Text(w io.Writer, in *bt.Instance, o Options) error {
+	var b strings.Builder
+	for _, n := range in.Program().Nodes() {
+		if o.hidden(in, n.UID) {
+			continue
+		}
+		indent := strings.Repeat("    ", n.Depth)
+		fmt.Fprintf(&b, "%s%s %s", indent, symbol(n), n.Name)
+		if n.Name != n.Type {
+			fmt.Fprintf(&b, " (%s)", n.Type)
+		}
+		for _, a := range n.Attrs {
+			if strings.HasPrefix(a.Name, "_") && !strings.HasPrefix(a.Name, "_on") && a.Name != "_post" &&
+				a.Name != "_description" && a.Name != "_autoremap" && a.Name != "_uid" && a.Name != "_fullpath" {
+				fmt.Fprintf(&b, " [%s: %s]", a.Name[1:], a.Value)
+			}
+		}
+		fmt.Fprintf(&b, " [%s]", marks[o.state(in, n.UID)])
+		if why := o.why(in, n); why != "" {
+			fmt.Fprintf(&b, " -- %s", why)
+		}
+		b.WriteByte('\n')
+	}
+	if o.Blackboard {
+		blackboard(&b, in)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// why is what the node says of itself.
+func (o Options) why(in *bt.Instance, n bt.Info) string {
+	var parts []string
+	if note := in.Note(n.UID); note != "" && o.state(in, n.UID) != bt.Success {
+		parts = append(parts, note)
+	}
+	if op := in.Op(n.UID); op != "" {
+		parts = append(parts, "op "+string(op))
+	}
+	if until := in.Deadline(n.UID); !until.IsZero() {
+		parts = append(parts, "until "+until.UTC().Format("15:04:05.000"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func blackboard(b *strings.Builder, in *bt.Instance) {
+	b.WriteString("blackboard\n")
+	for _, k := range in.Program().Keys() {
+		v := in.Value(k)
+		name := k.Name
+		if k.Root && k.Scope == "" {
+			name = "@" + name
+		}
+		if k.Scope != "" {
+			name = k.Scope + "/" + name
+		}
+		text := v.String()
+		if r := []rune(text); len(r) > 80 {
+			text = string(r[:79]) + "…"
+		}
+		fmt.Fprintf(b, "    %s: %v = %s\n", name, v.Kind(), text)
+	}
+}

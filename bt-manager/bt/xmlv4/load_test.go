@@ -1,0 +1,165 @@
+package xmlv4
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"sonic-netservices/bt-manager/bt"
+	"sonic-netservices/bt-manager/bt/board"
+)
+
+var update = flag.Bool("update", false, "record the errors of testdata/bad")
+
+// move is a leaf that takes time.
+type move struct{}
+
+func (move) OnStart(*bt.Ctx) bt.Status    { return bt.Running }
+func (move) OnRunning(*bt.Ctx) bt.Status  { return bt.Success }
+func (move) OnHalted(*bt.Ctx, bt.HaltWhy) {}
+
+func registry() *bt.Registry {
+	reg := bt.NewRegistry()
+	ok := func(*bt.Ctx) bt.Status { return bt.Success }
+	reg.AddFunc("Overloaded", bt.Condition, []bt.Port{{Name: "node", Type: board.Text},
+		{Name: "limit", Type: board.Real, Min: 0, Max: 1}}, ok)
+	reg.AddFunc("Measure", bt.Action, []bt.Port{{Name: "load", Dir: bt.Out, Type: board.Real}}, ok)
+	reg.AddFunc("Choose", bt.Action, []bt.Port{{Name: "net", Type: board.Opaque}}, ok)
+	reg.Add("Move", bt.Action, []bt.Port{{Name: "target", Type: board.Text}}, func() bt.Leaf { return move{} })
+	return reg
+}
+
+// Every file in testdata/bad gives exactly the text under "want": all its faults, each with place, line and caret.
+func TestBadFiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.txtar")
+	if err != nil || len(files) < 40 {
+		t.Fatalf("%d bad files, %v", len(files), err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			a, err := txtar.ParseFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			disk := fstest.MapFS{}
+			last := len(a.Files) - 1
+			for _, f := range a.Files[:last] {
+				disk[f.Name] = &fstest.MapFile{Data: f.Data}
+			}
+			prog, faults := Load(disk, "tree.xml", registry(), Options{})
+			got := faults.String()
+			if *update {
+				a.Files[last].Data = []byte(got)
+				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if want := string(a.Files[last].Data); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if got == "" || (prog == nil) != faults.Failed() {
+				t.Errorf("a program: %v, faults: %d", prog != nil, len(faults.Diags))
+			}
+		})
+	}
+}
+
+func load(t *testing.T, xml string, opt Options) *bt.Program {
+	t.Helper()
+	prog, faults := Load(fstest.MapFS{"tree.xml": {Data: []byte(xml)}}, "tree.xml", registry(), opt)
+	if prog == nil || len(faults.Diags) > 0 {
+		t.Fatalf("load:\n%s", faults)
+	}
+	return prog
+}
+
+// The explicit form is accepted everywhere, where v4 refuses it below a ReactiveSequence.
+func TestExplicitForm(t *testing.T) {
+	prog := load(t, `<root BTCPP_format="4"><BehaviorTree ID="M"><Control ID="ReactiveSequence">
+		<Condition ID="Overloaded" node="a" limit="0.5"/><Decorator ID="Inverter"><Action ID="Measure"/></Decorator>
+		</Control></BehaviorTree></root>`, Options{})
+	if st, _ := prog.New(nil).Tick(time.Unix(1, 0)); st != bt.Failure {
+		t.Errorf("ticked to %v", st)
+	}
+}
+
+// Lint accepts leaves that are only declared; running them fails and says so.
+func TestLint(t *testing.T) {
+	const xml = `<root BTCPP_format="4"><BehaviorTree ID="M"><Later x="1"/></BehaviorTree>
+		<TreeNodesModel><Action ID="Later"><input_port name="x" type="int"/></Action></TreeNodesModel></root>`
+	if prog, _ := Load(fstest.MapFS{"t": {Data: []byte(xml)}}, "t", registry(), Options{}); prog != nil {
+		t.Error("a node nobody implements was loaded to run")
+	}
+	in := load(t, xml, Options{Lint: true}).New(nil)
+	if st, _ := in.Tick(time.Unix(1, 0)); st != bt.Failure || in.Note(1) != "Later has no implementation" {
+		t.Errorf("%v, %q", st, in.Note(1))
+	}
+}
+
+func TestInclude(t *testing.T) {
+	disk := fstest.MapFS{
+		"tree.xml":  {Data: []byte(`<root BTCPP_format="4" main_tree_to_execute="M"><include path="sub/a.xml"/><include path="sub/b.xml"/><BehaviorTree ID="M"><SubTree ID="A"/></BehaviorTree></root>`)},
+		"sub/a.xml": {Data: []byte(`<root BTCPP_format="4"><include path="b.xml"/><BehaviorTree ID="A"><SubTree ID="B"/></BehaviorTree></root>`)},
+		"sub/b.xml": {Data: []byte(`<root BTCPP_format="4"><BehaviorTree ID="B"><AlwaysSuccess/></BehaviorTree></root>`)},
+	}
+	prog, faults := Load(disk, "tree.xml", registry(), Options{})
+	if prog == nil {
+		t.Fatalf("load:\n%s", faults)
+	}
+	if n := prog.Nodes()[2]; n.Path != "A::1/B::2/AlwaysSuccess::3" {
+		t.Errorf("path %s", n.Path)
+	}
+}
+
+// FuzzLoad: whatever the file, loading ends, and what loads also runs.
+func FuzzLoad(f *testing.F) {
+	files, err := filepath.Glob("testdata/bad/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		a, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(a.Files[0].Data))
+	}
+	f.Add(`<root BTCPP_format="4"><BehaviorTree ID="M"><Sequence><Script code="a := 0x1F; a += 2"/><LoopInt queue="1;2" value="{q}"><Repeat num_cycles="3"><Sleep msec="5"/></Repeat></LoopInt></Sequence></BehaviorTree></root>`)
+	reg := registry()
+	f.Fuzz(func(t *testing.T, xml string) {
+		prog, faults := Load(fstest.MapFS{"tree.xml": {Data: []byte(xml)}}, "tree.xml", reg, Options{Given: []string{"a", "b"}})
+		if (prog == nil) != faults.Failed() {
+			t.Fatalf("a program: %v, faults: %s", prog != nil, faults)
+		}
+		for _, d := range faults.Diags {
+			if d.Pos.Line < 1 || d.Pos.Col < 1 || d.Msg == "" {
+				t.Fatalf("fault without a place: %+v", d)
+			}
+		}
+		_ = faults.String()
+		if prog == nil {
+			return
+		}
+		in := prog.New(nil)
+		now := time.Unix(1, 0)
+		for range 5 {
+			in.Tick(now)
+			now = now.Add(time.Second)
+		}
+		s := in.Snapshot()
+		if err := prog.New(nil).Restore(s); err != nil {
+			t.Fatalf("restore: %v", err)
+		}
+		in.Halt(now, bt.HaltTree)
+		if in.Panics() > 0 {
+			t.Fatal("a leaf panicked")
+		}
+	})
+}
