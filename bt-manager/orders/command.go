@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
 	"sonic-netservices/spec"
 )
@@ -21,6 +22,7 @@ type World struct {
 	At      time.Time
 	Here    map[string]bool // nodes whose agents are connected
 	Segment netip.Prefix    // gateway and length of the service segment; zero when unknown
+	Trees   bool            // behaviour trees run, and place what nobody places by hand
 	NewID   func() string   // of operations
 }
 
@@ -43,12 +45,19 @@ func (s *State) Deploy(w World, wanted *spec.Service, node string) ([]Record, er
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	records := []Record{{Kind: Desired, At: w.At, Desire: &Desire{Spec: string(text), ImageID: image}}}
+	lasts := w.Trees && node == "" // the trees place it, now or when there is room
+	records := []Record{{Kind: Desired, At: w.At, Desire: &Desire{Spec: string(text), ImageID: image, Lasts: lasts}}}
+	if !lasts {
+		records = append(records, Record{Kind: Admitted, At: w.At, ID: wanted.Name, Index: s.Index + 1})
+	}
 	placed := map[string]int{}
 	for n := range wanted.Replicas {
 		nodes, reason, err := s.candidates(w, wanted, node, placed)
 		if err != nil {
 			return nil, err
+		}
+		if lasts {
+			continue
 		}
 		placed[nodes[0]]++
 		records = append(records, Record{Kind: Begun, At: w.At, Op: &Op{
@@ -76,9 +85,6 @@ func (s *State) acceptable(w World, wanted *spec.Service) error {
 	}
 	if wanted.Traffic != spec.Delay {
 		refuse("traffic", "this version has no tunnels chosen by %s", wanted.Traffic)
-	}
-	if wanted.OnLostNode != spec.Wait {
-		refuse("on_lost_node", "this version waits for a lost node, it cannot %s", wanted.OnLostNode)
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Secrets)) {
 		if wanted.Secrets[name].File != "" {
@@ -149,7 +155,7 @@ func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mod
 	}
 	target, ok := s.Members[to]
 	if !ok {
-		return nil, status.Errorf(codes.NotFound, "no node %s; nodes are %s", to, strings.Join(slices.Sorted(maps.Keys(s.Members)), ", "))
+		return nil, unknownNode(s, to)
 	}
 	if to == at.Node {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s is on %s already", id, to)
@@ -181,6 +187,9 @@ func (s *State) Remove(w World, name string) ([]Record, error) {
 		return nil, inFlight(op)
 	}
 	var records []Record
+	if len(service.Replicas) == 0 {
+		records = append(records, Record{Kind: Forgotten, At: w.At, ID: name})
+	}
 	for _, n := range slices.Sorted(maps.Keys(service.Replicas)) {
 		records = append(records, Record{Kind: Begun, At: w.At, Op: &Op{
 			ID: w.NewID(), Verb: Remove, Replica: netmap.ReplicaID{Service: name, Replica: n},
@@ -188,6 +197,56 @@ func (s *State) Remove(w World, name string) ([]Record, error) {
 		}})
 	}
 	return records, nil
+}
+
+// Place begins to run a replica on a node that a tree chose. A lost one is placed again although it has a place.
+func (s *State) Place(w World, id netmap.ReplicaID, node string, lost bool) ([]Record, error) {
+	service, ok := s.Services[id.Service]
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "no service %s", id.Service)
+	}
+	if op, ok := s.InFlight(id); ok {
+		return nil, inFlight(op)
+	}
+	if at, ok := service.Replicas[id.Replica]; ok && !lost {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s is on %s already", id, at.Node)
+	}
+	if _, ok := s.Members[node]; !ok {
+		return nil, unknownNode(s, node)
+	}
+	if !w.Here[node] {
+		return nil, status.Errorf(codes.Unavailable, "node %s is away", node)
+	}
+	if why := s.forbidden(service.Spec, node, id); why != "" {
+		return nil, status.Error(codes.FailedPrecondition, why)
+	}
+	return []Record{{Kind: Begun, At: w.At, Op: &Op{
+		ID: w.NewID(), Verb: Deploy, Replica: id, Node: node, Step: StepReach, Started: w.At,
+	}}}, nil
+}
+
+// Advance lets a resting move go on.
+func (s *State) Advance(at time.Time, id string, to decide.Step) ([]Record, error) {
+	op, ok := s.Ops[id]
+	if !ok {
+		return nil, fmt.Errorf("no operation %s in flight", id)
+	}
+	next := Record{Kind: Stepped, At: at, ID: id}
+	switch {
+	case to == decide.Prewarm && op.Step == StepTransferred:
+		next.Step = StepPrewarm
+	case to == decide.Cutover && op.Step == StepReady:
+		next.Step = StepCutover
+	case to == decide.Cancel && op.Step.rests():
+		next.Step, next.Problem = StepCancel, "taken back by the tree"
+	default:
+		return nil, fmt.Errorf("operation %s is at %s: no %s", id, op.Step, to)
+	}
+	return []Record{next}, nil
+}
+
+func unknownNode(s *State, node string) error {
+	return status.Errorf(codes.NotFound, "no node %s; nodes are %s", node, strings.Join(slices.Sorted(maps.Keys(s.Members)), ", "))
 }
 
 func inFlight(op *Op) error {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"sonic-netservices/api"
 	"sonic-netservices/bt-manager/images"
 	"sonic-netservices/bt-manager/journal"
@@ -36,10 +38,14 @@ type Manager struct {
 	log     journal.Log
 	records int // in log
 	state   *State
-	here    map[string]session // by node: agents whose Join stream is open
-	joins   int                // streams opened so far
-	feeds   map[string]*Feed   // by ID: operations in flight
-	changed chan struct{}      // closed, and replaced, when state or here changed
+	here    map[string]session   // by node: agents whose Join stream is open
+	joins   int                  // streams opened so far
+	feeds   map[string]*Feed     // by ID: operations in flight
+	waiting map[string]*Feed     // by replica: deployments that the trees have not placed yet
+	trees   bool                 // behaviour trees run
+	renewed map[string]time.Time // by node: newest answer to a renewal of leases
+	started time.Time
+	changed chan struct{} // closed, and replaced, when state or here changed
 }
 
 // session is one open Join stream.
@@ -58,6 +64,9 @@ func Open(log journal.Log, store *images.Store, id *pki.Identity, segment netip.
 		state:   NewState(),
 		here:    map[string]session{},
 		feeds:   map[string]*Feed{},
+		waiting: map[string]*Feed{},
+		renewed: map[string]time.Time{},
+		started: time.Now(),
 		changed: make(chan struct{}),
 	}
 	err := log.Replay(func(text []byte) error {
@@ -88,6 +97,11 @@ func (m *Manager) Start(ctx context.Context) context.Context {
 		slog.Info("operation goes on", "op", id, "replica", m.state.Ops[id].Replica)
 		m.begin(id)
 	}
+	m.work.Add(1)
+	go func() {
+		defer m.work.Done()
+		m.keepLeases(m.ctx)
+	}()
 	return m.ctx
 }
 
@@ -176,11 +190,7 @@ func trace(r Record) {
 func (m *Manager) command(decide func(World) ([]Record, error)) ([]*Feed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w := World{At: time.Now(), Here: map[string]bool{}, Segment: m.segment, NewID: newID}
-	for node := range m.here {
-		w.Here[node] = true
-	}
-	records, err := decide(w)
+	records, err := decide(m.world())
 	if err != nil {
 		return nil, err
 	}
@@ -189,11 +199,49 @@ func (m *Manager) command(decide func(World) ([]Record, error)) ([]*Feed, error)
 	}
 	var feeds []*Feed
 	for _, r := range records {
-		if r.Kind == Begun {
+		switch {
+		case r.Kind == Begun:
 			feeds = append(feeds, m.begin(r.Op.ID))
+		case r.Kind == Desired && r.Desire.Lasts:
+			feeds = append(feeds, m.await(r)...)
+		case r.Kind == Forgotten:
+			m.unwait(r.ID)
 		}
 	}
 	return feeds, nil
+}
+
+// world is what a command sees now. The caller holds mu.
+func (m *Manager) world() World {
+	w := World{At: time.Now(), Here: map[string]bool{}, Segment: m.segment, NewID: newID, Trees: m.trees}
+	for node := range m.here {
+		w.Here[node] = true
+	}
+	return w
+}
+
+// await makes the feeds of a service whose replicas the trees will place. The caller holds mu.
+func (m *Manager) await(desired Record) (feeds []*Feed) {
+	wanted, err := spec.Parse("journal", []byte(desired.Desire.Spec))
+	if err != nil { // the state has parsed it a moment ago
+		return nil
+	}
+	for n := range wanted.Replicas {
+		feed := newFeed()
+		m.waiting[netmap.ReplicaID{Service: wanted.Name, Replica: n}.String()] = feed
+		feeds = append(feeds, feed)
+	}
+	return feeds
+}
+
+// unwait ends the feeds of a service that is not wanted any more. The caller holds mu.
+func (m *Manager) unwait(service string) {
+	for name, feed := range m.waiting {
+		if id, err := netmap.ParseReplicaID(name); err == nil && id.Service == service {
+			delete(m.waiting, name)
+			feed.end(nil, End{Code: codes.Aborted, Error: service + " was removed before it ran"})
+		}
+	}
 }
 
 // newID names an operation: unique beyond the life of a journal, short enough to be typed.
@@ -212,6 +260,17 @@ func (m *Manager) Migrate(id netmap.ReplicaID, to string, mode netmap.Mode) ([]*
 // Remove begins to stop a service; one feed per replica.
 func (m *Manager) Remove(service string) ([]*Feed, error) {
 	return m.command(func(w World) ([]Record, error) { return m.state.Remove(w, service) })
+}
+
+// Drain keeps services away from a node, or ends that. The trees move away what is there.
+func (m *Manager) Drain(node string, end bool) error {
+	_, err := m.command(func(w World) ([]Record, error) {
+		if _, ok := m.state.Members[node]; !ok {
+			return nil, unknownNode(m.state, node)
+		}
+		return []Record{{Kind: Drained, At: w.At, Node: node, Drain: !end}}, nil
+	})
+	return err
 }
 
 // Loaded lets an image's names stand for it, and drops the tars that no name and no service needs any more.

@@ -6,6 +6,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/netmap"
+	"sonic-netservices/spec"
 )
 
 // order writes the newest step of an operation as its agent gets it.
@@ -18,7 +19,7 @@ func (s *State) order(op *Op) *api.Order {
 	switch op.Step {
 	case StepDeploy:
 		o.What = &api.Order_Deploy{Deploy: &api.DeployOrder{Replica: s.replica(op.Replica)}}
-	case StepRemove:
+	case StepRemove: // of remove and of evict
 		o.What = &api.Order_Remove{Remove: &api.RemoveOrder{Service: op.Replica.Service, Replica: int32(op.Replica.Replica)}}
 	case StepTransfer:
 		o.What = &api.Order_Transfer{Transfer: move}
@@ -57,6 +58,9 @@ func (s *State) replica(id netmap.ReplicaID) *api.Replica {
 	}
 	for _, v := range wanted.Volumes {
 		r.Volumes = append(r.Volumes, &api.Volume{Name: v.Name, Target: v.Target})
+	}
+	if wanted.OnLostNode == spec.Redeploy {
+		r.LeaseMs = leaseTime.Milliseconds()
 	}
 	if p := wanted.Probe; p != nil {
 		r.Probe = &api.Probe{

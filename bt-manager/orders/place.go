@@ -19,7 +19,7 @@ import (
 func (s *State) candidates(w World, wanted *spec.Service, node string, placed map[string]int) (nodes []string, reason string, err error) {
 	if node != "" {
 		if _, ok := s.Members[node]; !ok {
-			return nil, "", status.Errorf(codes.NotFound, "no node %s; nodes are %s", node, strings.Join(slices.Sorted(maps.Keys(s.Members)), ", "))
+			return nil, "", unknownNode(s, node)
 		}
 	}
 	why := map[string]string{} // a node is left out

@@ -14,15 +14,18 @@ import (
 type Kind string
 
 const (
-	Started Kind = "started" // Epoch: bt-manager began to run
-	Joined  Kind = "joined"  // Member: an agent announced itself, or something else than before
-	Loaded  Kind = "loaded"  // Image: a name stands for an image
-	Desired Kind = "desired" // Desire: an operator wants a service
-	Begun   Kind = "begun"   // Op: an operation on one replica begins
-	Stepped Kind = "stepped" // ID, Step, Node, Problem: the operation goes on with a step
-	Lost    Kind = "lost"    // ID, Problem: no answer came to an order; what follows is Ask
-	Ended   Kind = "ended"   // ID, End
-	Summed  Kind = "summed"  // Sum: what all records before it say
+	Started   Kind = "started"   // Epoch: bt-manager began to run
+	Joined    Kind = "joined"    // Member: an agent announced itself, or something else than before
+	Loaded    Kind = "loaded"    // Image: a name stands for an image
+	Desired   Kind = "desired"   // Desire: an operator wants a service
+	Begun     Kind = "begun"     // Op: an operation on one replica begins
+	Stepped   Kind = "stepped"   // ID, Step, Node, Problem: the operation goes on with a step
+	Lost      Kind = "lost"      // ID, Problem: no answer came to an order; what follows is Ask
+	Ended     Kind = "ended"     // ID, End
+	Admitted  Kind = "admitted"  // ID (of a service), Index: the trees look after it from now on
+	Forgotten Kind = "forgotten" // ID (of a service): it is not wanted any more, and was nowhere
+	Drained   Kind = "drained"   // Node, Drain: services are to stay away from a node, or may come again
+	Summed    Kind = "summed"    // Sum: what all records before it say
 )
 
 // Record is one line of the journal. Whatever bt-manager knows follows from its records.
@@ -38,6 +41,8 @@ type Record struct {
 	Step    Step      `json:"step,omitempty"`
 	Node    string    `json:"node,omitempty"`
 	Problem string    `json:"problem,omitempty"`
+	Index   int       `json:"index,omitempty"`
+	Drain   bool      `json:"drain,omitempty"`
 	End     *End      `json:"end,omitempty"`
 	Sum     *Sum      `json:"sum,omitempty"`
 }
@@ -54,6 +59,7 @@ func DecodeRecord(text []byte) (Record, error) {
 	has := map[Kind]bool{
 		Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
 		Stepped: r.Step != "", Lost: true, Ended: r.End != nil, Summed: r.Sum != nil,
+		Admitted: r.Index > 0, Forgotten: r.ID != "", Drained: r.Node != "",
 	}
 	if complete, known := has[r.Kind]; !known {
 		return Record{}, fmt.Errorf("record kind %q is unknown to this version", r.Kind)
@@ -86,6 +92,7 @@ type Image struct {
 type Desire struct {
 	Spec    string `json:"spec"` // YAML in normal form, with secrets
 	ImageID string `json:"image_id"`
+	Lasts   bool   `json:"lasts,omitempty"` // placed by the trees, which try again until it is removed
 }
 
 // Verb is what an operation does to a replica.
@@ -95,16 +102,19 @@ const (
 	Deploy Verb = "deploy"
 	Remove Verb = "remove"
 	Move   Verb = "move"
+	Evict  Verb = "evict" // removes what a node still has of a replica that was placed again while it was lost
 )
 
 // Step of an operation. Each but Reach is an order to one agent.
 //
 //	deploy:  reach -> deploy            a node that refuses or is away: reach the next one
 //	remove:  reach -> remove
+//	evict:   reach -> remove
 //	move:    reach -> transfer -> prewarm -> cutover
 //	                     |           |
 //	                     +-----------+---> cancel      until cutover a move can be taken back
 //
+// A move that a tree orders rests after transfer (transferred) and after prewarm (ready) until the tree lets it go on.
 // Reach changes nothing: it sees whether the agent answers, and brings it the image of a deploy.
 type Step string
 
@@ -116,7 +126,13 @@ const (
 	StepPrewarm  Step = "prewarm"
 	StepCutover  Step = "cutover"
 	StepCancel   Step = "cancel"
+
+	StepTransferred Step = "transferred" // rests
+	StepReady       Step = "ready"       // rests
 )
+
+// rests says that nothing is under way at a step.
+func (s Step) rests() bool { return s == StepTransferred || s == StepReady }
 
 // Op is one operation on one replica. At most one per replica is in flight.
 type Op struct {
@@ -128,6 +144,8 @@ type Op struct {
 	Mode       netmap.Mode      `json:"mode,omitempty"`       // move
 	Candidates []string         `json:"candidates,omitempty"` // deploy: nodes not tried yet, best first
 	Reason     string           `json:"reason"`               // of the choice of the node
+	Gain       float64          `json:"gain,omitempty"`       // of the choice, when a tree made it
+	Rests      bool             `json:"rests,omitempty"`      // move: a tree decides each step
 	Step       Step             `json:"step"`
 	Sent       int              `json:"sent,omitempty"`    // times that the order of Step went out
 	Lost       bool             `json:"lost,omitempty"`    // an order was sent and its answer did not come

@@ -33,7 +33,12 @@ func limit(s Step) time.Duration {
 
 // begin starts the goroutine of an operation in flight. The caller holds mu.
 func (m *Manager) begin(id string) *Feed {
-	feed := newFeed()
+	replica := m.state.Ops[id].Replica.String()
+	feed := m.waiting[replica] // somebody waits for the deployment already
+	if feed == nil {
+		feed = newFeed()
+	}
+	delete(m.waiting, replica)
 	m.feeds[id] = feed
 	m.work.Add(1)
 	go func() {
@@ -49,6 +54,7 @@ func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 	for {
 		m.mu.Lock()
 		action, ok := m.state.Next(id)
+		changed := m.changed
 		if !ok {
 			m.finish(w)
 			m.mu.Unlock()
@@ -57,6 +63,14 @@ func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 		w.load(m.state)
 		m.mu.Unlock()
 
+		if action.Rest {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
 		var r Result
 		switch {
 		case action.Ask:

@@ -29,14 +29,18 @@ type State struct {
 	Members  map[string]Member // by node
 	Images   map[string]Image  // by name:tag
 	Services map[string]*Service
-	Ops      map[string]*Op // in flight, by ID
-	Done     []Past         // oldest first
+	Drained  map[string]bool // nodes that services are to stay away from
+	Ops      map[string]*Op  // in flight, by ID
+	Done     []Past          // oldest first
+	Index    int             // newest number given to a service
 }
 
 // Service is a desired service and where its replicas are.
 type Service struct {
 	Spec     *spec.Service
 	ImageID  string
+	Lasts    bool              // Desire.Lasts
+	Index    int               // of ServiceN and PolicyN; 0 = not admitted yet
 	Replicas map[int]Placement // those that are placed
 }
 
@@ -57,7 +61,8 @@ type Past struct {
 
 // NewState is what an empty journal says.
 func NewState() *State {
-	return &State{Members: map[string]Member{}, Images: map[string]Image{}, Services: map[string]*Service{}, Ops: map[string]*Op{}}
+	return &State{Members: map[string]Member{}, Images: map[string]Image{}, Services: map[string]*Service{},
+		Drained: map[string]bool{}, Ops: map[string]*Op{}}
 }
 
 // Apply changes the state by one record. Only a record that Deploy, Migrate, Remove or Report did not make can fail.
@@ -66,7 +71,13 @@ func (s *State) Apply(r Record) error {
 	case Started:
 		s.Epoch = r.Epoch
 		for _, op := range s.Ops {
-			op.Lost = op.Step != StepReach // whatever was in flight, its answer went to the process that died
+			op.Lost = op.Step != StepReach     // whatever was in flight, its answer went to the process that died
+			switch op.Rests = false; op.Step { // and the tree that would have let it go on is no more: it goes on by itself
+			case StepTransferred:
+				op.Lost, op.Step, op.Sent = false, StepPrewarm, 0
+			case StepReady:
+				op.Lost, op.Step, op.Sent = false, StepCutover, 0
+			}
 		}
 	case Joined:
 		s.Members[r.Member.Node] = *r.Member
@@ -77,7 +88,20 @@ func (s *State) Apply(r Record) error {
 		if err != nil {
 			return fmt.Errorf("desired service: %w", err)
 		}
-		s.Services[wanted.Name] = &Service{Spec: wanted, ImageID: r.Desire.ImageID, Replicas: map[int]Placement{}}
+		s.Services[wanted.Name] = &Service{Spec: wanted, ImageID: r.Desire.ImageID, Lasts: r.Desire.Lasts, Replicas: map[int]Placement{}}
+	case Admitted:
+		service := s.Services[r.ID]
+		if service == nil {
+			return fmt.Errorf("service %s is admitted and not desired", r.ID)
+		}
+		service.Index, s.Index = r.Index, max(s.Index, r.Index)
+	case Forgotten:
+		delete(s.Services, r.ID)
+	case Drained:
+		delete(s.Drained, r.Node)
+		if r.Drain {
+			s.Drained[r.Node] = true
+		}
 	case Begun:
 		op := *r.Op
 		if s.Services[op.Replica.Service] == nil {
@@ -143,7 +167,7 @@ func (s *State) place(op *Op, at time.Time) {
 
 // forget drops a service that has no replica, nor one on its way.
 func (s *State) forget(service string) {
-	if len(s.Services[service].Replicas) > 0 {
+	if len(s.Services[service].Replicas) > 0 || s.Services[service].Lasts && !s.removed(service) {
 		return
 	}
 	for _, op := range s.Ops {
@@ -152,6 +176,16 @@ func (s *State) forget(service string) {
 		}
 	}
 	delete(s.Services, service)
+}
+
+// removed says that an operator has ended a service: its newest operation that ended well is a removal.
+func (s *State) removed(service string) bool {
+	for _, past := range slices.Backward(s.Done) {
+		if past.Replica.Service == service && past.Outcome == Committed && past.Verb != Evict {
+			return past.Verb == Remove
+		}
+	}
+	return false
 }
 
 // InFlight gives the operation on a replica.

@@ -9,6 +9,7 @@ import (
 // Action is what an operation in flight needs next.
 type Action struct {
 	Ask  bool // the outcome of Step, whose answer was lost
+	Rest bool // nothing: a tree lets the operation go on
 	Step Step
 	Node string // whose agent
 }
@@ -19,7 +20,7 @@ func (s *State) Next(id string) (a Action, ok bool) {
 	if !ok {
 		return Action{}, false
 	}
-	return Action{Ask: op.Lost, Step: op.Step, Node: op.Node}, true
+	return Action{Ask: op.Lost, Rest: op.Step.rests(), Step: op.Step, Node: op.Node}, true
 }
 
 // Answer is what came of an action.
@@ -115,7 +116,7 @@ func (t *turn) reached() {
 	switch t.op.Verb {
 	case Deploy:
 		t.step(StepDeploy)
-	case Remove:
+	case Remove, Evict:
 		t.step(StepRemove)
 	case Move:
 		t.step(StepTransfer)
@@ -163,6 +164,10 @@ func (t *turn) removed() {
 // moved: an answer to transfer, prewarm or cutover. Whatever fails before the commit is taken back on both sides.
 func (t *turn) moved() {
 	switch {
+	case t.r.Answer == Yes && t.op.Step == StepTransfer && t.op.Rests:
+		t.step(StepTransferred)
+	case t.r.Answer == Yes && t.op.Step == StepPrewarm && t.op.Rests:
+		t.step(StepReady)
 	case t.r.Answer == Yes && t.op.Step == StepTransfer:
 		t.step(StepPrewarm)
 	case t.r.Answer == Yes && t.op.Step == StepPrewarm:

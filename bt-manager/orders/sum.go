@@ -12,6 +12,8 @@ type Sum struct {
 	Members  map[string]Member     `json:"members"`
 	Images   map[string]Image      `json:"images"`
 	Services map[string]ServiceSum `json:"services"`
+	Drained  map[string]bool       `json:"drained,omitempty"`
+	Index    int                   `json:"index,omitempty"`
 	Ops      map[string]*Op        `json:"ops"`
 	Done     []Past                `json:"done"`
 }
@@ -19,18 +21,20 @@ type Sum struct {
 // ServiceSum is a Service with its spec as text.
 type ServiceSum struct {
 	Desire
+	Index    int               `json:"index,omitempty"`
 	Replicas map[int]Placement `json:"replicas"`
 }
 
 // sum gives the record that says what all records so far say.
 func (s *State) sum() (*Sum, error) {
-	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{}, Ops: s.Ops, Done: s.Done}
+	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{},
+		Drained: s.Drained, Index: s.Index, Ops: s.Ops, Done: s.Done}
 	for name, service := range s.Services {
 		text, err := spec.Print(service.Spec)
 		if err != nil {
 			return nil, err
 		}
-		sum.Services[name] = ServiceSum{Desire{string(text), service.ImageID}, service.Replicas}
+		sum.Services[name] = ServiceSum{Desire{string(text), service.ImageID, service.Lasts}, service.Index, service.Replicas}
 	}
 	return sum, nil
 }
@@ -38,7 +42,10 @@ func (s *State) sum() (*Sum, error) {
 // applySum makes the state what the sum says.
 func (s *State) applySum(sum *Sum) error {
 	*s = *NewState()
-	s.Epoch, s.Done = sum.Epoch, sum.Done
+	s.Epoch, s.Done, s.Index = sum.Epoch, sum.Done, sum.Index
+	for node := range sum.Drained {
+		s.Drained[node] = true
+	}
 	for node, member := range sum.Members {
 		s.Members[node] = member
 	}
@@ -54,7 +61,7 @@ func (s *State) applySum(sum *Sum) error {
 		for n, at := range service.Replicas {
 			replicas[n] = at
 		}
-		s.Services[name] = &Service{Spec: wanted, ImageID: service.ImageID, Replicas: replicas}
+		s.Services[name] = &Service{Spec: wanted, ImageID: service.ImageID, Lasts: service.Lasts, Index: service.Index, Replicas: replicas}
 	}
 	for id, op := range sum.Ops {
 		if op == nil || s.Services[op.Replica.Service] == nil {

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc/codes"
 
+	"sonic-netservices/api"
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
 	"sonic-netservices/spec"
 )
@@ -138,6 +140,30 @@ func (m *machine) command(words []string) {
 		m.commit(m.state.Migrate(m.world, id, args[1], mode))
 	case "remove":
 		m.commit(m.state.Remove(m.world, args[0]))
+	case "trees":
+		m.world.Trees = true
+	case "admit":
+		m.commit([]Record{{Kind: Admitted, At: m.world.At, ID: args[0], Index: m.state.Index + 1}}, nil)
+	case "place": // replica node [lost]
+		m.commit(m.state.Place(m.world, m.replica(args[0]), args[1], len(args) > 2))
+	case "tree-move": // replica node: as a tree orders it
+		records, err := m.state.Migrate(m.world, m.replica(args[0]), args[1], netmap.Live)
+		if err == nil {
+			records[0].Op.Rests = true
+		}
+		m.commit(records, err)
+	case "advance":
+		m.commit(m.state.Advance(m.world.At, args[0], decide.Step(args[1])))
+	case "drain":
+		m.commit([]Record{{Kind: Drained, At: m.world.At, Node: args[0], Drain: len(args) == 1}}, nil)
+	case "tells": // node replica: a node's answer to a renewal shows it
+		id := m.replica(args[1])
+		i := &api.Instance{Service: id.Service, Replica: int32(id.Replica), State: api.State_RUNNING}
+		m.commit(m.state.Evict(m.world, i, args[0]), nil)
+	case "leases":
+		for _, r := range m.state.leases(args[0]).Replicas {
+			fmt.Fprintf(&m.out, "  %s renews %s-%d\n", args[0], r.Service, r.Replica)
+		}
 	case "report":
 		r := Result{Answer: Answer(args[1])}
 		rest := args[2:]
@@ -189,6 +215,14 @@ func (m *machine) command(words []string) {
 	m.invariants()
 }
 
+func (m *machine) replica(name string) netmap.ReplicaID {
+	id, err := netmap.ParseReplicaID(name)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return id
+}
+
 // commit prints and applies records, then prints what every operation in flight needs next.
 func (m *machine) commit(records []Record, err error) {
 	if err != nil {
@@ -211,7 +245,7 @@ func (m *machine) commit(records []Record, err error) {
 		verb := "order"
 		if a.Ask {
 			verb = "ask about"
-		} else if a.Step == StepReach {
+		} else if a.Step == StepReach || a.Rest {
 			verb = ""
 		}
 		fmt.Fprintf(&m.out, "  %s -> %s: %s\n", id, a.Node, strings.TrimSpace(verb+" "+string(a.Step)))

@@ -1,0 +1,114 @@
+package orders
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+	"sonic-netservices/netmap"
+	"sonic-netservices/spec"
+)
+
+// A replica with on_lost_node: redeploy serves under a lease that the manager renews. When a node has not answered for
+// the lease and a margin, its replicas serve nobody any more, wherever the node is, and may be placed again.
+const (
+	renewEvery  = 2 * time.Second
+	renewLimit  = 1500 * time.Millisecond
+	leaseTime   = 8 * time.Second // four renewals: one lost answer changes nothing
+	leaseMargin = 3 * time.Second // more than the agent's look at its leases, a renewal under way, and the drift of clocks
+)
+
+// keepLeases renews until ctx ends. What a node tells with its answer also shows what it should not have any more.
+func (m *Manager) keepLeases(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		m.mu.Lock()
+		requests := map[string]*api.RenewRequest{}
+		for node := range m.here {
+			requests[node] = m.state.leases(node)
+		}
+		members := maps.Clone(m.state.Members)
+		m.mu.Unlock()
+		for node, request := range requests {
+			go m.renew(ctx, members[node], request)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leases lists what a node is to go on serving.
+func (s *State) leases(node string) *api.RenewRequest {
+	request := &api.RenewRequest{Epoch: s.Epoch}
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		service := s.Services[name]
+		for _, n := range slices.Sorted(maps.Keys(service.Replicas)) {
+			if service.Replicas[n].Node == node && service.Spec.OnLostNode == spec.Redeploy {
+				request.Replicas = append(request.Replicas, &api.Leased{Service: name, Replica: int32(n)})
+			}
+		}
+	}
+	return request
+}
+
+func (m *Manager) renew(ctx context.Context, member Member, request *api.RenewRequest) {
+	agent, err := m.agents.agent(member)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, renewLimit)
+	defer cancel()
+	reply, err := agent.Renew(ctx, request)
+	if err != nil {
+		if status.Code(err) != codes.Unimplemented { // an agent of the version before: it has no leases
+			slog.Debug("renew leases", "peer", member.Node, "err", err)
+		}
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.renewed[member.Node] = time.Now()
+	var records []Record
+	for _, i := range reply.Instances {
+		records = append(records, m.state.Evict(m.world(), i, member.Node)...)
+	}
+	if m.commit(records) != nil {
+		return
+	}
+	for _, r := range records {
+		m.begin(r.Op.ID)
+	}
+}
+
+// leaseOver says that a node cannot be serving leased replicas any more. The caller holds mu. A manager that has just
+// started counts from its start: its predecessor may have renewed a moment before.
+func (m *Manager) leaseOver(node string, now time.Time) bool {
+	last := m.renewed[node]
+	if last.Before(m.started) {
+		last = m.started
+	}
+	return now.Sub(last) > leaseTime+leaseMargin
+}
+
+// Evict removes from a node a replica that is placed elsewhere: it was lost with the node, and placed again.
+func (s *State) Evict(w World, i *api.Instance, node string) []Record {
+	id := netmap.ReplicaID{Service: i.Service, Replica: int(i.Replica)}
+	at, ok := s.placement(id)
+	if _, busy := s.InFlight(id); !ok || busy || at.Node == node || i.State != api.State_RUNNING {
+		return nil
+	}
+	return []Record{{Kind: Begun, At: w.At, Op: &Op{
+		ID: w.NewID(), Verb: Evict, Replica: id, Node: node, Reason: "it was placed on " + at.Node + " while this node was lost",
+		Step: StepReach, Started: w.At,
+	}}}
+}

@@ -1,0 +1,295 @@
+package orders
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"sonic-netservices/api"
+	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/netmap"
+	"sonic-netservices/plan/ledger"
+	"sonic-netservices/spec"
+)
+
+const (
+	readEvery = 500 * time.Millisecond // rows; their writers write each second
+	holdTime  = time.Hour              // of what an operation in flight takes at its target; it ends with the operation
+	settle    = 5 * time.Second        // after its end the target's own readings show the replica
+)
+
+// Trees is the world of the behaviour trees (decide.World): resour_DB as this node has it, and the manager's orders.
+type Trees struct {
+	m    *Manager
+	read func(context.Context) (netmap.Snapshot, error)
+	wake func() // the world changed
+
+	mu       sync.Mutex
+	snapshot *netmap.Snapshot
+	problem  string // of the newest reading
+	ledger   ledger.Ledger
+}
+
+// ForTrees gives the trees their world. read gives the rows, wake is called when there is something new.
+func (m *Manager) ForTrees(read func(context.Context) (netmap.Snapshot, error), wake func()) *Trees {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trees = true
+	return &Trees{m: m, read: read, wake: wake, snapshot: &netmap.Snapshot{}}
+}
+
+// Run keeps the snapshot new until ctx ends.
+func (t *Trees) Run(ctx context.Context) {
+	tick := time.NewTicker(readEvery)
+	defer tick.Stop()
+	for {
+		t.refresh(ctx)
+		t.wake()
+		select {
+		case <-t.m.Changed():
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (t *Trees) refresh(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	// An error beside rows names those that were ignored.
+	snap, err := t.read(ctx)
+	t.m.mu.Lock()
+	for i := range snap.Nodes {
+		snap.Nodes[i].Drained = t.m.state.Drained[snap.Nodes[i].Name]
+	}
+	inFlight := map[string]bool{}
+	for id := range t.m.state.Ops {
+		inFlight[id] = true
+	}
+	t.m.mu.Unlock()
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	t.apply(t.ledger.Expire(now))
+	for _, h := range t.ledger.Holds() {
+		if !inFlight[h.ID] && h.Deadline.Sub(now) > settle {
+			t.apply(t.ledger.Release(h.ID))
+			t.hold(h.ID, h.Node, h.Demand, now.Add(settle), now)
+		}
+	}
+	snap.Reserved = t.ledger.Reserved()
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	if problem != t.problem {
+		slog.Warn("rows of resour_DB", "err", problem)
+		t.problem = problem
+	}
+	if len(snap.Nodes) > 0 || err == nil {
+		t.snapshot = &snap
+	}
+}
+
+// hold promises demand on a node. The caller holds mu.
+func (t *Trees) hold(id, node string, demand netmap.Demand, deadline, now time.Time) {
+	records, err := t.ledger.Hold(id, node, demand, deadline, now)
+	if err != nil {
+		slog.Warn("reserve", "op", id, "node", node, "err", err)
+	}
+	t.apply(records)
+}
+
+func (t *Trees) apply(records []ledger.Record) {
+	for _, r := range records {
+		if err := t.ledger.Apply(r); err != nil { // its own record
+			slog.Error("ledger", "err", err)
+		}
+	}
+}
+
+// Problem names the rows that were ignored, and why; "" when there are none.
+func (t *Trees) Problem() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.problem
+}
+
+// Snapshot implements decide.World.
+func (t *Trees) Snapshot() *netmap.Snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.snapshot
+}
+
+// Requests implements decide.World.
+func (t *Trees) Requests() (list []string) {
+	t.m.View(func(s *State) {
+		for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+			if s.Services[name].Index == 0 {
+				list = append(list, name)
+			}
+		}
+	})
+	return list
+}
+
+// Admit implements decide.World.
+func (t *Trees) Admit(service string) (index int, err error) {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	known := t.m.state.Services[service]
+	if known == nil {
+		return 0, fmt.Errorf("service %s is not wanted any more", service)
+	}
+	if known.Index > 0 {
+		return known.Index, nil
+	}
+	index = t.m.state.Index + 1
+	return index, t.m.commit([]Record{{Kind: Admitted, At: time.Now(), ID: service, Index: index}})
+}
+
+// Replicas implements decide.World.
+func (t *Trees) Replicas() (list []decide.Replica) {
+	snap := t.Snapshot()
+	measured := map[netmap.ReplicaID]netmap.Placed{}
+	for _, p := range snap.Replicas {
+		measured[p.ID] = p
+	}
+	t.m.View(func(s *State) {
+		for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+			service := s.Services[name]
+			for n := range service.Spec.Replicas {
+				id := netmap.ReplicaID{Service: name, Replica: n}
+				r := decide.Replica{
+					ID: id, Index: service.Index, Node: service.Replicas[n].Node, Demand: declared(service.Spec),
+					Pin: service.Spec.Constraints.Pin, Avoid: service.Spec.Constraints.Avoid,
+					Together: !service.Spec.Constraints.Spread, Mode: service.Spec.Migration,
+					Redeploy: service.Spec.OnLostNode == spec.Redeploy,
+				}
+				if op, ok := s.InFlight(id); ok {
+					r.Op = op.ID
+				}
+				if p, ok := measured[id]; ok {
+					r.DataBytes = p.DataBytes
+					for kind, amount := range p.Demand {
+						r.Demand[kind] = max(r.Demand[kind], amount)
+					}
+				}
+				if r.Node != "" && r.Redeploy {
+					r.LeaseOver = t.m.leaseOver(r.Node, time.Now())
+				}
+				list = append(list, r)
+			}
+		}
+	})
+	return list
+}
+
+func declared(s *spec.Service) netmap.Demand {
+	d := netmap.Demand{}
+	for kind, amount := range s.Demand {
+		d[netmap.Kind(kind)] = float64(amount)
+	}
+	return d
+}
+
+// Begin implements decide.World.
+func (t *Trees) Begin(o decide.Operation) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if _, ok := t.m.state.Ops[o.ID]; ok {
+		return nil
+	}
+	if _, ok := t.m.state.Past(o.ID); ok {
+		return nil
+	}
+	w := t.m.world()
+	w.NewID = func() string { return o.ID }
+	var records []Record
+	var err error
+	if o.Verb == decide.Move {
+		records, err = t.m.state.Migrate(w, o.Replica, o.To, o.Mode)
+	} else {
+		records, err = t.m.state.Place(w, o.Replica, o.To, o.Lost)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", decide.ErrRefused, err)
+	}
+	op := records[0].Op
+	op.Reason, op.Gain, op.Rests = o.Reason, o.Gain, o.Verb == decide.Move
+	if err := t.m.commit(records); err != nil {
+		return err
+	}
+	t.m.begin(op.ID)
+	go t.reserve(op.ID, o.To, o.Replica)
+	return nil
+}
+
+// reserve promises the target what the replica needs until its own readings show it.
+func (t *Trees) reserve(op, node string, id netmap.ReplicaID) {
+	for _, r := range t.Replicas() {
+		if r.ID == id {
+			t.mu.Lock()
+			t.hold(op, node, r.Demand, time.Now().Add(holdTime), time.Now())
+			t.mu.Unlock()
+		}
+	}
+}
+
+// Advance implements decide.World.
+func (t *Trees) Advance(id string, to decide.Step) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	records, err := t.m.state.Advance(time.Now(), id, to)
+	if err != nil {
+		return err
+	}
+	return t.m.commit(records)
+}
+
+// Progress implements decide.World.
+func (t *Trees) Progress(id string) decide.Progress {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if op, ok := t.m.state.Ops[id]; ok {
+		p := decide.Progress{Stage: decide.Working, Detail: string(op.Step), Node: op.Node}
+		switch {
+		case op.Lost:
+			p.Detail = "asking " + op.Node + " how " + string(op.Step) + " ended"
+		case op.Step == StepTransferred:
+			p.Stage = decide.Transferred
+		case op.Step == StepReady:
+			p.Stage = decide.TargetReady
+		}
+		return p
+	}
+	past, ok := t.m.state.Past(id)
+	switch {
+	case !ok:
+		return decide.Progress{Stage: decide.Gone}
+	case past.Outcome == Committed:
+		at, _ := t.m.state.placement(past.Replica)
+		return decide.Progress{Stage: decide.Committed, Node: at.Node}
+	case past.Code != codes.OK:
+		return decide.Progress{Stage: decide.Denied, Detail: past.Error}
+	}
+	return decide.Progress{Stage: decide.Aborted, Detail: past.Error}
+}
+
+// Audit implements decide.World: whoever waits for a deployment hears why it takes time.
+func (t *Trees) Audit(replica string, e decide.Entry) {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if feed := t.m.waiting[replica]; feed != nil {
+		feed.add(&api.Event{Phase: "place", Detail: e.Text})
+	}
+}
