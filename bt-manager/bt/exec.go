@@ -23,6 +23,7 @@ func (in *Instance) exec(i int32) Status {
 		if st-Success > 1 || in.ctx.fault != nil {
 			st = in.settle(i, st, true)
 			if st == Skipped {
+				in.answer(i, st)
 				return st
 			}
 		}
@@ -35,9 +36,7 @@ func (in *Instance) exec(i int32) Status {
 		return st
 	}
 	st := in.run(i, n)
-	if st != Skipped {
-		in.set(i, st)
-	}
+	in.answer(i, st)
 	if n.deco {
 		in.clearChild(i)
 	}
@@ -54,13 +53,20 @@ func (in *Instance) execGuarded(i int32, n *node) Status {
 	if st.Done() {
 		st = in.after(i, s, st)
 	}
-	if st != Skipped {
-		in.set(i, st)
-	}
+	in.answer(i, st)
 	if n.deco {
 		in.clearChild(i)
 	}
 	return st
+}
+
+// answer makes an answer the node's status, but SKIPPED, which only its parent hears.
+func (in *Instance) answer(i int32, st Status) {
+	if st == Skipped {
+		in.skips = append(in.skips, i)
+		return
+	}
+	in.set(i, st)
 }
 
 // clearChild resets a decorator's child that ended.

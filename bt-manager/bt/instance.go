@@ -30,6 +30,7 @@ type Instance struct {
 	work    int64 // node ticks so far
 	idleAt  int64 // work when the tree last did not yield
 	moves   uint64
+	skips   []int32 // nodes that answered SKIPPED in this tick
 	spins   uint64
 	panics  uint64
 	crashed int32 // leaf that panicked in the last tick and fails in this one, -1 = none
@@ -115,7 +116,7 @@ func (in *Instance) Program() *Program { return in.p }
 // node asked for it, zero when only an event from outside can change anything.
 func (in *Instance) Tick(now time.Time) (Status, time.Time) {
 	in.frame.Now = now.UnixNano()
-	in.due, in.yielded = 0, false
+	in.due, in.yielded, in.skips = 0, false, in.skips[:0]
 	if in.ring != nil {
 		in.ring.now = in.frame.Now
 	}
@@ -171,6 +172,15 @@ func (in *Instance) Halt(now time.Time, why HaltWhy) {
 
 // Status of a node by UID.
 func (in *Instance) Status(uid int) Status { return in.state[uid-1].status }
+
+// Skips lists the UIDs of the nodes that answered SKIPPED in the last tick: it is no status, so no change tells of it.
+func (in *Instance) Skips() []int {
+	list := make([]int, len(in.skips))
+	for k, i := range in.skips {
+		list[k] = int(i) + 1
+	}
+	return list
+}
 
 // Note is what the leaf with that UID said last, or why it failed.
 func (in *Instance) Note(uid int) string { return in.notes[int32(uid-1)] }

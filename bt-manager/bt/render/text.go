@@ -17,9 +17,12 @@ type Options struct {
 	Last       map[int]bt.Status // answers of the last tick by UID (Answers), shown for nodes that are idle again
 }
 
-// Answers collects what nodes answered last from recorded changes.
-func Answers(changes []bt.Change) map[int]bt.Status {
+// Answers collects what nodes answered in the last tick: the changes recorded in it, and what was skipped.
+func Answers(in *bt.Instance, changes []bt.Change) map[int]bt.Status {
 	last := map[int]bt.Status{}
+	for _, uid := range in.Skips() {
+		last[uid] = bt.Skipped
+	}
 	for _, c := range changes {
 		if c.To != bt.Idle {
 			last[int(c.UID)] = c.To
