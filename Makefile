@@ -1,7 +1,7 @@
 # Targets for people; `make` lists them. Outputs go to out/.
 export CGO_ENABLED := 0
 FUZZTIME := 20s
-PROGRAMS := ./sonic-vs ./nsctl ./mig-agent ./bt-manager ./examples/kms
+PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./examples/kms
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
 E2E := /(sonic-vs|mig-agent)(/|$$)
 

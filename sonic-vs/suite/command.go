@@ -14,7 +14,7 @@ func Command() *cobra.Command {
 	var o Options
 	c := &cobra.Command{
 		Use:   "suite",
-		Short: "install the product of out/bin on all switches: certificates, mig-agent, bt-manager",
+		Short: "install the product of out/bin on all switches: certificates, images, features",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bed, err := testbed.Load(instance)

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
+	"sonic-netservices/netmap"
 	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/testbed"
 	"sonic-netservices/sonic-vs/vswitch"
@@ -88,11 +89,15 @@ func uninstall(ctx context.Context, sw images.Switch, feature string) error {
 	return sw.Uninstall(ctx, feature)
 }
 
-// await returns when every agent serves and knows all others, and the manager answers.
+// await returns when every agent serves and knows all others, every switch has the resources of all, and the manager
+// answers.
 func (s *Suite) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	if err := s.each(func(n testbed.Node) error { return s.awaitAgent(ctx, n) }); err != nil {
+		return err
+	}
+	if err := s.each(func(n testbed.Node) error { return s.awaitRows(ctx, n) }); err != nil {
 		return err
 	}
 	for {
@@ -116,6 +121,34 @@ func (s *Suite) awaitAgent(ctx context.Context, n testbed.Node) error {
 			return fmt.Errorf("%s has not joined; its log ends:\n%s%s", Agent, tail(n, Agent), s.orManager(n))
 		}
 	}
+}
+
+// awaitRows returns when a node holds the resources of every node and takes all of them for alive.
+func (s *Suite) awaitRows(ctx context.Context, n testbed.Node) error {
+	for {
+		missing, err := s.missingRows(ctx, n)
+		if missing == "" {
+			return nil
+		}
+		if pause(ctx) != nil {
+			return fmt.Errorf("resources of %s are missing: %w; the log of %s ends:\n%s", missing, errors.Join(err, errTime), Sync, tail(n, Sync))
+		}
+	}
+}
+
+// missingRows names a node whose rows this one does not have yet.
+func (s *Suite) missingRows(ctx context.Context, n testbed.Node) (string, error) {
+	now, err := s.Snapshot(ctx, n)
+	if len(now.Nodes) == 0 { // an error beside nodes names rows of garbage
+		return "any node", err
+	}
+	for _, other := range s.Bed.Nodes {
+		seen, ok := now.Node(other.Name)
+		if _, measured := seen.Resource(netmap.Compute); !ok || !measured || seen.Liveness != netmap.Alive {
+			return other.Name, nil
+		}
+	}
+	return "", nil
 }
 
 // orManager adds the manager's log, once, to what agents say that did not join.

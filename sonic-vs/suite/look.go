@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 
+	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
+	"sonic-netservices/resourdb"
 	"sonic-netservices/sonic-vs/testbed"
 	"sonic-netservices/sonic-vs/vswitch"
 )
@@ -65,6 +67,20 @@ func (s *Suite) ContainerPID(ctx context.Context, n testbed.Node, name string) (
 		return 0, fmt.Errorf("%s: %s: %w", n.Name, name, err)
 	}
 	return pid, nil
+}
+
+// Snapshot is the network as one node's database shows it.
+func (s *Suite) Snapshot(ctx context.Context, n testbed.Node) (netmap.Snapshot, error) {
+	dbs, err := sonicdb.Open(n.Path("/"))
+	if err != nil {
+		return netmap.Snapshot{}, err
+	}
+	defer dbs.Close()
+	db, err := resourdb.Open(ctx, dbs)
+	if err != nil {
+		return netmap.Snapshot{}, err
+	}
+	return db.Snapshot(ctx)
 }
 
 // outside translates a PID that a node's dockerd says. Numbers repeat from node to node: the cgroup tells them apart.

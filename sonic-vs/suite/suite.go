@@ -16,10 +16,12 @@ import (
 	"sonic-netservices/sonic-vs/testbed"
 )
 
-// Features of the suite: an agent on every switch, the manager on one.
+// Features of the suite: the manager on one switch, the others on every one.
 const (
 	Agent   = "mig-agent"
 	Manager = "bt-manager"
+	Plugin  = "syncd-plugin"
+	Sync    = "resource-sync"
 )
 
 // Options say where things are.
@@ -50,7 +52,8 @@ func At(bed *testbed.Testbed, o Options) (*Suite, error) {
 	return s, nil
 }
 
-// Install brings the suite of out/bin onto the switches and returns when every agent has joined the manager. What is
+// Install brings the suite of out/bin onto the switches and returns when every agent has joined the manager and every
+// switch sees all others alive. What is
 // there already stays; what was built from other programs is replaced, for which no service may run.
 func Install(ctx context.Context, bed *testbed.Testbed, o Options) (*Suite, error) {
 	s, err := At(bed, o)
@@ -64,7 +67,7 @@ func Install(ctx context.Context, bed *testbed.Testbed, o Options) (*Suite, erro
 	}
 	tarballs := map[string]string{}
 	err = images.With(ctx, s.manager(), func(sw images.Switch) error {
-		for _, name := range []string{Agent, Manager} {
+		for _, name := range []string{Manager, Agent, Plugin, Sync} {
 			if tarballs[name], err = images.Build(ctx, sw.Docker, s.repo, name); err != nil {
 				return err
 			}
@@ -97,10 +100,11 @@ func Install(ctx context.Context, bed *testbed.Testbed, o Options) (*Suite, erro
 
 // features are those of one node, the manager first: agents look for it.
 func (s *Suite) features(n testbed.Node) []string {
+	everywhere := []string{Agent, Plugin, Sync}
 	if n.Name == s.manager().Name {
-		return []string{Manager, Agent}
+		return append([]string{Manager}, everywhere...)
 	}
-	return []string{Agent}
+	return everywhere
 }
 
 // manager is the node of bt-manager.
