@@ -1,4 +1,5 @@
-// Nsctl is the operator's command line: it loads images, deploys, moves and removes services, and makes certificates.
+// Nsctl is the operator's command line: it loads images, deploys, moves and removes services, drains nodes, makes
+// certificates, and shows the nodes, the trees that decide, and why they decided so.
 //
 // It reads a small file that says where bt-manager is, and speaks to it alone. Standard output carries the answer and
 // nothing else; progress and errors go to standard error. Exit codes: 0 done, 1 failed, 2 refused input or order.

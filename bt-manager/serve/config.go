@@ -28,6 +28,8 @@ type Config struct {
 	PKI string
 	// Dir is the folder of the journal and of the images, which take as much room as the operator loads.
 	Dir string
+	// Views shows what decides; nil when nothing does.
+	Views Views
 
 	from map[string]string // where a value comes from, by flag name
 }

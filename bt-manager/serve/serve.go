@@ -56,7 +56,7 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 
 	ctx = m.Start(ctx)
 	srv := daemon.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
-	api.RegisterManagerServer(srv, &server{m: m, images: store, node: c.Node})
+	api.RegisterManagerServer(srv, &server{m: m, images: store, node: c.Node, views: c.Views})
 	drawn := make(chan struct{})
 	go func() {
 		defer close(drawn)
@@ -79,4 +79,8 @@ var rules = map[string][]pki.Role{
 	api.Manager_Remove_FullMethodName:    {pki.Operator},
 	api.Manager_Services_FullMethodName:  {pki.Operator, pki.Viewer},
 	api.Manager_Outcome_FullMethodName:   {pki.Node},
+	api.Manager_Nodes_FullMethodName:     {pki.Operator, pki.Viewer},
+	api.Manager_Tree_FullMethodName:      {pki.Operator, pki.Viewer},
+	api.Manager_Why_FullMethodName:       {pki.Operator, pki.Viewer},
+	api.Manager_Drain_FullMethodName:     {pki.Operator},
 }

@@ -26,12 +26,13 @@ import (
 
 // site is one AS: a CA and a running bt-manager on leaf3.
 type site struct {
-	t    *testing.T
-	ca   string
-	dir  string // the manager's
-	addr string
-	dbs  *sonicdb.Set
-	stop func()
+	t     *testing.T
+	ca    string
+	dir   string // the manager's
+	addr  string
+	dbs   *sonicdb.Set
+	views Views
+	stop  func()
 }
 
 func newSite(t *testing.T, dbs *sonicdb.Set) *site {
@@ -60,7 +61,7 @@ func (s *site) start() {
 	s.addr = ln.Addr().String()
 	ln.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	c := Config{Node: "leaf3", Listen: s.addr, PKI: s.pki("leaf3", pki.Manager), Dir: s.dir}
+	c := Config{Node: "leaf3", Listen: s.addr, PKI: s.pki("leaf3", pki.Manager), Dir: s.dir, Views: s.views}
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, c, s.dbs) }()
 	s.stop = sync.OnceFunc(func() {

@@ -24,6 +24,7 @@ type server struct {
 	m      *orders.Manager
 	images *images.Store
 	node   string
+	views  Views // nil: nothing decides
 
 	loading sync.Mutex // one image at a time: until it has a name, nothing else says that its tar is wanted
 }

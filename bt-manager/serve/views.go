@@ -1,0 +1,85 @@
+package serve
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+)
+
+// Views is what the manager shows of its deciding, and the drain, which it decides with. Its errors carry gRPC codes:
+// NOT_FOUND for a replica, service or node that nobody knows. One without a code is a failure inside.
+type Views interface {
+	// Nodes lists the switches by name.
+	Nodes(ctx context.Context) *api.NodeList
+	// Tree shows the tree of a replica ("kms-0"), of the first replica of a service ("kms"), or the intake tree ("").
+	Tree(replica string) (*api.TreeView, error)
+	// Why gives the newest decisions about a service, oldest first, and at most so many.
+	Why(service string, most int) (*api.WhyReply, error)
+	// Drain keeps services away from a node and has those that are there moved, or ends that.
+	Drain(node string, end bool) error
+}
+
+// newestDecisions is how many a caller of Why gets that does not say how many it wants.
+const newestDecisions = 20
+
+func (s *server) Nodes(ctx context.Context, _ *api.Empty) (*api.NodeList, error) {
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	return s.views.Nodes(ctx), nil
+}
+
+func (s *server) Tree(_ context.Context, ref *api.TreeRef) (*api.TreeView, error) {
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	view, err := s.views.Tree(ref.Replica)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return view, nil
+}
+
+func (s *server) Why(_ context.Context, req *api.WhyRequest) (*api.WhyReply, error) {
+	most := int(req.Most)
+	switch {
+	case req.Service == "":
+		return nil, status.Error(codes.InvalidArgument, "service: missing")
+	case most < 0:
+		return nil, status.Errorf(codes.InvalidArgument, "most: %d is negative", most)
+	case most == 0:
+		most = newestDecisions
+	}
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	reply, err := s.views.Why(req.Service, most)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return reply, nil
+}
+
+func (s *server) Drain(ctx context.Context, req *api.DrainRequest) (*api.NodeList, error) {
+	if req.Node == "" {
+		return nil, status.Error(codes.InvalidArgument, "node: missing")
+	}
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	if err := s.views.Drain(req.Node, req.End); err != nil {
+		return nil, coded(err)
+	}
+	return s.views.Nodes(ctx), nil
+}
+
+// decides says so where there is nothing to show.
+func (s *server) decides() error {
+	if s.views == nil {
+		return status.Errorf(codes.Unimplemented, "the manager on %s only takes orders: it has no Redis to see the nodes in, and no tree", s.node)
+	}
+	return nil
+}
