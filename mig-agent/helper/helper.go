@@ -54,6 +54,8 @@ type Server struct {
 	asker   witness.Asker
 	log     *slog.Logger
 
+	deciding sync.Mutex // held while a dump runs and while a lost agent's operation is taken back
+
 	mu     sync.Mutex
 	holds  map[string]*address.Held            // by network namespace
 	leases []*api.HolderLease                  // newest list of the agent
@@ -138,6 +140,16 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 func (s *Server) Dump(ctx context.Context, in *api.DumpRequest) (*api.DumpReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
 	defer cancel()
+	// An agent that died behind this order may be settled for already: a freeze now would have nobody to end it.
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
+	recs, err := s.journal.Load(in.Op, journal.Source)
+	if err != nil {
+		return nil, fail(err)
+	}
+	if step := journal.Settled(recs); step != "" {
+		return nil, fail(&journal.SettledError{Op: in.Op, Step: step})
+	}
 	res, err := s.host.Dump(ctx, in.Op, in.Container)
 	if err != nil {
 		return nil, fail(err)

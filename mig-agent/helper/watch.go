@@ -80,6 +80,8 @@ func (s *Server) settle(guarded []*api.Guarded, why string) {
 }
 
 func (s *Server) settleSource(op, why string) error {
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
 	recs, err := s.journal.Load(op, journal.Source)
 	if err != nil {
 		return err
