@@ -13,7 +13,12 @@ import (
 
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
+	"sonic-netservices/resourdb"
 )
+
+// ordered are the tables that change by orders alone; the others have measurements too.
+var ordered = []string{resourdb.AgentTable, resourdb.InstanceTable, resourdb.ServiceTable, resourdb.PolicyTable,
+	resourdb.MigrationTable, resourdb.ManagerTable}
 
 // snapshot is all that an order could change, as text by place: what nsctl says, containers, journals, rows.
 func (s *stage) snapshot(ctx context.Context) (map[string]string, error) {
@@ -40,9 +45,13 @@ func (s *stage) snapshot(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		keys, err := db.Scan(ctx, "RESOUR_*")
-		if err != nil {
-			return nil, err
+		var keys []string
+		for _, table := range ordered {
+			more, err := db.Scan(ctx, table+"|*")
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, more...)
 		}
 		for _, key := range keys {
 			row, err := db.HGetAll(ctx, key)
