@@ -100,14 +100,14 @@ func (t *NodeType) isStatus(port string) bool {
 func (c *compiler) payload(n *node, t *NodeType, d *Def, sc *scope) {
 	switch t.op {
 	case opLeaf:
-		switch leaf := t.leaf().(type) {
-		case Func:
+		leaf := t.leaf()
+		if f, plain := leaf.(Func); plain && !n.attrs {
 			n.op, n.aux = opFunc, int32(len(c.p.funcs))
-			c.p.funcs = append(c.p.funcs, leaf)
-		case Stateful:
+			c.p.funcs = append(c.p.funcs, f)
+		} else if _, stateful := leaf.(Stateful); stateful {
 			n.op, n.aux = opStateful, int32(len(c.p.slow))
 			c.p.slow = append(c.p.slow, t)
-		default:
+		} else {
 			n.op, n.aux = opSync, int32(len(c.p.sync))
 			c.p.sync = append(c.p.sync, t)
 		}

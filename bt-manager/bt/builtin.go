@@ -10,7 +10,7 @@ type opcode uint8
 
 const (
 	opLeaf opcode = iota // becomes one of the next three when compiled
-	opFunc
+	opFunc               // a Func without scripts around it
 	opSync
 	opStateful
 

@@ -48,9 +48,18 @@ func (in *Instance) runSequence(i int32, n *node) Status {
 		c = i + 1
 	}
 	for c < n.end {
+		st := Idle
+		if n.op == opSequence {
+			if c, st = in.leaves(s, c, n.end, Success); c == n.end {
+				break
+			}
+		}
 		was := in.state[c].status
 		s.cur = c // kept now, for the case that a leaf panics
-		switch in.exec(c) {
+		if st == Idle {
+			st = in.exec(c)
+		}
+		switch st {
 		case Running:
 			return Running
 		case Failure:
@@ -98,9 +107,18 @@ func (in *Instance) runFallback(i int32, n *node) Status {
 		c = i + 1
 	}
 	for c < n.end {
+		st := Idle
+		if n.op == opFallback {
+			if c, st = in.leaves(s, c, n.end, Failure); c == n.end {
+				break
+			}
+		}
 		was := in.state[c].status
-		s.cur = c // kept now, for the case that a leaf panics
-		switch in.exec(c) {
+		s.cur = c
+		if st == Idle {
+			st = in.exec(c)
+		}
+		switch st {
 		case Running:
 			return Running
 		case Success:

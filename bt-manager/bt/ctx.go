@@ -13,10 +13,11 @@ import (
 // answers, so leaves need not check each access; one that acts on what it read asks Fault first.
 type Ctx struct {
 	in    *Instance
-	n     *node
 	i     int32
 	fault error
 }
+
+func (c *Ctx) node() *node { return &c.in.nodes[c.i] }
 
 // errUnset is the fault of reading an input without a value.
 var errUnset = errors.New("has no value")
@@ -65,14 +66,14 @@ func (c *Ctx) miss(k int, err error) {
 }
 
 // Value reads a port as it is.
-func (c *Ctx) Value(k int) board.Value { return c.in.input(c.n, k) }
+func (c *Ctx) Value(k int) board.Value { return c.in.input(c.node(), k) }
 
 // Has says whether the port has a value.
-func (c *Ctx) Has(k int) bool { return c.in.input(c.n, k).Kind() != board.Unset }
+func (c *Ctx) Has(k int) bool { return c.in.input(c.node(), k).Kind() != board.Unset }
 
 // Float reads a number.
 func (c *Ctx) Float(k int) float64 {
-	if s := c.n.ports[k].slot; s >= 0 {
+	if s := c.node().ports[k].slot; s >= 0 {
 		if e := c.in.frame.Slots[s]; e.Number() {
 			return e.Float()
 		}
@@ -94,7 +95,7 @@ func (c *Ctx) Text(k int) string { return c.as(k, board.Text).String() }
 
 // Any reads a port as a plain Go value: what another leaf has put there.
 func (c *Ctx) Any(k int) any {
-	v := c.in.input(c.n, k)
+	v := c.in.input(c.node(), k)
 	if v.Kind() == board.Unset {
 		c.miss(k, errUnset)
 	}
@@ -105,13 +106,13 @@ func (c *Ctx) Any(k int) any {
 func ReadAs[T any](c *Ctx, k int) T {
 	v, ok := c.Any(k).(T)
 	if !ok && c.fault == nil {
-		c.miss(k, fmt.Errorf("carries a %T", c.in.input(c.n, k).Any()))
+		c.miss(k, fmt.Errorf("carries a %T", c.in.input(c.node(), k).Any()))
 	}
 	return v
 }
 
 func (c *Ctx) as(k int, want board.Kind) board.Value {
-	v := c.in.input(c.n, k)
+	v := c.in.input(c.node(), k)
 	if v.Kind() == want {
 		return v
 	}
@@ -128,7 +129,7 @@ func (c *Ctx) as(k int, want board.Kind) board.Value {
 
 // Put writes a port.
 func (c *Ctx) Put(k int, v board.Value) {
-	if err := c.in.output(c.n, k, v); err != nil {
+	if err := c.in.output(c.node(), k, v); err != nil {
 		c.miss(k, err)
 	}
 }

@@ -9,31 +9,13 @@ import (
 // exec ticks one node with everything around it.
 func (in *Instance) exec(i int32) Status {
 	n := &in.nodes[i]
-	in.work++
+	if in.forced != nil {
+		if st, ok := in.takeForced(i); ok {
+			return st
+		}
+	}
 	if n.attrs {
 		return in.execGuarded(i, n)
-	}
-	if n.op == opFunc { // the frequent case, without further calls
-		if i == in.crashed {
-			in.set(i, Failure)
-			return Failure
-		}
-		in.ctx.i, in.ctx.n = i, n
-		st := in.p.funcs[n.aux](&in.ctx)
-		if st-Success > 1 || in.ctx.fault != nil {
-			st = in.settle(i, st, true)
-			if st == Skipped {
-				in.answer(i, st)
-				return st
-			}
-		}
-		if in.ring == nil {
-			in.state[i].status = st
-			in.moves++
-		} else {
-			in.set(i, st)
-		}
-		return st
 	}
 	st := in.run(i, n)
 	in.answer(i, st)
@@ -58,6 +40,31 @@ func (in *Instance) execGuarded(i int32, n *node) Status {
 		in.clearChild(i)
 	}
 	return st
+}
+
+// leaves ticks Func leaves in a row from c on, while they answer pass. Most nodes of a tree are such leaves, so they are
+// spared the calls around a node. It gives where it stopped, and the answer when that child has already given one.
+func (in *Instance) leaves(s *nodeState, c, end int32, pass Status) (int32, Status) {
+	nodes, state, funcs := in.nodes, in.state, in.p.funcs
+	for c < end && nodes[c].op == opFunc && c != in.crashed && in.forced == nil {
+		s.cur = c // kept now, for the case that the leaf panics
+		in.ctx.i = c
+		st := funcs[nodes[c].aux](&in.ctx)
+		if st != pass || in.ctx.fault != nil {
+			st = in.settle(c, st, true)
+			in.answer(c, st)
+			if st != pass {
+				return c, st
+			}
+		} else if in.ring != nil {
+			in.set(c, st)
+		} else {
+			state[c].status = st
+			in.moves++
+		}
+		c++
+	}
+	return c, Idle
 }
 
 // answer makes an answer the node's status, but SKIPPED, which only its parent hears.

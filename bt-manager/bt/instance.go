@@ -23,18 +23,17 @@ type Instance struct {
 	notes    map[int32]string
 	ops      map[int32]OpID
 	ctx      Ctx
+	forced   map[int32]force
 
 	ring    *Ring
-	due     int64 // earliest deadline seen in this tick, 0 = none
-	yielded bool  // a node wants to be ticked again at once
-	work    int64 // node ticks so far
-	idleAt  int64 // work when the tree last did not yield
-	moves   uint64
+	due     int64   // earliest deadline seen in this tick, 0 = none
+	yielded bool    // a node wants to be ticked again at once
+	moves   uint64  // status changes so far
+	idleAt  uint64  // moves when the tree last did not yield
 	skips   []int32 // nodes that answered SKIPPED in this tick
 	spins   uint64
 	panics  uint64
 	crashed int32 // leaf that panicked in the last tick and fails in this one, -1 = none
-	budget  int64
 }
 
 // nodeState is what a node remembers.
@@ -52,16 +51,16 @@ const (
 )
 
 // A tree that wakes itself without end, such as RetryUntilSuccessful with -1 over quick leaves, pauses after that many
-// node ticks.
+// status changes: 10,000 node ticks, each of which makes a node something and IDLE again.
 const (
-	spinBudget = 10000
+	spinBudget = 20000
 	spinPause  = 10 * time.Millisecond
 )
 
 // New makes an instance. root is the blackboard of {@key}, shared with other instances on the same goroutine; without
 // one {@key} means the main tree's key.
 func (p *Program) New(root *board.Board) *Instance {
-	in := &Instance{p: p, nodes: p.nodes, root: root, budget: spinBudget, crashed: -1,
+	in := &Instance{p: p, nodes: p.nodes, root: root, crashed: -1,
 		state: make([]nodeState, len(p.nodes)), cells: make([]int64, p.cells), own: make([]board.Entry, p.slots),
 		sync: make([]Sync, len(p.sync)), stateful: make([]Stateful, len(p.slow))}
 	in.frame.Slots = make([]*board.Entry, p.slots)
@@ -83,10 +82,10 @@ func (p *Program) New(root *board.Board) *Instance {
 		in.frame.Slots[i.slot].Put(i.value, 0) // a literal of the wrong type shows when the port is read
 	}
 	for i, t := range p.sync {
-		in.sync[i] = t.New().(Sync)
+		in.sync[i] = t.leaf().(Sync)
 	}
 	for i, t := range p.slow {
-		in.stateful[i] = t.New().(Stateful)
+		in.stateful[i] = t.leaf().(Stateful)
 	}
 	return in
 }
@@ -125,14 +124,14 @@ func (in *Instance) Tick(now time.Time) (Status, time.Time) {
 		in.set(0, Idle)
 	}
 	if !in.yielded {
-		in.idleAt = in.work
+		in.idleAt = in.moves
 		if in.due == 0 {
 			return status, time.Time{}
 		}
 		return status, time.Unix(0, in.due)
 	}
-	if in.work-in.idleAt >= in.budget {
-		in.idleAt = in.work
+	if in.moves-in.idleAt >= spinBudget {
+		in.idleAt = in.moves
 		in.spins++
 		return status, now.Add(spinPause)
 	}

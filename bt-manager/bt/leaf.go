@@ -18,7 +18,7 @@ func (in *Instance) runSync(i int32, n *node) Status {
 	if i == in.crashed {
 		return Failure
 	}
-	in.ctx.i, in.ctx.n = i, n
+	in.ctx.i = i
 	if n.op == opFunc {
 		return in.settle(i, in.p.funcs[n.aux](&in.ctx), true)
 	}
@@ -59,7 +59,7 @@ func (in *Instance) runStateful(i int32, n *node) Status {
 	if was == Idle {
 		s.count++ // attempts, part of operation ids
 	}
-	in.ctx.i, in.ctx.n = i, n
+	in.ctx.i = i
 	st := in.tickStateful(n, s)
 	if fault := in.ctx.fault; fault != nil && st == Running { // started, but it fails: stop it first
 		in.ctx.fault = nil
@@ -92,7 +92,7 @@ func (in *Instance) tickStateful(n *node, s *nodeState) Status {
 }
 
 func (in *Instance) haltLeaf(i int32, n *node, why HaltWhy) {
-	in.ctx.i, in.ctx.n = i, n
+	in.ctx.i = i
 	func() {
 		defer func() {
 			if r := recover(); r != nil {

@@ -57,7 +57,7 @@ type Leaf any
 // Sync is a leaf that answers at once. RUNNING is an error.
 type Sync interface{ Tick(*Ctx) Status }
 
-// Func is the usual Sync leaf: one without memory.
+// Func is the usual Sync leaf: one without memory. All instances of a program share it.
 type Func func(*Ctx) Status
 
 func (f Func) Tick(c *Ctx) Status { return f(c) }

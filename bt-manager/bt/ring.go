@@ -9,41 +9,39 @@ type Change struct {
 
 // Ring keeps the last status changes.
 type Ring struct {
-	list []Change
-	next int
+	list []Change // a power of two, so that the place of change k is k & (len-1)
 	all  uint64
 	now  int64
 }
 
-// NewRing keeps up to n changes.
-func NewRing(n int) *Ring { return &Ring{list: make([]Change, 0, max(n, 1))} }
+// NewRing keeps the last n changes, or up to twice as many.
+func NewRing(n int) *Ring {
+	size := 1
+	for size < n {
+		size *= 2
+	}
+	return &Ring{list: make([]Change, size)}
+}
 
 func (r *Ring) add(i int32, from, to Status) {
-	c := Change{r.now, uint16(i + 1), from, to}
+	r.list[r.all&uint64(len(r.list)-1)] = Change{r.now, uint16(i + 1), from, to}
 	r.all++
-	if len(r.list) < cap(r.list) {
-		r.list = append(r.list, c)
-		return
-	}
-	r.list[r.next] = c
-	if r.next++; r.next == len(r.list) {
-		r.next = 0
-	}
 }
 
 // Total counts all changes ever recorded.
 func (r *Ring) Total() uint64 { return r.all }
 
 // Changes gives what is kept, oldest first.
-func (r *Ring) Changes() []Change {
-	return append(append([]Change(nil), r.list[r.next:]...), r.list[:r.next]...)
-}
+func (r *Ring) Changes() []Change { return r.Since(0) }
 
 // Since gives the changes after the first n ever recorded, as far as they are kept.
 func (r *Ring) Since(n uint64) []Change {
-	list := r.Changes()
-	if skip := int(n) - int(r.all) + len(list); skip > 0 {
-		return list[min(skip, len(list)):]
+	if size := uint64(len(r.list)); r.all > size {
+		n = max(n, r.all-size)
+	}
+	var list []Change
+	for ; n < r.all; n++ {
+		list = append(list, r.list[n&uint64(len(r.list)-1)])
 	}
 	return list
 }
