@@ -32,6 +32,7 @@ type Budget struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cpu           float64                `protobuf:"fixed64,1,opt,name=cpu,proto3" json:"cpu,omitempty"`      // cores; 0 = all
 	Memory        int64                  `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"` // bytes; 0 = all
+	Group         string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`    // cgroup of the services, without leading slash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -78,6 +79,13 @@ func (x *Budget) GetMemory() int64 {
 		return x.Memory
 	}
 	return 0
+}
+
+func (x *Budget) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
 }
 
 type UsageRequest struct {
@@ -1402,10 +1410,11 @@ var File_helper_proto protoreflect.FileDescriptor
 
 const file_helper_proto_rawDesc = "" +
 	"\n" +
-	"\fhelper.proto\x12\x0enetservices.v1\x1a\x11netservices.proto\"2\n" +
+	"\fhelper.proto\x12\x0enetservices.v1\x1a\x11netservices.proto\"H\n" +
 	"\x06Budget\x12\x10\n" +
 	"\x03cpu\x18\x01 \x01(\x01R\x03cpu\x12\x16\n" +
-	"\x06memory\x18\x02 \x01(\x03R\x06memory\"C\n" +
+	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\tR\x05group\"C\n" +
 	"\fUsageRequest\x123\n" +
 	"\breplicas\x18\x01 \x03(\v2\x17.netservices.v1.UsageOfR\breplicas\"v\n" +
 	"\aUsageOf\x12\x1c\n" +

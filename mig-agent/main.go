@@ -105,6 +105,10 @@ func runAgent(ctx context.Context, args []string) error {
 		return nil
 	}
 
+	if cfg.Budgets, err = watchBudget(ctx, dbs, cfg.Budget, log); err != nil {
+		return err
+	}
+
 	// From here on the machine is touched.
 	rows, err := resourdb.Open(ctx, dbs)
 	if err != nil {
@@ -184,6 +188,9 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error
 	if ports := segment["access_ports"]; ports != "" {
 		cfg.Segment.Access = strings.Split(ports, ",")
 	}
+	if cfg.Budget, err = orders.ParseBudget(global); err != nil {
+		bad = append(bad, err.Error())
+	}
 	for _, need := range []struct{ what, value string }{
 		{"DEVICE_METADATA|localhost hostname", cfg.Node},
 		{"NETSERVICES|global manager", cfg.Manager},
@@ -199,6 +206,41 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error
 		return errors.New("CONFIG_DB: " + strings.Join(bad, "; "))
 	}
 	return nil
+}
+
+// watchBudget sends the services' budget whenever CONFIG_DB changes it. A wrong value changes nothing.
+func watchBudget(ctx context.Context, dbs *sonicdb.Set, last orders.Budget, log *slog.Logger) (<-chan orders.Budget, error) {
+	db, err := dbs.DB(ctx, "CONFIG_DB")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := db.Watch(ctx, db.Key("NETSERVICES", "global"))
+	if err != nil {
+		return nil, err
+	}
+	budgets := make(chan orders.Budget)
+	go func() {
+		for key := range keys {
+			row, err := db.HGetAll(ctx, key)
+			if err != nil || row == nil {
+				continue // the watch tells again when Redis is back
+			}
+			b, err := orders.ParseBudget(row)
+			if err != nil {
+				log.Warn("budget stays as it was", "err", err)
+				continue
+			}
+			if b == last {
+				continue
+			}
+			select {
+			case budgets <- b:
+				last = b
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return budgets, nil
 }
 
 func runHelper(ctx context.Context, args []string) error {

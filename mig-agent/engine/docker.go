@@ -218,6 +218,16 @@ func (d *Docker) CreateService(ctx context.Context, s Service) (Container, error
 	return d.create(ctx, s.Name, cfg, host)
 }
 
+// Limit changes how many cores a container may use, running or not. 0 leaves it as it is.
+func (d *Docker) Limit(ctx context.Context, ref string, cpu float64) error {
+	if cpu == 0 {
+		return nil
+	}
+	_, err := d.cli.ContainerUpdate(ctx, ref, container.UpdateConfig{
+		Resources: container.Resources{NanoCPUs: int64(min(cpu, d.ncpu) * 1e9)}})
+	return wrap("limit container "+ref, err)
+}
+
 // CreateHolder makes the container that owns a replica's network namespace: our own image, doing nothing. Its network
 // is none; the helper puts eth0 into it.
 func (d *Docker) CreateHolder(ctx context.Context, name, img, replica string) (Container, error) {
@@ -256,6 +266,9 @@ func (d *Docker) create(ctx context.Context, name string, cfg *container.Config,
 	}
 	return d.Container(ctx, resp.ID)
 }
+
+// Group is the cgroup of the services, without leading slash.
+func (d *Docker) Group() string { return strings.TrimPrefix(d.parent(), "/") }
 
 func (d *Docker) parent() string {
 	if d.slice {

@@ -54,6 +54,7 @@ type Server struct {
 	asker   witness.Asker
 	log     *slog.Logger
 
+	sizes    sizes
 	deciding sync.Mutex // held while a dump runs and while a lost agent's operation is taken back
 
 	mu     sync.Mutex

@@ -44,6 +44,8 @@ type Config struct {
 	Segment     Segment
 	Container   string        // our own container, whose image also serves as holder and helper
 	Silence     time.Duration // how long the helper waits for us in a guarded operation; see helper.Config
+	Budget      Budget        // of the services, at the start
+	Budgets     <-chan Budget // and whenever it changes; nil = never
 }
 
 // Segment is this node's part of the service network.
@@ -61,6 +63,7 @@ const opsKept = 1000
 type Agent struct {
 	api.UnimplementedAgentServer
 	api.UnimplementedPeerServer
+	api.UnimplementedProberServer
 
 	cfg     Config
 	docker  *engine.Docker
@@ -75,6 +78,7 @@ type Agent struct {
 	segmentMu sync.Mutex // one SetSegment at a time
 
 	mu      sync.Mutex
+	budget  Budget
 	epoch   uint64
 	locals  map[netmap.ReplicaID]*local
 	ops     map[string]*operation // by op id and step
@@ -131,9 +135,13 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	}
 	defer a.helper.close()
 	go a.rows.run(ctx)
+	if err := a.setBudget(ctx, cfg.Budget); err != nil { // before anything starts in it; services go on without
+		log.Error("budget", "err", err)
+	}
 	if err := a.recover(ctx); err != nil {
 		return err
 	}
+	a.limitContainers(ctx)
 	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Address, fmt.Sprint(netmap.AgentPort)))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -141,9 +149,12 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	srv := daemon.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()))...)
 	api.RegisterAgentServer(srv, a)
 	api.RegisterPeerServer(srv, a)
+	api.RegisterProberServer(srv, a)
 	api.RegisterWitnessServer(srv, asWitness{agent: a})
 	go a.superviseContainers(ctx)
 	go a.stayJoined(ctx)
+	go a.followBudget(ctx)
+	go a.measure(ctx)
 	log.Info("agent ready", "node", cfg.Node, "addr", ln.Addr().String())
 	return daemon.Serve(ctx, ln, srv)
 }
@@ -161,6 +172,7 @@ func (a *Agent) rules() map[string][]pki.Role {
 		api.Peer_Cancel_FullMethodName, api.Peer_Cutover_FullMethodName} {
 		rules[m] = []pki.Role{pki.Node}
 	}
+	rules[api.Prober_Probe_FullMethodName] = []pki.Role{pki.Node}
 	return rules
 }
 

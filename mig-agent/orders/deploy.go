@@ -121,10 +121,11 @@ func (a *Agent) createReplica(ctx context.Context, l *local) error {
 		env = append(env, name+"="+value)
 	}
 	sort.Strings(env)
+	cpu, memory := a.limits(l.spec)
 	c, err := a.docker.CreateService(ctx, engine.Service{
 		Name: l.id.String(), Image: l.spec.ImageId, ImageName: l.spec.Image, Holder: holder.ID,
 		Command: l.spec.Command, Environment: env, Binds: binds,
-		CPU: l.spec.CpuLimit, Memory: l.spec.MemoryLimit, PIDs: l.spec.PidsLimit,
+		CPU: cpu, Memory: memory, PIDs: l.spec.PidsLimit,
 		CRIUConfig: engine.CRIUConfigPath(a.cfg.Dir),
 	})
 	if err != nil {
