@@ -170,31 +170,36 @@ func (s *syncer) nodeFields() map[string]string {
 
 // copyRows keeps the copies of other nodes' rows in the database, until ctx ends.
 func (s *syncer) copyRows(ctx context.Context) {
-	healthy := true
+	healthy, compare := true, true
 	tick := time.NewTicker(mendEvery)
 	defer tick.Stop()
 	for {
-		err := s.copyOnce(ctx, !healthy)
+		err := s.copyOnce(ctx, compare)
 		if err != nil && healthy && ctx.Err() == nil {
 			s.log.Warn("resour_DB cannot be written; trying again", "err", err)
 		}
 		if err == nil && !healthy {
 			s.log.Info("resour_DB is written again")
 		}
-		if healthy = err == nil; !healthy {
+		healthy, compare = err == nil, err != nil
+		if !healthy {
 			pause(ctx, time.Second)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		default:
+		}
+		if !healthy {
 			continue
 		}
 		select {
 		case <-s.copies:
 		case <-s.mends:
-			healthy = false // as after a failure: everything is compared
+			compare = true
 		case <-tick.C:
-			healthy = false
+			compare = true
 		case <-ctx.Done():
-			return
-		}
-		if ctx.Err() != nil {
 			return
 		}
 	}
