@@ -7,7 +7,7 @@ import (
 	"sonic-netservices/bt-manager/bt/script"
 )
 
-// children gives the second and the third child, 0 without a third.
+// branches gives the second and the third child, 0 without a third.
 func (in *Instance) branches(i int32, n *node) (yes, no int32) {
 	yes = in.nodes[i+1].end
 	if n.kids == 3 {

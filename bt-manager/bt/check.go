@@ -42,7 +42,7 @@ func (c *compiler) check(f Forest) *Tree {
 	case f.Main == "":
 		c.errorf(f.Pos, "several trees but no main_tree_to_execute")
 	case main == nil:
-		c.errorf(f.Pos, "main tree %q is not in the file%s", f.Main, meant(f.Main, keysOf(c.trees)))
+		c.errorf(f.Pos, "main tree %q is not in the file%s", f.Main, Meant(f.Main, keysOf(c.trees)))
 	}
 	if main != nil && main.Root == nil {
 		return nil
@@ -68,7 +68,7 @@ func (c *compiler) checkModels(models []Model) {
 		}
 		for _, p := range m.Ports {
 			if own := t.port(p.Name); own == nil {
-				c.errorf(m.Pos, "the model gives %s a port %q it does not have%s", m.ID, p.Name, meant(p.Name, t.portNames()))
+				c.errorf(m.Pos, "the model gives %s a port %q it does not have%s", m.ID, p.Name, Meant(p.Name, t.portNames()))
 			} else if own.Dir != p.Dir {
 				c.errorf(m.Pos, "the model has port %q of %s in the other direction", p.Name, m.ID)
 			}
@@ -105,7 +105,7 @@ func (c *compiler) checkNode(d *Def, depth int) {
 		for _, t := range c.reg.Types() {
 			known = append(known, t.Name)
 		}
-		hint := meant("<"+d.Type+">", bracketed(append(known, "SubTree")))
+		hint := Meant("<"+d.Type+">", bracketed(append(known, "SubTree")))
 		if c.trees[d.Type] != nil {
 			hint = fmt.Sprintf("; did you mean <SubTree ID=%q>?", d.Type)
 		}
@@ -133,7 +133,7 @@ func (c *compiler) checkAttributes(d *Def) {
 				c.errorf(a.ValuePos, "_autoremap: %v", err)
 			}
 		default:
-			c.errorf(a.Pos, "unknown attribute %q%s", a.Name, meant(a.Name, append(append([]string{"_autoremap"}, plainAttrs...), scriptAttrs[:]...)))
+			c.errorf(a.Pos, "unknown attribute %q%s", a.Name, Meant(a.Name, append(append([]string{"_autoremap"}, plainAttrs...), scriptAttrs[:]...)))
 		}
 	}
 }
@@ -172,7 +172,7 @@ func (c *compiler) checkType(d *Def, t *NodeType) {
 		}
 		p := t.port(a.Name)
 		if p == nil {
-			c.errorf(a.Pos, "<%s> has no port %q%s", d.Type, a.Name, meant(a.Name, t.portNames()))
+			c.errorf(a.Pos, "<%s> has no port %q%s", d.Type, a.Name, Meant(a.Name, t.portNames()))
 			continue
 		}
 		c.checkPort(d, t, p, a)
@@ -230,7 +230,7 @@ func (c *compiler) checkSubTree(d *Def) {
 		c.errorf(d.Children[0].Pos, "<SubTree> has no children here: its inside is the tree %q", id.Value)
 	}
 	if c.trees[id.Value] == nil {
-		c.errorf(id.ValuePos, "no tree %q%s", id.Value, meant(id.Value, keysOf(c.trees)))
+		c.errorf(id.ValuePos, "no tree %q%s", id.Value, Meant(id.Value, keysOf(c.trees)))
 		return
 	}
 	for i := range d.Attrs {
@@ -242,7 +242,7 @@ func (c *compiler) checkSubTree(d *Def) {
 			c.errorf(a.Pos, "port %q: %s", a.Name, why)
 		}
 		if m := c.models[id.Value]; m != nil && m.port(a.Name) == nil {
-			c.errorf(a.Pos, "tree %q has no port %q%s", id.Value, a.Name, meant(a.Name, m.portNames()))
+			c.errorf(a.Pos, "tree %q has no port %q%s", id.Value, a.Name, Meant(a.Name, m.portNames()))
 		}
 	}
 	if m := c.models[id.Value]; m != nil && d.Attr("_autoremap") == nil {

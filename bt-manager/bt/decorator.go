@@ -58,8 +58,7 @@ func (in *Instance) runForce(i int32, n *node) Status {
 		return st
 	}
 	in.resetChild(i+1, HaltBranch)
-	switch {
-	case n.op == opForceSuccess || n.op == opInverter && st == Failure:
+	if n.op == opForceSuccess || n.op == opInverter && st == Failure {
 		return Success
 	}
 	return Failure

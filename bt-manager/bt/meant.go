@@ -6,9 +6,7 @@ import (
 )
 
 // Meant finds the known name a mistyped one is nearest to, as "; did you mean X?", or "" when none is near.
-func Meant(typed string, known []string) string { return meant(typed, known) }
-
-func meant(typed string, known []string) string {
+func Meant(typed string, known []string) string {
 	sort.Strings(known)
 	best, least := "", len([]rune(typed))/3+1
 	for _, k := range known {
@@ -22,8 +20,7 @@ func meant(typed string, known []string) string {
 	return fmt.Sprintf("; did you mean %s?", best)
 }
 
-// distance counts the letters to add, drop, change or swap with their neighbour. Letters that differ in case only count
-// half as far as others would, which is none here.
+// distance counts the letters to add, drop, change or swap with their neighbour.
 func distance(a, b []rune) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 1 << 10

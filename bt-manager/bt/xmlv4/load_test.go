@@ -2,6 +2,7 @@ package xmlv4
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,4 +163,30 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal("a leaf panicked")
 		}
 	})
+}
+
+// What is too big is refused before it costs much: also a few lines that would unfold to 2^40 nodes.
+func TestSizeLimits(t *testing.T) {
+	doubling := `<root BTCPP_format="4" main_tree_to_execute="T0">`
+	for i := range 40 {
+		doubling += fmt.Sprintf(`<BehaviorTree ID="T%d"><Sequence><SubTree ID="T%d"/><SubTree ID="T%d"/></Sequence></BehaviorTree>`, i, i+1, i+1)
+	}
+	doubling += `<BehaviorTree ID="T40"><AlwaysSuccess/></BehaviorTree></root>`
+	nested := func(depth int) string {
+		return `<root BTCPP_format="4"><BehaviorTree ID="M">` + strings.Repeat("<Inverter>", depth) + "<AlwaysSuccess/>" +
+			strings.Repeat("</Inverter>", depth) + `</BehaviorTree></root>`
+	}
+	for name, c := range map[string]struct{ xml, want string }{
+		"size":       {`<root BTCPP_format="4">` + strings.Repeat(" ", MaxFile) + `</root>`, "a tree file has up to 1048576"},
+		"doubling":   {doubling, "more than 65535 nodes"},
+		"depth":      {nested(258), "deeper than 256"},
+		"much depth": {nested(10000), "elements inside each other"},
+		"not UTF-8":  {"<root \xff/>", "not UTF-8"},
+	} {
+		_, faults := Load(fstest.MapFS{"t": {Data: []byte(c.xml)}}, "t", registry(), Options{})
+		if len(faults.Diags) != 1 || !strings.Contains(faults.Diags[0].Msg, c.want) {
+			t.Errorf("%s: %d faults, want one with %q: %.300s", name, len(faults.Diags), c.want, faults.Error())
+		}
+	}
+	load(t, nested(255), Options{})
 }
