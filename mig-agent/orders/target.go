@@ -492,6 +492,7 @@ func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) {
 	}
 	select {
 	case err := <-m.startup:
+		m.startup = nil // adopt may come again
 		if err != nil {
 			a.log.Error("docker lost the restored container", "op", m.op, "err", err)
 			go a.revive(a.life, m.local.id.String())
