@@ -47,6 +47,9 @@ func (m *Moves) End(id netmap.ReplicaID, now time.Duration) {
 	}
 }
 
+// Refused says that nothing was begun, because the target said no: the replica need not cool down.
+func (m *Moves) Refused(id netmap.ReplicaID) { delete(m.flying, id) }
+
 // Leave says why a replica may not leave a node now, "" when it may.
 func (m *Moves) Leave(id netmap.ReplicaID, from string, now time.Duration) string {
 	if f, ok := m.flying[id]; ok {

@@ -107,5 +107,7 @@ type Progress struct {
 type Entry struct {
 	What   string // confirmed, chosen, refused, moved, deployed, waits, ...
 	Text   string // one line for people
+	Op     string // the operation it is about, "" without
+	Path   string // of the leaf that says it
 	Detail any    // balance.Decision, Judgement, ...: for --json and the long form
 }

@@ -1,0 +1,291 @@
+package decide
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"sonic-netservices/netmap"
+	"sonic-netservices/plan/balance"
+)
+
+// Shared is what the leaves of all trees know together: how long nodes have been overloaded, which moves are under way,
+// who rests after a failure. Whoever drives the trees calls Observe before each round of ticks, on the same goroutine.
+type Shared struct {
+	params  Params
+	balance balance.Params
+	epoch   uint64 // part of operation IDs, so that none is issued twice
+
+	origin   time.Time
+	now      time.Duration // since origin
+	nodes    map[string]*watched
+	replicas map[netmap.ReplicaID]Replica
+	moves    *Moves
+	flights  map[string]netmap.ReplicaID // moves Moves knows, by operation
+	rests    map[string]rest             // by replica, or service that waits to be admitted
+	said     map[string]Entry            // newest audit entry by replica
+	issued   int
+}
+
+// watched is what one node has shown.
+type watched struct {
+	samples []Sample // newest last
+	judges  map[tuning]*judging
+}
+
+// tuning is what a leaf asks of a judgement. Leaves that ask the same share a judge.
+type tuning struct {
+	thresholds string
+	samples    int
+	period     time.Duration
+}
+
+type judging struct {
+	*Judge
+	fed   time.Duration
+	begun bool
+}
+
+// rest is until when nothing is tried again, and how often it failed in a row.
+type rest struct {
+	tries int
+	until time.Duration
+}
+
+// keptSamples of each node are enough to begin a judgement with other parameters in the middle of an overload.
+const keptSamples = 64
+
+// NewShared checks the parameters. The epoch grows with each start of the manager.
+func NewShared(p Params, b balance.Params, epoch uint64) (*Shared, error) {
+	moves, err := NewMoves(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Check(); err != nil {
+		return nil, fmt.Errorf("balance: %w", err)
+	}
+	return &Shared{params: p, balance: b, epoch: epoch, moves: moves, nodes: map[string]*watched{},
+		replicas: map[netmap.ReplicaID]Replica{}, flights: map[string]netmap.ReplicaID{}, rests: map[string]rest{}, said: map[string]Entry{}}, nil
+}
+
+// Root gives the parameters as entries of the root blackboard, {@Samples} in a tree.
+func (s *Shared) Root() map[string]any {
+	return map[string]any{
+		"Thresholds":     FormatThresholds(s.params),
+		"Samples":        s.params.Samples,
+		"SamplePeriodMs": s.params.Period.Milliseconds(),
+		"Admission":      s.balance.Admission,
+		"Scoring":        string(s.balance.Mode),
+		"Lambda":         s.balance.Lambda,
+		"BalanceWeight":  s.balance.BalanceWeight,
+		"CostWeight":     s.balance.CostWeight,
+		"TRefMs":         s.balance.TRef.Milliseconds(),
+	}
+}
+
+// Observe takes the world in: a sample of each node, the replicas, and how the moves under way are.
+func (s *Shared) Observe(w World, now time.Time) {
+	if s.origin.IsZero() {
+		s.origin = now
+	}
+	s.now = now.Sub(s.origin)
+	snap := w.Snapshot()
+	s.list(w)
+	s.sample(snap)
+	s.follow(w, snap)
+}
+
+// list takes the replicas in.
+func (s *Shared) list(w World) {
+	clear(s.replicas)
+	for _, r := range w.Replicas() {
+		s.replicas[r.ID] = r
+	}
+}
+
+// sample feeds the judges. A node that is silent gives no sample, however its last one was; one that lives and repeats
+// itself does, because unchanged rows are not sent again.
+func (s *Shared) sample(snap *netmap.Snapshot) {
+	alive := map[string]bool{}
+	for _, n := range snap.Nodes {
+		if n.Liveness != netmap.Alive {
+			continue
+		}
+		alive[n.Name] = true
+		seen := s.nodes[n.Name]
+		if seen == nil {
+			seen = &watched{judges: map[tuning]*judging{}}
+			s.nodes[n.Name] = seen
+		}
+		sample := Sample{At: s.now, Use: use(n)}
+		if last := len(seen.samples) - 1; last < 0 || s.now-seen.samples[last].At >= s.params.Period/2 {
+			seen.samples = append(seen.samples[max(0, last+2-keptSamples):], sample)
+		}
+		for _, j := range seen.judges {
+			j.take(sample)
+		}
+		_, _ = s.judge(n.Name, s.standard()) // its parameters are checked
+	}
+	for name, seen := range s.nodes {
+		for _, j := range seen.judges {
+			if !alive[name] {
+				j.At(s.now)
+			}
+		}
+		if _, known := snap.Node(name); !known {
+			delete(s.nodes, name)
+		}
+	}
+}
+
+// use is a node's utilisation by kind.
+func use(n netmap.Node) map[netmap.Kind]float64 {
+	all := map[netmap.Kind]float64{}
+	for _, r := range n.Resources {
+		all[r.Kind] = r.Utilisation()
+	}
+	return all
+}
+
+// take feeds a sample once a period, however often the trees are woken: n samples are n periods.
+func (j *judging) take(sample Sample) {
+	if j.begun && sample.At-j.fed < j.params.Period*9/10 {
+		return
+	}
+	j.begun, j.fed = true, sample.At
+	j.Feed(sample)
+}
+
+func (s *Shared) standard() tuning {
+	return tuning{FormatThresholds(s.params), s.params.Samples, s.params.Period}
+}
+
+// judge gives the judge of a node with that tuning, nil for a node that was never alive. A new one first hears what the
+// node has shown lately.
+func (s *Shared) judge(node string, t tuning) (*judging, error) {
+	seen := s.nodes[node]
+	if seen == nil {
+		return nil, nil
+	}
+	if j := seen.judges[t]; j != nil {
+		return j, nil
+	}
+	p := s.params
+	p.Samples, p.Period = t.samples, t.period
+	p, err := ParseThresholds(t.thresholds, p)
+	if err != nil {
+		return nil, err
+	}
+	judge, err := NewJudge(p)
+	if err != nil {
+		return nil, err
+	}
+	j := &judging{Judge: judge}
+	for _, sample := range seen.samples {
+		j.take(sample)
+	}
+	seen.judges[t] = j
+	return j, nil
+}
+
+// Verdicts gives the judgement on every node with the parameters of the manager.
+func (s *Shared) Verdicts() map[string]Judgement {
+	all := map[string]Judgement{}
+	for name, seen := range s.nodes {
+		if j := seen.judges[s.standard()]; j != nil {
+			all[name] = j.judgement()
+		}
+	}
+	return all
+}
+
+// follow tells Moves which moves there are, whoever ordered them, and begins the judgement on both nodes anew when one
+// is over.
+func (s *Shared) follow(w World, snap *netmap.Snapshot) {
+	for _, id := range slices.Sorted(maps.Keys(s.flights)) {
+		switch stage := w.Progress(id).Stage; stage {
+		case Committed, Aborted, Gone, Denied:
+			s.land(id, stage)
+		}
+	}
+	for _, r := range s.replicas {
+		if _, known := s.flights[r.Op]; known || r.Op == "" || r.Node == "" {
+			continue
+		}
+		to := ""
+		for _, p := range snap.Replicas {
+			if p.ID == r.ID && p.Node != r.Node && p.State != netmap.Unloaded {
+				to = p.Node
+			}
+		}
+		s.fly(r.Op, r.ID, r.Node, to)
+	}
+}
+
+func (s *Shared) fly(op string, id netmap.ReplicaID, from, to string) {
+	s.flights[op] = id
+	s.moves.Begin(id, from, to)
+}
+
+func (s *Shared) land(op string, stage Stage) {
+	id := s.flights[op]
+	delete(s.flights, op)
+	if stage == Denied { // nothing was begun
+		s.moves.Refused(id)
+		return
+	}
+	if f, ok := s.moves.flying[id]; ok {
+		for _, node := range []string{f.from, f.to} {
+			if seen := s.nodes[node]; seen != nil {
+				for _, j := range seen.judges {
+					j.Disarm(fmt.Sprintf("the move of %s from %s to %s is over", id, f.from, f.to))
+				}
+			}
+		}
+	}
+	s.moves.End(id, s.now)
+}
+
+// newOp names an operation.
+func (s *Shared) newOp(id netmap.ReplicaID) string {
+	s.issued++
+	return fmt.Sprintf("%s%s-e%d-%d", treeOp, id, s.epoch, s.issued)
+}
+
+// treeOp begins the IDs of operations the trees issue.
+const treeOp = "tree-"
+
+// own says whether an operation was issued by a tree, perhaps before a restart.
+func own(op string) bool { return strings.HasPrefix(op, treeOp) }
+
+// resting says how long something is not tried again yet.
+func (s *Shared) resting(key string) time.Duration { return max(0, s.rests[key].until-s.now) }
+
+// failed begins a rest. Failures that lie further apart than the longest rest are not in a row.
+func (s *Shared) failed(key string) (time.Duration, int) {
+	r := s.rests[key]
+	if s.now-r.until > Backoff(1<<10) {
+		r.tries = 0
+	}
+	r.tries++
+	r.until = s.now + Backoff(r.tries)
+	s.rests[key] = r
+	return r.until - s.now, r.tries
+}
+
+// Forget drops what is known of a replica that is not desired any more.
+func (s *Shared) Forget(id netmap.ReplicaID) {
+	delete(s.rests, id.String())
+	delete(s.said, id.String())
+}
+
+// audit notes an entry, once as long as nothing else is said of the replica.
+func (s *Shared) audit(w World, replica string, e Entry) {
+	if last, ok := s.said[replica]; ok && last.What == e.What && last.Text == e.Text && last.Op == e.Op {
+		return
+	}
+	s.said[replica] = e
+	w.Audit(replica, e)
+}

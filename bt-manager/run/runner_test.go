@@ -1,0 +1,366 @@
+package run
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sonic-netservices/bt-manager/bt"
+	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/bt-manager/trees"
+	"sonic-netservices/plan/balance"
+)
+
+var update = flag.Bool("update", false, "record the transcripts anew")
+
+// play is a Runner on a world in memory, and the transcript of what it did.
+type play struct {
+	*world
+	t     *testing.T
+	r     *Runner
+	start time.Time
+	next  time.Time
+	out   strings.Builder
+	said  map[string]int    // audit entries printed, by service
+	paths map[string]string // printed last, by tree
+	board map[string]map[string]string
+}
+
+func config() Config {
+	return Config{Params: decide.Defaults(), Balance: balance.Defaults(), Epoch: 1}
+}
+
+func start(t *testing.T, w *world, cfg Config) *play {
+	t.Helper()
+	p := &play{world: w, t: t, start: w.now, next: w.now, said: map[string]int{}, paths: map[string]string{}, board: map[string]map[string]string{}}
+	r, err := New(cfg, w, p, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.r = r
+	return p
+}
+
+func (p *play) Blackboard(tree string, entries map[string]string) {
+	if p.board[tree] == nil {
+		p.board[tree] = map[string]string{}
+	}
+	maps.Copy(p.board[tree], entries)
+}
+
+// run lets time pass. The trees are ticked when they want to be, and when an operation has come further.
+func (p *play) run(d time.Duration) {
+	p.t.Helper()
+	until := p.now.Add(d)
+	for !p.next.After(until) {
+		p.now = p.next
+		p.next = p.r.round(p.now)
+		if !p.next.After(p.now) {
+			p.next = p.now.Add(time.Millisecond)
+		}
+		for _, op := range p.ops {
+			if op.stage == decide.Working && op.due.After(p.now) && op.due.Before(p.next) {
+				p.next = op.due
+			}
+		}
+		p.print()
+	}
+	p.now = until
+}
+
+// print adds what was decided in the newest round, and paths that are others than before.
+func (p *play) print() {
+	at := p.now.Sub(p.start).Seconds()
+	for _, name := range p.r.names() {
+		if path := p.path(name); path != p.paths[name] {
+			p.paths[name] = path
+			fmt.Fprintf(&p.out, "%6.1f  %s: %s\n", at, orIntake(name), path)
+		}
+	}
+	for _, service := range append([]string{""}, p.services...) {
+		list := p.r.Why(service, keptAudits)
+		for _, a := range list[p.said[service]:] {
+			fmt.Fprintf(&p.out, "%6.1f  %s %s: %s", at, orIntake(a.Replica), a.What, a.Text)
+			if a.Op != "" {
+				fmt.Fprintf(&p.out, " [%s]", a.Op)
+			}
+			p.out.WriteString("\n")
+		}
+		p.said[service] = len(list)
+	}
+}
+
+func orIntake(name string) string {
+	if name == "" {
+		return intakeName
+	}
+	return name
+}
+
+// path is what the leaves of a tree answered in the newest round: + SUCCESS, - FAILURE, * RUNNING.
+func (p *play) path(name string) string {
+	t := p.r.trees[name]
+	answers := map[int]bt.Status{}
+	for _, c := range t.newest() {
+		if c.To != bt.Idle {
+			answers[int(c.UID)] = c.To
+		}
+	}
+	var words []string
+	for _, n := range t.run.Program().Nodes() {
+		st := answers[n.UID]
+		if t.run.Status(n.UID) == bt.Running {
+			st = bt.Running
+		}
+		if n.Class != bt.Action && n.Class != bt.Condition || st == bt.Idle {
+			continue
+		}
+		words = append(words, map[bt.Status]string{bt.Success: "+", bt.Failure: "-", bt.Running: "*"}[st]+n.Name)
+	}
+	return strings.Join(words, " ")
+}
+
+// golden compares the transcript with testdata/NAME.txt.
+func (p *play) golden(name string) {
+	p.t.Helper()
+	file := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(p.out.String()), 0o644); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), p.out.String()); diff != "" {
+		p.t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// on says where a service runs.
+func (p *play) on(name, node string) {
+	p.t.Helper()
+	if r := p.replicas[id(name)]; r == nil || r.Node != node {
+		p.t.Fatalf("%s is not on %s: %+v\n%s", name, node, r, p.out.String())
+	}
+}
+
+// orders are the operations begun so far.
+func (p *play) orders(want ...string) {
+	p.t.Helper()
+	got := []string{}
+	for _, op := range p.begun {
+		got = append(got, fmt.Sprintf("%s %s to %s", op.Verb, op.Replica, op.To))
+	}
+	if !slices.Equal(got, append([]string{}, want...)) {
+		p.t.Fatalf("ordered %q, want %q\n%s", got, want, p.out.String())
+	}
+}
+
+// find gives the newest entry of a kind.
+func (p *play) find(service, what string) Audit {
+	p.t.Helper()
+	list := p.r.Why(service, keptAudits)
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].What == what {
+			return list[i]
+		}
+	}
+	p.t.Fatalf("nothing %s about %s\n%s", what, service, p.out.String())
+	return Audit{}
+}
+
+// star connects every leaf with one spine.
+func star(leaves ...string) *world {
+	w := newWorld(append([]string{"spine1"}, leaves...)...)
+	for _, l := range leaves {
+		w.connect("spine1", l, 10e9)
+	}
+	w.nodes["spine1"].base = maps.Clone(w.nodes["spine1"].capacity) // forwards, and has no room for services
+	return w
+}
+
+func edit(t *testing.T, old, with string) []byte {
+	t.Helper()
+	if n := bytes.Count(trees.Manager, []byte(old)); n != 1 {
+		t.Fatalf("manager.xml has %q %d times", old, n)
+	}
+	return bytes.Replace(trees.Manager, []byte(old), []byte(with), 1)
+}
+
+func TestDeploy(t *testing.T) {
+	w := star("leaf1", "leaf2", "leaf3")
+	w.nodes["leaf1"].base["compute"] = 1.5
+	w.nodes["leaf2"].base["compute"] = 0.2
+	w.wanted = []decide.Replica{service("kms", 1), service("dns", 0.5)}
+	p := start(t, w, config())
+	p.run(10 * time.Second)
+	p.on("kms", "leaf2")
+	p.on("dns", "leaf3")
+	for key, want := range map[string]string{"Service1": "kms: compute 1, memory 256 MiB", "Policy1": "kms-0 on leaf2",
+		"Service2": "dns: compute 0.5, memory 256 MiB", "Policy2": "dns-0 on leaf3", "Samples": "5"} {
+		if got := p.board["root"][key]; got != want {
+			t.Errorf("blackboard %s is %q, want %q", key, got, want)
+		}
+	}
+	if got := p.board["kms-0"]["source"]; got != "leaf2" {
+		t.Errorf("the tree of kms-0 has its node as %q", got)
+	}
+	p.golden("deploy")
+}
+
+func TestDeployAgainAfterFailure(t *testing.T) {
+	w := star("leaf1")
+	w.breaks["leaf1"] = 2
+	w.wanted = []decide.Replica{service("kms", 1)}
+	p := start(t, w, config())
+	p.run(10 * time.Second)
+	p.on("kms", "leaf1")
+	p.orders("deploy kms-0 to leaf1", "deploy kms-0 to leaf1", "deploy kms-0 to leaf1")
+	p.golden("deploy-failed")
+}
+
+func TestDeployRefused(t *testing.T) {
+	w := star("leaf1", "leaf2")
+	w.nodes["leaf2"].base["compute"] = 1
+	w.refuses["leaf1"] = "no such runtime"
+	w.wanted = []decide.Replica{service("kms", 1)}
+	p := start(t, w, config())
+	p.run(5 * time.Second)
+	p.on("kms", "leaf2")
+	p.orders("deploy kms-0 to leaf1", "deploy kms-0 to leaf2")
+}
+
+// overloaded is a leaf that kms fills to 95 %, with two to choose from.
+func overloaded() *world {
+	w := star("leaf1", "leaf2", "leaf3")
+	w.nodes["leaf3"].base["compute"] = 0.2 // more room than leaf2
+	w.put(service("kms", 0.5), "leaf1")
+	return w
+}
+
+func TestSpikeMovesNothing(t *testing.T) {
+	p := start(t, overloaded(), config())
+	p.run(5 * time.Second)
+	p.load("kms", 3.4)
+	p.run(4 * time.Second)
+	p.load("kms", 0.5)
+	p.run(60 * time.Second)
+	p.orders()
+	p.golden("spike")
+}
+
+func TestSustainedOverloadMovesOnce(t *testing.T) {
+	w := overloaded()
+	w.nodes["leaf2"].capacity["compute"], w.nodes["leaf3"].capacity["compute"] = 6, 6
+	p := start(t, w, config())
+	p.run(5 * time.Second)
+	p.load("kms", 3.4)
+	p.run(70 * time.Second)
+	p.on("kms", "leaf3")
+	p.orders("move kms-0 to leaf3")
+	if op := p.begun[0]; op.ID != "tree-kms-0-e1-1" || op.Mode != "live" || op.Gain <= 0 || !strings.Contains(op.Reason, "compute of leaf1 above 0.80 for 5 samples") {
+		t.Errorf("ordered %+v", op)
+	}
+	if got := p.board["root"]["Policy1"]; got != "kms-0 on leaf3" {
+		t.Errorf("Policy1 is %q", got)
+	}
+	p.golden("sustained")
+}
+
+func TestRefusedThenNextBest(t *testing.T) {
+	w := overloaded()
+	w.nodes["leaf2"].capacity["compute"], w.nodes["leaf3"].capacity["compute"] = 6, 6
+	w.refuses["leaf3"] = "kms-0 is ready here"
+	p := start(t, w, config())
+	p.load("kms", 3.4)
+	p.run(20 * time.Second)
+	p.on("kms", "leaf2")
+	p.orders("move kms-0 to leaf3", "move kms-0 to leaf2")
+	p.golden("refused")
+}
+
+func TestFullNetworkMovesNothing(t *testing.T) {
+	p := start(t, overloaded(), config()) // 3.4 of 4 cores fit nowhere
+	p.load("kms", 3.4)
+	p.run(90 * time.Second)
+	p.orders()
+	full := p.find("kms", "full")
+	d := full.Detail.(balance.Decision)
+	if len(d.Candidates) != 0 || len(d.Refused) != 4 {
+		t.Errorf("%d candidates, %d refused", len(d.Candidates), len(d.Refused))
+	}
+	for _, s := range d.Refused {
+		if s.Node == "leaf2" && (s.SU == 0 || s.SUAfter == 0 || s.SUB == 0 || s.SUBAfter == 0 || s.Benefit == 0 || s.CostSeconds == 0 || s.Gain == 0) {
+			t.Errorf("numbers are missing: %+v", s)
+		}
+	}
+	p.golden("full")
+}
+
+// inLine is leaf1 - leaf2 - leaf3 - leaf4 - leaf5 with kms on leaf1.
+func inLine(bps map[string]float64) *world {
+	names := []string{"leaf1", "leaf2", "leaf3", "leaf4", "leaf5"}
+	w := newWorld(names...)
+	for i := range 4 {
+		speed := bps[names[i]+names[i+1]]
+		if speed == 0 {
+			speed = 1e9
+		}
+		w.connect(names[i], names[i+1], speed)
+	}
+	for _, m := range w.nodes {
+		m.capacity["compute"] = 8
+	}
+	w.nodes["leaf1"].capacity["compute"] = 4
+	w.put(service("kms", 3.4), "leaf1")
+	return w
+}
+
+func TestLine(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(w *world)
+		bps    map[string]float64
+		want   string
+	}{
+		"nearer wins": {want: "leaf2"},
+		"past a full one": {want: "leaf3", change: func(w *world) {
+			w.nodes["leaf2"].base["compute"] = 7
+		}},
+		// 125 MB over 10 Mbit/s are 100 s: what little room leaf2 has is worth more than that.
+		"bandwidth decides": {want: "leaf2", bps: map[string]float64{"leaf2leaf3": 10e6}, change: func(w *world) {
+			w.nodes["leaf2"].base["compute"] = 1.5
+		}},
+		"more room is worth a fast hop": {want: "leaf3", bps: map[string]float64{"leaf1leaf2": 100e9, "leaf2leaf3": 100e9}, change: func(w *world) {
+			w.nodes["leaf2"].base["compute"] = 1.5
+		}},
+		"idle": {want: "leaf5", change: func(w *world) {
+			clear(w.nodes["leaf5"].base)
+			for _, n := range []string{"leaf2", "leaf3", "leaf4"} {
+				w.nodes[n].base["compute"] = 7
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := inLine(c.bps)
+			if c.change != nil {
+				c.change(w)
+			}
+			p := start(t, w, config())
+			p.run(20 * time.Second)
+			p.on("kms", c.want)
+			p.orders("move kms-0 to " + c.want)
+		})
+	}
+}

@@ -1,0 +1,161 @@
+package run
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"time"
+
+	"sonic-netservices/bt-manager/bt"
+	"sonic-netservices/bt-manager/bt/board"
+	"sonic-netservices/bt-manager/bt/render"
+	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/netmap"
+)
+
+// tree is one run of a program, with what happened in its newest tick.
+type tree struct {
+	run    *bt.Instance
+	ring   *bt.Ring
+	before uint64 // changes recorded before the newest tick
+}
+
+// ringSize keeps more changes than a tick of manager.xml makes.
+const ringSize = 1024
+
+func newTree(p *bt.Program, root *board.Board) *tree {
+	t := &tree{run: p.New(root), ring: bt.NewRing(ringSize)}
+	t.run.Attach(t.ring)
+	return t
+}
+
+// yields bounds how often a tree that goes on at once is ticked in one round.
+const yields = 100
+
+// tick ticks until the tree waits for something, and answers when it wants to be ticked again, zero when it does not say.
+func (t *tree) tick(now time.Time) time.Time {
+	t.before = t.ring.Total()
+	for range yields {
+		status, next := t.run.Tick(now)
+		if status != bt.Running || next.IsZero() || next.After(now) {
+			return next
+		}
+	}
+	return now.Add(floor)
+}
+
+// newest are the answers of the newest tick.
+func (t *tree) newest() []bt.Change { return t.ring.Since(t.before) }
+
+func compareNames(a, b string) int {
+	x, errX := netmap.ParseReplicaID(a)
+	y, errY := netmap.ParseReplicaID(b)
+	if errX != nil || errY != nil {
+		return strings.Compare(a, b)
+	}
+	return cmp.Or(strings.Compare(x.Service, y.Service), cmp.Compare(x.Replica, y.Replica))
+}
+
+// TreeView shows a tree between two ticks.
+type TreeView struct {
+	Name       string // replica, or "intake"
+	Text       string
+	Dot        string
+	Mermaid    string
+	JSON       []byte
+	Blackboard map[string]string // its own entries, and those of the root blackboard with @
+}
+
+// Tree shows the tree of a replica, "" = intake.
+func (r *Runner) Tree(replica string) (TreeView, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.trees[replica]
+	if t == nil {
+		return TreeView{}, fmt.Errorf("no tree of %q: no such replica is desired", replica)
+	}
+	view := TreeView{Name: cmp.Or(replica, intakeName), Blackboard: map[string]string{}}
+	o := render.Options{Last: render.Answers(t.run, t.newest())}
+	for _, form := range []struct {
+		write func(io.Writer, *bt.Instance, render.Options) error
+		to    func(*bytes.Buffer)
+	}{
+		{render.Text, func(b *bytes.Buffer) { view.Text = b.String() }},
+		{render.Dot, func(b *bytes.Buffer) { view.Dot = b.String() }},
+		{render.Mermaid, func(b *bytes.Buffer) { view.Mermaid = b.String() }},
+		{render.JSON, func(b *bytes.Buffer) { view.JSON = b.Bytes() }},
+	} {
+		var b bytes.Buffer
+		if err := form.write(&b, t.run, o); err != nil {
+			return TreeView{}, fmt.Errorf("show the tree of %q: %w", replica, err)
+		}
+		form.to(&b)
+	}
+	for _, k := range t.run.Program().Keys() {
+		if v := t.run.Value(k); v.Kind() != board.Unset && k.Scope == "" && !k.Root {
+			view.Blackboard[k.Name] = v.String()
+		}
+	}
+	for _, name := range r.root.Names() {
+		view.Blackboard["@"+name] = r.root.Get(name).String()
+	}
+	return view, nil
+}
+
+const intakeName = "intake"
+
+// Replicas lists the replicas that have a tree.
+func (r *Runner) Replicas() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for _, name := range r.names() {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Verdicts is the newest judgement on each node.
+func (r *Runner) Verdicts() map[string]decide.Judgement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shared.Verdicts()
+}
+
+// show gives the mirror what changed on the blackboards. Entries of the network or a ranking are too long for a row and
+// change all the time; the audit has them.
+func (r *Runner) show() {
+	if r.mirror == nil {
+		return
+	}
+	changed := map[string]map[string]string{}
+	note := func(name, key string, v board.Value) {
+		if v.Kind() == board.Opaque || r.mirrored[name][key] == v.String() {
+			return
+		}
+		if changed[name] == nil {
+			changed[name] = map[string]string{}
+		}
+		changed[name][key] = v.String()
+	}
+	r.root.Changes(func(key string, v board.Value) { note("root", key, v) })
+	for name, t := range r.trees {
+		t.run.Changes(func(k bt.Key, v board.Value) {
+			if k.Scope == "" {
+				note(cmp.Or(name, intakeName), k.Name, v)
+			}
+		})
+	}
+	for name, entries := range changed {
+		if r.mirrored[name] == nil {
+			r.mirrored[name] = map[string]string{}
+		}
+		maps.Copy(r.mirrored[name], entries)
+		r.mirror.Blackboard(name, entries)
+	}
+}

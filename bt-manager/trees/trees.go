@@ -1,0 +1,10 @@
+// Package trees holds the behaviour trees bt-manager ships with, as text. It reads nothing at run time, writes nothing,
+// and is told by nobody: package run compiles what Manager says, or a file an operator gives in its place.
+package trees
+
+import _ "embed"
+
+// Manager is manager.xml, the product's trees.
+//
+//go:embed manager.xml
+var Manager []byte
