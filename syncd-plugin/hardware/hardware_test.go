@@ -27,7 +27,7 @@ func TestRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tree := range []string{"v1", "v1-slice", "v2", "v2-free", "bare"} {
+	for _, tree := range []string{"v1", "v1-slice", "v1-budget", "v2", "v2-free", "bare"} {
 		t.Run(tree, func(t *testing.T) {
 			g, err := Host{Root: filepath.Join("testdata", tree)}.Group()
 			if err != nil {

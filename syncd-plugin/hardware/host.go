@@ -54,7 +54,7 @@ func (h Host) Group() (Group, error) {
 		switch {
 		case v2 && exists(h.path("sys/fs/cgroup", name)):
 			return g, h.readV2(&g, name)
-		case !v2 && exists(h.path("sys/fs/cgroup/cpuacct", name)):
+		case !v2 && (exists(h.path("sys/fs/cgroup/cpu", name)) || exists(h.path("sys/fs/cgroup/cpuacct", name))):
 			return g, h.readV1(&g, name)
 		}
 	}
@@ -81,7 +81,7 @@ func (h Host) readV2(g *Group, name string) error {
 
 func (h Host) readV1(g *Group, name string) error {
 	ns, err := number(h.path("sys/fs/cgroup/cpuacct", name, "cpuacct.usage"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a budget may be there before the first container
 		return err
 	}
 	g.CPU = time.Duration(ns)
