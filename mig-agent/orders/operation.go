@@ -218,6 +218,17 @@ func (w asWitness) Outcome(ctx context.Context, ref *api.OpRef) (*api.OutcomeRep
 	return w.agent.Ask(ctx, ref)
 }
 
+// current refuses an epoch older than the newest seen, and learns none: a peer passes on what its manager said, and only
+// a manager may depose another.
+func (a *Agent) current(epoch uint64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if epoch < a.epoch {
+		return status.Errorf(codes.FailedPrecondition, "epoch: %d is stale, the newest manager has epoch %d", epoch, a.epoch)
+	}
+	return nil
+}
+
 // refusal gives an error its gRPC code.
 func refusal(err error) error {
 	if errors.Is(err, errRefused) {

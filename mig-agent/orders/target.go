@@ -51,15 +51,15 @@ type targetMove struct {
 
 // Reserve implements api.PeerServer.
 func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.ReserveReply, error) {
-	if err := a.admit(req.Epoch); err != nil {
-		return nil, err
-	}
 	if err := checkReplica(req.Replica); err != nil {
 		return nil, err
 	}
 	caller, _, _ := pki.Caller(ctx)
 	if caller != req.From {
 		return nil, status.Errorf(codes.PermissionDenied, "from: %s asks in the name of %s", caller, req.From)
+	}
+	if err := a.current(req.Epoch); err != nil {
+		return nil, err
 	}
 	mode := netmap.Cold
 	if req.Mode == api.Mode_LIVE {
