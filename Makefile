@@ -32,7 +32,8 @@ fuzz: setup ## each fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
-demo: demo-move ## the demos there are
+demo: build ## overload a switch and look on as the behaviour tree moves its service, live and cold; writes out/demo
+	out/bin/sonic-vs demo story
 
 demo-move: build ## move a key service between switches under load, live and cold; writes out/demo-move
 	out/bin/sonic-vs demo move

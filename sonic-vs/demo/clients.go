@@ -16,8 +16,8 @@ type clients struct {
 	ended chan error
 }
 
-// startLoad returns when the first request is due.
-func (d *demo) startLoad(ctx context.Context, dir string, s subject) (*clients, error) {
+// startLoad returns when the first request is due. The rate is that of `sonic-vs load run`.
+func (d *demo) startLoad(ctx context.Context, dir string, s subject, rate string) (*clients, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func (d *demo) startLoad(ctx context.Context, dir string, s subject) (*clients, 
 		return nil, err
 	}
 	args := []string{"load", "run", "--target", fmt.Sprintf("http://%s:%d", s.address, port), "--out", dir,
-		"--rate", "100", "--kept", fmt.Sprint(kept), "--new", "20"}
+		"--rate", rate, "--kept", fmt.Sprint(kept), "--new", "20"}
 	for _, c := range d.bed.Clients {
 		if c.Name == client {
 			args = append(args, "--netns", c.Netns)

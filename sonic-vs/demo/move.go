@@ -216,7 +216,7 @@ func (d *demo) coldSpec() (string, error) {
 func (d *demo) load(ctx context.Context, name, mode string, s subject, targets ...string) error {
 	dir := filepath.Join(d.Dir, name)
 	step("%s: 100 requests a second, 50 kept connections and 20 new ones a second", name)
-	clients, err := d.startLoad(ctx, dir, s)
+	clients, err := d.startLoad(ctx, dir, s, "100")
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,11 @@ type Part struct {
 	Events    []Event
 	Public    ed25519.PublicKey // of the volume, if there is one, else as the service told it
 	Volume    *Volume           // nil: no copy was made
-	Problems  []string          // found while reading
+	Watch     *Watch            // nil: somebody ordered the moves; else the next three say who did
+	Audit     []Audited
+	Journals  []Journaled
+	Usage     []Usage
+	Problems  []string // found while reading
 }
 
 // Volume is the copy of the service's volume after the load.
@@ -164,6 +168,10 @@ func (a *analysis) report() PartReport {
 	}
 	p.BootIDs = firstSeen(boots)
 	p.Latency = latency(a.latencies(always))
+	if a.Watch != nil {
+		p.Automatic = a.judgeAutomatic()
+		p.Latency.Before, p.Latency.Overloaded, p.Latency.After = p.Automatic.Phases.typical()
+	}
 	a.judgeMoves(&p, boots, ends)
 	if a.Sampled {
 		var longest time.Duration

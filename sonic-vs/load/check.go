@@ -76,7 +76,7 @@ func readParts(dir string) ([]Part, error) {
 		if _, err := os.Stat(filepath.Join(sub, requestFile)); err != nil {
 			continue
 		}
-		if name := partName(e.Name()); name == "moves" || name == "problems" {
+		if name := partName(e.Name()); slices.Contains([]string{"automatic", "moves", "problems"}, name) {
 			return nil, fmt.Errorf("%s: a part cannot have the name of a member of the report", sub)
 		}
 		p, err := readPart(sub, e.Name())
@@ -116,6 +116,9 @@ func readPart(dir, name string) (Part, error) {
 		return p, err
 	}
 	if p.Events, _, err = readLines(&p, dir, eventFile, ParseEvent); err != nil {
+		return p, err
+	}
+	if err := p.readWatch(dir); err != nil {
 		return p, err
 	}
 	return p, p.readVolume(dir)

@@ -140,5 +140,11 @@ func plotCommand() *cobra.Command {
 	}
 }
 
-// plotStep is short enough to show a gap of 100 ms and long enough for some answers at 100 a second.
-const plotStep = 50 * time.Millisecond
+// plotStep is short enough to show a gap of 100 ms and long enough for some answers at 100 a second. Watched loads take
+// minutes: there are more answers than points to draw.
+func plotStep(p Part) time.Duration {
+	if p.Watch != nil {
+		return 100 * time.Millisecond
+	}
+	return 50 * time.Millisecond
+}

@@ -25,7 +25,7 @@ func Plot(dir string) error {
 	}
 	f := plot.Figure{
 		Title:  "Latency of key requests while the service moves",
-		Note:   fmt.Sprintf("Mean over %d ms of the answers that came, from due to answered. Open loop, no request is repeated. Shaded: a move, from order to done.", plotStep.Milliseconds()),
+		Note:   fmt.Sprintf("Mean over %d ms of the answers that came, from due to answered. Open loop, no request is repeated. Shaded: a move, from order to done.", plotStep(parts[0]).Milliseconds()),
 		Silent: "requests were due and none was answered: drawn as 0",
 		Failed: "a request failed",
 	}
@@ -51,6 +51,7 @@ func (p Part) panel(report Report) plot.Panel {
 		panel.Title = "Load " + p.Name
 	}
 	panel.Title += fmt.Sprintf(". %d of %d requests failed, %d connections broken", r.Failed, r.Requests, r.Broken)
+	step := plotStep(p)
 	var end span
 	for _, x := range p.Records {
 		end.to = max(end.to, x.Due, x.Answered, x.Failed)
@@ -58,8 +59,8 @@ func (p Part) panel(report Report) plot.Panel {
 			panel.Failed = append(panel.Failed, x.Due.Seconds())
 		}
 	}
-	for _, b := range bins(p.Records, end.to, plotStep) {
-		pt := plot.Point{From: b.From.Seconds(), To: (b.From + plotStep).Seconds(), MS: ms(b.Mean).Milliseconds()}
+	for _, b := range bins(p.Records, end.to, step) {
+		pt := plot.Point{From: b.From.Seconds(), To: (b.From + step).Seconds(), MS: ms(b.Mean).Milliseconds()}
 		switch {
 		case b.Answers > 0:
 			pt.State = plot.Answered
@@ -67,6 +68,10 @@ func (p Part) panel(report Report) plot.Panel {
 			pt.State = plot.Silent
 		}
 		panel.Points = append(panel.Points, pt)
+	}
+	if r.Automatic != nil {
+		panel.Title = titles[p.Watch.Mode] + fmt.Sprintf(". %d of %d requests failed, %d connections broken", r.Failed, r.Requests, r.Broken)
+		panel.Marks = r.Automatic.marks(p.About.Steps)
 	}
 	for _, m := range report.Moves {
 		if m.Load != p.Name {
@@ -83,6 +88,24 @@ func (p Part) panel(report Report) plot.Panel {
 		})
 	}
 	return panel
+}
+
+// titles of the panels of watched loads.
+var titles = map[string]string{
+	"live": "Overload, and the behaviour tree moves the service live",
+	"cold": "The same with a cold move: stop, start elsewhere, as Kubernetes moves a pod",
+}
+
+// marks of what happened before the move.
+func (a *Automatic) marks(steps []Step) []plot.Mark {
+	var all []plot.Mark
+	if len(steps) == 2 {
+		all = append(all, plot.Mark{At: steps[1].From.Seconds(), Label: fmt.Sprintf("%d → %d requests/s", steps[0].Rate, steps[1].Rate)})
+	}
+	if a.ConfirmedS != nil {
+		all = append(all, plot.Mark{At: *a.ConfirmedS, Label: fmt.Sprintf("overload of %s confirmed", a.From)})
+	}
+	return all
 }
 
 // duration as a person reads it.

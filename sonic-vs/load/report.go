@@ -37,6 +37,8 @@ type PartReport struct {
 	FreezeMS     *ms `json:"freeze_ms"`       // the worst over the moves; without moves, of the whole part; null: not sampled
 	SamplingMS   *ms `json:"sampling_gap_ms"` // longest time between two looks at the freezers
 
+	*Automatic // of a load that was watched
+
 	Latency Latency        `json:"latency_ms"`
 	Errors  map[string]int `json:"errors,omitempty"` // failed requests by reason
 
@@ -77,6 +79,11 @@ type Latency struct {
 	Median  *ms `json:"median"`
 	P99     *ms `json:"p99"`
 	Max     *ms `json:"max"`
+
+	// Medians of the phases of a watched load.
+	Before     *ms `json:"before,omitempty"`
+	Overloaded *ms `json:"overloaded,omitempty"`
+	After      *ms `json:"after,omitempty"`
 }
 
 // ms is a time in milliseconds, written with three decimals at most: microseconds are what the clock is good for.
@@ -124,6 +131,17 @@ func (r Report) Part(name string) *PartReport {
 	return nil
 }
 
+// Automatic says whether nobody ordered the moves of the watched loads; watched: whether there are such loads.
+func (r Report) Automatic() (automatic, watched bool) {
+	automatic = true
+	for _, p := range r.Parts {
+		if p.Automatic != nil {
+			watched, automatic = true, automatic && p.Automatic.Automatic
+		}
+	}
+	return automatic && watched, watched
+}
+
 // Format writes the report as indented JSON. The same records give the same bytes.
 func (r Report) Format() ([]byte, error) {
 	var b bytes.Buffer
@@ -138,6 +156,11 @@ func (r Report) Format() ([]byte, error) {
 		}
 		fmt.Fprintf(&b, "\n  %q: %s", name, text)
 		return nil
+	}
+	if automatic, watched := r.Automatic(); watched {
+		if err := member("automatic", automatic); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range r.Parts {
 		if err := member(p.Name, p); err != nil {

@@ -43,7 +43,7 @@ func (s *sum) report() PartReport {
 	if len(s.loads) == 1 {
 		return total
 	}
-	total.load, total.Loads = "", s.loads
+	total.load, total.Loads, total.Automatic = "", s.loads, nil
 	total.Errors = maps.Clone(total.Errors)
 	total.BootIDs = slices.Clone(total.BootIDs)
 	for _, l := range s.loads[1:] {

@@ -63,6 +63,26 @@ func (l labels) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
+// moments draws dashed lines over the whole height. Each label stands a row below the one before: moments may be close.
+type moments struct{ marks []Mark }
+
+func (m moments) Plot(c draw.Canvas, p *plot.Plot) {
+	x, _ := p.Transforms(&c)
+	dashed := draw.LineStyle{Color: grey, Width: vg.Points(1), Dashes: []vg.Length{vg.Points(4), vg.Points(3)}}
+	for row, mark := range m.marks {
+		at := vg.Point{X: x(mark.At), Y: c.Max.Y - vg.Points(5+14*float64(row))}
+		c.StrokeLine2(dashed, at.X, c.Min.Y, at.X, c.Max.Y)
+		label := style(10.5, grey)
+		label.XAlign, label.YAlign = draw.XRight, draw.YTop
+		at.X -= vg.Points(5)
+		if width := label.Width(mark.Label); at.X-width < c.Min.X {
+			label.XAlign = draw.XLeft
+			at.X += vg.Points(10)
+		}
+		c.FillText(label, at, mark.Label)
+	}
+}
+
 // line joins the points of neighbouring steps; a silent step is zero and gets a mark on the zero line.
 type line struct {
 	points []Point

@@ -38,6 +38,7 @@ type Panel struct {
 	Points []Point
 	Failed []float64 // seconds: when a request was due that failed
 	Bands  []Band
+	Marks  []Mark
 }
 
 // Point is the mean over one step of time.
@@ -60,6 +61,12 @@ const (
 type Band struct {
 	From, To float64 // seconds
 	Label    []string
+}
+
+// Mark is a moment with a label left of it.
+type Mark struct {
+	At    float64 // seconds
+	Label string
 }
 
 // Colors of the paper's figure 8, and of what we add to it.
@@ -196,7 +203,7 @@ func (p Panel) plot(end, top float64) *plot.Plot {
 	grid := plotter.NewGrid()
 	grid.Vertical.Color = nil
 	grid.Horizontal.Color, grid.Horizontal.Width = faint, vg.Points(0.6)
-	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, failures{p.Failed}, labels{p.Bands})
+	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, failures{p.Failed}, labels{p.Bands}, moments{p.Marks})
 	return pl
 }
 
