@@ -68,7 +68,7 @@ func (l *leaves) allServicesDeployed(c *bt.Ctx) bt.Status {
 	for _, r := range l.sorted() {
 		left := l.resting(r.ID.String())
 		switch {
-		case r.Node != "":
+		case r.Node != "" || r.Index == 0: // deployed, or not admitted yet
 		case r.Op != "":
 			waits = fmt.Sprintf("%s: operation %s is in flight", r.ID, r.Op)
 		case left > 0:

@@ -40,7 +40,7 @@ var ErrRefused = errors.New("refused")
 // Replica is one desired replica.
 type Replica struct {
 	ID        netmap.ReplicaID
-	Index     int    // of its service
+	Index     int    // of its service; 0 until it is admitted
 	Node      string // "" when it is nowhere
 	Op        string // in flight, "" for none; the trees leave such a replica alone unless the operation is theirs
 	Demand    netmap.Demand

@@ -174,6 +174,9 @@ func (r *Runner) arrange(now time.Time) {
 	}
 	desired := map[string]bool{"": true}
 	for _, one := range r.world.Replicas() {
+		if one.Index == 0 { // not admitted yet
+			continue
+		}
 		name := one.ID.String()
 		desired[name] = true
 		if r.trees[name] != nil {

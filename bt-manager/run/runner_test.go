@@ -364,3 +364,190 @@ func TestLine(t *testing.T) {
 		})
 	}
 }
+
+// Two overload one node: the one whose absence is enough and that carries less leaves, the other stays, and nothing
+// follows.
+func TestOneVictim(t *testing.T) {
+	w := star("leaf1", "leaf2")
+	w.nodes["leaf2"].capacity["compute"] = 8
+	w.put(service("kms", 1.5), "leaf1")
+	w.put(service("auth", 1.6), "leaf1")
+	w.replicas[id("auth")].DataBytes = 1e9
+	p := start(t, w, config())
+	p.run(60 * time.Second)
+	p.orders("move kms-0 to leaf2")
+	p.on("auth", "leaf1")
+	if note := p.path("auth-0"); !strings.HasSuffix(note, "-ResourceOverloaded") {
+		t.Errorf("auth-0: %s", note)
+	}
+}
+
+func TestDrainedNode(t *testing.T) {
+	w := star("leaf1", "leaf2")
+	w.put(service("kms", 0.5), "leaf1")
+	w.put(service("auth", 0.5), "leaf1")
+	p := start(t, w, config())
+	p.run(3 * time.Second)
+	p.nodes["leaf1"].drained = true
+	p.run(2 * time.Second)
+	p.orders("move auth-0 to leaf2") // one at a time
+	p.run(30 * time.Second)
+	p.orders("move auth-0 to leaf2", "move kms-0 to leaf2")
+	p.on("auth", "leaf2")
+	p.on("kms", "leaf2")
+	if why := p.begun[0].Reason; why != "leaf1 is drained" {
+		t.Errorf("moved because %s", why)
+	}
+}
+
+func TestLostNodeIsWaitedFor(t *testing.T) {
+	p := start(t, overloaded(), config())
+	p.run(3 * time.Second)
+	p.nodes["leaf1"].dead = true
+	p.run(60 * time.Second)
+	p.orders()
+	if got, want := p.find("kms", "waits").Text, "leaf1 is dead; on_lost_node is wait"; !strings.HasPrefix(got, want) {
+		t.Errorf("said %q", got)
+	}
+	if n := len(p.r.Why("kms", 100)); n != 1 {
+		t.Errorf("said it %d times", n)
+	}
+	p.nodes["leaf1"].dead = false
+	p.run(5 * time.Second)
+	p.orders()
+	p.on("kms", "leaf1")
+}
+
+func TestLostNodeIsReplaced(t *testing.T) {
+	w := overloaded()
+	w.replicas[id("kms")].Redeploy = true
+	p := start(t, w, config())
+	p.run(3 * time.Second)
+	p.nodes["leaf1"].dead = true
+	p.run(20 * time.Second)
+	p.orders() // the lease is not over
+	p.replicas[id("kms")].LeaseOver = true
+	p.run(10 * time.Second)
+	p.on("kms", "leaf3")
+	p.replicas[id("kms")].LeaseOver = false
+	p.nodes["leaf1"].dead = false
+	p.run(60 * time.Second)
+	p.orders("deploy kms-0 to leaf3")
+	if !p.begun[0].Lost {
+		t.Error("the order does not say that the node is lost")
+	}
+	p.golden("redeploy")
+}
+
+// roomy is a sustained overload with room elsewhere.
+func roomy(t *testing.T, tree []byte) *play {
+	w := overloaded()
+	w.nodes["leaf2"].capacity["compute"], w.nodes["leaf3"].capacity["compute"] = 6, 6
+	cfg := config()
+	cfg.Tree = tree
+	p := start(t, w, cfg)
+	p.load("kms", 3.4)
+	return p
+}
+
+// A cut-over whose outcome is in doubt is asked for, and never taken back.
+func TestCutoverInDoubt(t *testing.T) {
+	for _, end := range []decide.Stage{decide.Committed, decide.Aborted} {
+		t.Run(string(end), func(t *testing.T) {
+			p := roomy(t, nil)
+			p.stuck[decide.Cutover] = true
+			p.run(60 * time.Second) // the Timeout is 30 s
+			const op = "tree-kms-0-e1-1"
+			if path := p.path("kms-0"); path != "*Ask" {
+				t.Fatalf("the tree is at %s", path)
+			}
+			if want := []string{"prewarm " + op, "cutover " + op}; !slices.Equal(p.asked, want) {
+				t.Fatalf("asked for %q", p.asked)
+			}
+			p.ops[op].next, p.ops[op].due = end, p.now
+			p.run(5 * time.Second)
+			p.orders("move kms-0 to leaf3")
+			if end == decide.Committed {
+				p.on("kms", "leaf3")
+				p.find("kms", "moved")
+			} else {
+				p.on("kms", "leaf1")
+				p.find("kms", "failed")
+			}
+			if len(p.asked) != 2 {
+				t.Errorf("asked for %q", p.asked)
+			}
+		})
+	}
+}
+
+// A target that never gets ready: the move is taken back where it rests, cools down, and is tried again.
+func TestPrewarmTakesTooLong(t *testing.T) {
+	p := roomy(t, nil)
+	p.stuck[decide.Prewarm] = true
+	p.run(130 * time.Second)
+	const op = "tree-kms-0-e1-1"
+	if path := p.path("kms-0"); path != "*Rollback" {
+		t.Fatalf("the tree is at %s", path)
+	}
+	p.stuck[decide.Prewarm] = false
+	p.ops[op].due = p.now // ready after all
+	p.run(2 * time.Second)
+	if want := []string{"prewarm " + op, "cancel " + op}; !slices.Equal(p.asked, want) {
+		t.Fatalf("asked for %q", p.asked)
+	}
+	p.on("kms", "leaf1")
+	p.run(30 * time.Second)
+	p.orders("move kms-0 to leaf3", "move kms-0 to leaf3")
+	p.on("kms", "leaf3")
+}
+
+// A manager that dies in the middle of a move, at any moment, is followed by one that goes on with it.
+func TestRestart(t *testing.T) {
+	for after := 5500 * time.Millisecond; after < 8*time.Second; after += 250 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			p := roomy(t, nil)
+			p.run(after)
+			p.orders("move kms-0 to leaf3")
+			cfg := config()
+			cfg.Epoch = 2
+			heir := start(t, p.world, cfg)
+			heir.run(90 * time.Second)
+			heir.orders("move kms-0 to leaf3")
+			heir.on("kms", "leaf3")
+			if got := heir.board["root"]["Policy1"]; got != "kms-0 on leaf3" {
+				t.Errorf("Policy1 is %q", got)
+			}
+		})
+	}
+}
+
+// An operation of an operator is nobody's business.
+func TestOthersAreLeftAlone(t *testing.T) {
+	p := roomy(t, nil)
+	p.replicas[id("kms")].Op = "abcdefghijkl"
+	p.run(20 * time.Second)
+	p.orders()
+	if path := p.path("kms-0"); path != "+GetReplica +OperationOfOthers" {
+		t.Errorf("the tree is at %s", path)
+	}
+	// When it has ended the replica cools down, and the judgement of its node begins anew.
+	p.replicas[id("kms")].Op = ""
+	p.run(4 * time.Second)
+	p.orders()
+	p.run(20 * time.Second)
+	p.orders("move kms-0 to leaf3")
+}
+
+func TestRemovedService(t *testing.T) {
+	p := roomy(t, nil)
+	p.run(3 * time.Second)
+	delete(p.replicas, id("kms"))
+	p.run(2 * time.Second)
+	if _, err := p.r.Tree("kms-0"); err == nil {
+		t.Error("its tree is still there")
+	}
+	if got := p.r.Replicas(); len(got) != 0 {
+		t.Errorf("trees of %q", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ type world struct {
 type machine struct {
 	capacity, base map[netmap.Kind]float64
 	dead, drained  bool
-	garbage        bool
+	garbage        bool // its rows say no numbers
 	silent         time.Duration
 }
 
@@ -108,7 +109,11 @@ func (w *world) Snapshot() *netmap.Snapshot {
 			n.Liveness, n.Heard = netmap.Dead, 15*time.Second
 		}
 		for _, k := range slices.Sorted(maps.Keys(m.capacity)) {
-			n.Resources = append(n.Resources, netmap.Resource{Kind: k, Capacity: m.capacity[k], Used: m.base[k] + used[name][k]})
+			r := netmap.Resource{Kind: k, Capacity: m.capacity[k], Used: m.base[k] + used[name][k]}
+			if m.garbage {
+				r.Used = math.NaN()
+			}
+			n.Resources = append(n.Resources, r)
 		}
 		s.Nodes = append(s.Nodes, n)
 	}

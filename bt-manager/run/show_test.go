@@ -1,0 +1,132 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/netmap"
+	"sonic-netservices/plan/balance"
+)
+
+func TestViews(t *testing.T) {
+	p := roomy(t, nil)
+	p.run(5500 * time.Millisecond)
+	view, err := p.r.Tree("kms-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"TransferData", "op tree-kms-0-e1-1", "until "} {
+		if !strings.Contains(view.Text, part) {
+			t.Errorf("no %q in\n%s", part, view.Text)
+		}
+	}
+	if !strings.HasPrefix(view.Dot, "digraph") || !strings.Contains(view.Mermaid, "flowchart") || !json.Valid(view.JSON) {
+		t.Errorf("dot %.20q, mermaid %.20q, json %.20q", view.Dot, view.Mermaid, view.JSON)
+	}
+	for key, want := range map[string]string{"replica": "kms-0", "source": "leaf1", "@Samples": "5", "@Policy1": "kms-0 on leaf1"} {
+		if got := view.Blackboard[key]; got != want {
+			t.Errorf("blackboard %s is %q, want %q", key, got, want)
+		}
+	}
+	if view, err := p.r.Tree(""); err != nil || view.Name != "intake" || !strings.Contains(view.Text, "AllServicesDeployed") {
+		t.Errorf("intake: %v %s", err, view.Text)
+	}
+	verdicts := p.r.Verdicts()
+	if v := verdicts["leaf1"]; v.State != decide.Confirmed || v.Kind != netmap.Compute {
+		t.Errorf("leaf1 is judged %+v", v)
+	}
+	if v := verdicts["leaf2"]; v.State != decide.Idle {
+		t.Errorf("leaf2 is judged %+v", v)
+	}
+}
+
+// The file holds what Why says, one JSON object a line, and is not endless.
+func TestAuditFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	cfg := config()
+	cfg.Audit = path
+	p := start(t, roomy(t, nil).world, cfg)
+	p.run(20 * time.Second)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	why := p.r.Why("kms", 100)
+	if len(lines) != len(why) || len(why) == 0 {
+		t.Fatalf("%d lines, %d entries", len(lines), len(why))
+	}
+	for i, l := range lines {
+		var got line
+		if err := json.Unmarshal([]byte(l), &got); err != nil {
+			t.Fatal(err)
+		}
+		if a := why[i]; !got.At.Equal(a.At) || got.Replica != a.Replica || got.What != a.What || got.Op != a.Op || got.Path != a.Path || got.Path == "" {
+			t.Errorf("line %+v, entry %+v", got, a)
+		}
+	}
+	if last := p.r.Why("kms", 2); len(last) != 2 || last[1].What != "moved" || last[1].Op != "tree-kms-0-e1-1" {
+		t.Errorf("newest entries %+v", last)
+	}
+	if chosen, ok := p.find("kms", "chosen").Detail.(balance.Decision); !ok || chosen.Candidates[0].Node != "leaf3" {
+		t.Errorf("chosen %+v", chosen)
+	}
+
+	p.r.audit.size = auditFile
+	if err := p.r.audit.add("kms-0", decide.Entry{What: "last"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.r.audit.add("kms-0", decide.Entry{What: "first"}); err != nil {
+		t.Fatal(err)
+	}
+	old, _ := os.ReadFile(path + ".1")
+	fresh, _ := os.ReadFile(path)
+	if !strings.Contains(string(old), `"last"`) || strings.Count(string(fresh), "\n") != 1 || !strings.Contains(string(fresh), `"first"`) {
+		t.Errorf("old file of %d bytes, new file %s", len(old), fresh)
+	}
+}
+
+// counting counts rounds: the intake tree asks for requests once in each.
+type counting struct {
+	*world
+	rounds atomic.Int32
+}
+
+func (c *counting) Requests() []string { c.rounds.Add(1); return nil }
+
+func TestRunTicksOnceASecondAndWhenWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &counting{world: newWorld("leaf1")}
+		r, err := New(config(), w, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- r.Run(ctx) }()
+		time.Sleep(3500 * time.Millisecond)
+		if n := w.rounds.Load(); n != 4 {
+			t.Errorf("%d rounds in 3.5 s, want 4", n)
+		}
+		for range 5 {
+			r.Wake()
+		}
+		synctest.Wait()
+		if n := w.rounds.Load(); n < 5 || n > 6 {
+			t.Errorf("%d rounds after five wakes at once", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
