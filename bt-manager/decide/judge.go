@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"sonic-netservices/netmap"
@@ -66,6 +67,15 @@ func (j Judgement) Of(kind netmap.Kind) (Verdict, bool) {
 		}
 	}
 	return Verdict{}, false
+}
+
+// String says it for people, one kind a line.
+func (j Judgement) String() string {
+	var b strings.Builder
+	for _, v := range j.Kinds {
+		fmt.Fprintf(&b, "%s: %s\n", v.State, v.Reason)
+	}
+	return b.String()
 }
 
 // Judge watches one node.

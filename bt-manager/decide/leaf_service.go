@@ -120,6 +120,26 @@ func (l *leaves) getReplica(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
+// pickServiceToCheck is for one tree that looks after all replicas.
+func (l *leaves) pickServiceToCheck(c *bt.Ctx) bt.Status {
+	var here []Replica
+	for _, r := range l.sorted() {
+		if r.Node != "" && r.Op == "" {
+			here = append(here, r)
+		}
+	}
+	if len(here) == 0 {
+		return bt.Failure
+	}
+	l.picked = (l.picked + 1) % len(here)
+	r := here[l.picked]
+	c.PutText(0, r.ID.String())
+	c.PutText(1, r.Node)
+	c.PutAny(2, need{r})
+	c.PutText(3, string(r.Mode))
+	return bt.Success
+}
+
 // publish writes a service and where it runs as the paper's figure 4 shows them. v4 ports cannot compute names, so
 // leaves do.
 func (l *leaves) publish(c *bt.Ctx, index int) {

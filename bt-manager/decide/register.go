@@ -32,6 +32,8 @@ func Register(reg *bt.Registry, w World, shared *Shared) {
 	// One replica: where it stands. Keeps @PolicyN true, whoever moved it.
 	act("GetReplica", l.getReplica, in("replica", board.Text),
 		out("index", board.Int), out("source", board.Text), out("need", board.Opaque), out("mode", board.Text))
+	act("PickServiceToCheck", l.pickServiceToCheck, // the next one that is deployed, of all, in turn
+		out("replica", board.Text), out("source", board.Text), out("need", board.Opaque), out("mode", board.Text))
 	condition("OperationOfOthers", l.operationOfOthers, in("replica", board.Text))
 	condition("OwnOperation", l.ownOperation, in("replica", board.Text), out("op", board.Text))
 	condition("NotDeployed", l.notDeployed, in("source", board.Text))

@@ -27,6 +27,7 @@ type Shared struct {
 	rests    map[string]rest             // by replica, or service that waits to be admitted
 	said     map[string]Entry            // newest audit entry by replica
 	issued   int
+	picked   int // of the replicas a tree that looks after all has looked at last
 }
 
 // watched is what one node has shown.

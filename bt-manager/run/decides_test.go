@@ -132,8 +132,8 @@ func TestBadConfigIsRefused(t *testing.T) {
 	}{
 		"unknown leaf": {func(c *Config) { c.Tree = edit(t, "<ResourceOverloaded", "<ResourceOverlaoded") },
 			at("manager.xml", "ResourceOverloaded") + ": unknown node <ResourceOverlaoded>; did you mean <ResourceOverloaded>?"},
-		"unknown port": {func(c *Config) { c.Tree, c.TreeName = edit(t, `samples="{@Samples}"`, `sample="3"`), "mine.xml" },
-			at("mine.xml", `samples="{@`) + `: <SustainedOverload> has no port "sample"; did you mean samples?`},
+		"unknown port": {func(c *Config) { c.Tree, c.TreeName = edit(t, `samples="{@Samples}"`, `sample="3"`), "/etc/mine.xml" },
+			at("/etc/mine.xml", `samples="{@`) + `: <SustainedOverload> has no port "sample"; did you mean samples?`},
 		"no number": {func(c *Config) { c.Tree = edit(t, `msec="30000"`, `msec="soon"`) }, `port "msec": "soon" is no int`},
 		"not XML":   {func(c *Config) { c.Tree = []byte("<root") }, "manager.xml:1:"},
 		"empty tree": {func(c *Config) {

@@ -8,11 +8,12 @@ package run
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path"
 	"slices"
 	"strings"
 	"sync"
-	"testing/fstest"
 	"time"
 
 	"sonic-netservices/bt-manager/bt"
@@ -112,11 +113,26 @@ func compile(text []byte, name, main string, reg *bt.Registry) (*bt.Program, err
 	if main == replicaTree {
 		opt.Given = []string{"replica"}
 	}
-	prog, faults := xmlv4.Load(fstest.MapFS{name: {Data: text}}, name, reg, opt)
+	prog, faults := xmlv4.Load(treeFile{name, text}, name, reg, opt)
 	if faults.Failed() || prog == nil {
 		return nil, fmt.Errorf("tree file:\n%s", faults)
 	}
 	return prog, nil
+}
+
+// treeFile is a file system with one file, whose name may be any path: it shows in messages.
+type treeFile struct {
+	name string
+	text []byte
+}
+
+func (f treeFile) Open(string) (fs.File, error) { return nil, fs.ErrNotExist }
+
+func (f treeFile) ReadFile(name string) ([]byte, error) {
+	if name != path.Clean(f.name) {
+		return nil, fs.ErrNotExist
+	}
+	return f.text, nil
 }
 
 // Wake says that something has changed: the trees are ticked soon.

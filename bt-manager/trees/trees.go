@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed manager.xml
 var Manager []byte
+
+// Paper is paper.xml, the tree as the paper draws it.
+//
+//go:embed paper.xml
+var Paper []byte
