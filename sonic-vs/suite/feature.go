@@ -131,7 +131,8 @@ func (s *Suite) awaitRows(ctx context.Context, n testbed.Node) error {
 			return nil
 		}
 		if pause(ctx) != nil {
-			return fmt.Errorf("resources of %s are missing: %w; the log of %s ends:\n%s", missing, errors.Join(err, errTime), Sync, tail(n, Sync))
+			return fmt.Errorf("resources of %s are missing: %w; the log of %s ends:\n%sand that of %s:\n%s",
+				missing, errors.Join(err, errTime), Sync, tail(n, Sync), Plugin, tail(n, Plugin))
 		}
 	}
 }
