@@ -118,9 +118,11 @@ func refusals(text string) map[string]string {
 
 // refuse adds a node to the list a port holds.
 func refuse(c *bt.Ctx, port int, node, why string) {
-	line := node + ": refused: " + strings.Join(strings.Fields(why), " ") + "\n"
-	c.PutText(port, c.Text(port)+line)
+	c.PutText(port, c.Text(port)+node+": refused: "+strings.Join(strings.Fields(why), " ")+"\n")
 }
+
+// sayNo is a refusal without the word that says it is one.
+func sayNo(err error) string { return strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ") }
 
 // operation fills in what deployments and moves have in common.
 func (l *leaves) operation(verb Verb, id netmap.ReplicaID, to, reason string, gain float64) Operation {

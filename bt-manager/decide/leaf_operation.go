@@ -50,7 +50,7 @@ func (i *issue) OnStart(c *bt.Ctx) bt.Status {
 // no notes that an operation could not be begun.
 func (i *issue) no(c *bt.Ctx, err error) bt.Status {
 	if errors.Is(err, ErrRefused) {
-		return i.refused(c, err.Error())
+		return i.refused(c, sayNo(err))
 	}
 	c.PutText(6, outcomeFailed)
 	i.audit(i.w, c.Text(0), Entry{What: "failed", Text: err.Error(), Op: i.op, Path: c.Path()})
@@ -108,9 +108,9 @@ func (l *leaves) handshake(c *bt.Ctx) bt.Status {
 	}
 	switch err := l.w.Begin(op); {
 	case errors.Is(err, ErrRefused):
-		refuse(c, 6, op.To, err.Error())
+		refuse(c, 6, op.To, sayNo(err))
 		c.PutText(8, outcomeRefused)
-		l.audit(l.w, r.ID.String(), Entry{What: "refused", Text: fmt.Sprintf("%s: %v", op.To, err), Op: op.ID, Path: c.Path()})
+		l.audit(l.w, r.ID.String(), Entry{What: "refused", Text: fmt.Sprintf("%s: %s", op.To, sayNo(err)), Op: op.ID, Path: c.Path()})
 		return c.Failf("%v", err)
 	case err != nil:
 		c.PutText(8, outcomeFailed)

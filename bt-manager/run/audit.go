@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
-
 	"sync"
+	"time"
 
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
@@ -89,7 +88,12 @@ func (a *audit) add(replica string, e decide.Entry) error {
 	if a.file == nil {
 		return nil
 	}
-	text, err := json.Marshal(line{a.now.UTC(), replica, e.What, e.Text, e.Op, e.Path, e.Detail})
+	l := line{a.now.UTC(), replica, e.What, e.Text, e.Op, e.Path, e.Detail}
+	text, err := json.Marshal(l)
+	if err != nil { // a number JSON cannot carry; in words it can
+		l.Detail = fmt.Sprint(e.Detail)
+		text, err = json.Marshal(l)
+	}
 	if err != nil {
 		return fmt.Errorf("write the audit: %w", err)
 	}

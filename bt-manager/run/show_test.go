@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,8 +82,8 @@ func TestAuditFile(t *testing.T) {
 		t.Errorf("chosen %+v", chosen)
 	}
 
-	p.r.audit.size = auditFile
-	if err := p.r.audit.add("kms-0", decide.Entry{What: "last"}); err != nil {
+	p.r.audit.size = auditFile // so the file is full with the next entry
+	if err := p.r.audit.add("kms-0", decide.Entry{What: "last", Detail: math.NaN()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.r.audit.add("kms-0", decide.Entry{What: "first"}); err != nil {
@@ -90,7 +91,7 @@ func TestAuditFile(t *testing.T) {
 	}
 	old, _ := os.ReadFile(path + ".1")
 	fresh, _ := os.ReadFile(path)
-	if !strings.Contains(string(old), `"last"`) || strings.Count(string(fresh), "\n") != 1 || !strings.Contains(string(fresh), `"first"`) {
+	if !strings.Contains(string(old), `"what":"last","text":"","detail":"NaN"`) || strings.Count(string(fresh), "\n") != 1 || !strings.Contains(string(fresh), `"first"`) {
 		t.Errorf("old file of %d bytes, new file %s", len(old), fresh)
 	}
 }

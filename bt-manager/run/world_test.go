@@ -26,6 +26,9 @@ type world struct {
 	refuses map[string]string // by node: what it says to a replica that comes
 	breaks  map[string]int    // by node: how many deployments still fail there
 	stuck   map[decide.Step]bool
+	deaf    map[decide.Step]bool // an order to go on does not get through
+	begins  map[string]error     // by node: why nothing can be begun there
+	admits  map[string]error     // by service: why it cannot be admitted
 	begun   []decide.Operation
 	asked   []string // what the trees ordered after Begin: "cutover tree-kms-0-e1-1"
 }
@@ -48,7 +51,8 @@ type operation struct {
 
 func newWorld(nodes ...string) *world {
 	w := &world{now: time.Unix(1_800_000_000, 0), nodes: map[string]*machine{}, replicas: map[netmap.ReplicaID]*decide.Replica{},
-		ops: map[string]*operation{}, refuses: map[string]string{}, breaks: map[string]int{}, stuck: map[decide.Step]bool{}}
+		ops: map[string]*operation{}, refuses: map[string]string{}, breaks: map[string]int{}, stuck: map[decide.Step]bool{},
+		deaf: map[decide.Step]bool{}, begins: map[string]error{}, admits: map[string]error{}}
 	for _, n := range nodes {
 		w.nodes[n] = &machine{
 			capacity: map[netmap.Kind]float64{netmap.Compute: 4, netmap.Memory: 8 << 30, netmap.Forwarding: 1000},
@@ -138,6 +142,9 @@ func (w *world) Requests() (names []string) {
 
 func (w *world) Admit(name string) (int, error) {
 	i := slices.IndexFunc(w.wanted, func(r decide.Replica) bool { return r.ID.Service == name })
+	if err := w.admits[name]; err != nil {
+		return 0, err
+	}
 	if i < 0 {
 		return 0, fmt.Errorf("nobody wants %s", name)
 	}
@@ -160,6 +167,9 @@ func (w *world) Begin(op decide.Operation) error {
 	r := w.replicas[op.Replica]
 	if r.Op != "" {
 		return fmt.Errorf("%w: %s is in flight", decide.ErrRefused, r.Op)
+	}
+	if err := w.begins[op.To]; err != nil {
+		return err
 	}
 	w.begun = append(w.begun, op)
 	o := &operation{Operation: op, stage: decide.Working, next: decide.Transferred, due: w.now.Add(time.Second)}
@@ -196,6 +206,9 @@ func (w *world) Advance(id string, to decide.Step) error {
 	op := w.ops[id]
 	if op.stage != decide.Transferred && op.stage != decide.TargetReady {
 		return fmt.Errorf("%s does not rest", id)
+	}
+	if w.deaf[to] {
+		return fmt.Errorf("the journal is full")
 	}
 	w.asked = append(w.asked, string(to)+" "+id)
 	op.stage, op.due = decide.Working, w.now.Add(500*time.Millisecond)
