@@ -71,13 +71,9 @@ func (s *State) Apply(r Record) error {
 	case Started:
 		s.Epoch = r.Epoch
 		for _, op := range s.Ops {
-			op.Lost = op.Step != StepReach     // whatever was in flight, its answer went to the process that died
-			switch op.Rests = false; op.Step { // and the tree that would have let it go on is no more: it goes on by itself
-			case StepTransferred:
-				op.Lost, op.Step, op.Sent = false, StepPrewarm, 0
-			case StepReady:
-				op.Lost, op.Step, op.Sent = false, StepCutover, 0
-			}
+			// Whatever was in flight, its answer went to the process that died; a move that rests goes on resting
+			// until a tree takes it up.
+			op.Lost = op.Step != StepReach && !op.Step.rests()
 		}
 	case Joined:
 		s.Members[r.Member.Node] = *r.Member

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
 )
@@ -28,7 +29,11 @@ type Config struct {
 	PKI string
 	// Dir is the folder of the journal and of the images, which take as much room as the operator loads.
 	Dir string
-	// Views shows what decides; nil when nothing does.
+	// Tree is a file of behaviour trees in place of the built-in ones; its faults end the start.
+	Tree string
+	// Policy is when a node counts as overloaded. CONFIG_DB NETSERVICES|policy, see policyOf.
+	Policy decide.Params
+	// Views shows what decides; nil: the trees, where there is a Redis for them to see nodes in.
 	Views Views
 
 	from map[string]string // where a value comes from, by flag name
@@ -40,6 +45,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Listen, "listen", "", "host:port to serve on (default: of CONFIG_DB NETSERVICES|global, or Loopback0 and port "+strconv.Itoa(netmap.ManagerPort)+")")
 	flags.StringVar(&c.Segment, "segment", "", "gateway/length of the service network (default: CONFIG_DB NETSERVICES|segment gateway)")
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
+	flags.StringVar(&c.Tree, "tree", "", "file of behaviour trees (default: built in)")
 	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
 }
 
@@ -51,6 +57,7 @@ func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 			c.from[name] = "flag"
 		}
 	}
+	c.Policy = decide.Defaults()
 	if db != nil {
 		if err := c.readConfigDB(ctx, db); err != nil {
 			return err
@@ -74,6 +81,13 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 	c.fill(&c.Segment, "segment", segment["gateway"], "CONFIG_DB")
 	global, err := db.HGetAll(ctx, db.Key("NETSERVICES", "global"))
 	if err != nil {
+		return err
+	}
+	policy, err := db.HGetAll(ctx, db.Key("NETSERVICES", "policy"))
+	if err != nil {
+		return err
+	}
+	if c.Policy, err = policyOf(policy); err != nil {
 		return err
 	}
 	if global["manager_node"] == c.Node {

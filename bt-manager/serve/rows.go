@@ -19,13 +19,18 @@ const redrawEvery = 5 * time.Second
 
 // draw keeps the manager's rows equal to its state until ctx ends. Redis may be away at any time: the rows are only a
 // picture, and are drawn anew when it is back.
-func draw(ctx context.Context, dbs *sonicdb.Set, m *orders.Manager, node, addr string) {
+func draw(ctx context.Context, dbs *sonicdb.Set, m *orders.Manager, trees *deciding, node, addr string) {
 	p := &picture{}
 	healthy := true
 	for {
 		changed := m.Changed()
 		var rows []resourdb.Row
 		m.View(func(s *orders.State) { rows = rowsOf(s, node, addr) })
+		var shown <-chan struct{}
+		if trees != nil {
+			shown = trees.shown()
+			rows = append(rows, trees.rows()...)
+		}
 		err := p.set(ctx, dbs, rows)
 		if err != nil && healthy && ctx.Err() == nil {
 			slog.Warn("resour_DB cannot be written; trying again", "err", err)
@@ -43,6 +48,7 @@ func draw(ctx context.Context, dbs *sonicdb.Set, m *orders.Manager, node, addr s
 				case <-ctx.Done():
 				}
 			}
+		case <-shown:
 		case <-again.C:
 		case <-ctx.Done():
 		}
@@ -54,7 +60,8 @@ func draw(ctx context.Context, dbs *sonicdb.Set, m *orders.Manager, node, addr s
 }
 
 // tables are those that bt-manager alone writes.
-var tables = []string{resourdb.ServiceTable, resourdb.PolicyTable, resourdb.MigrationTable, resourdb.ManagerTable}
+var tables = []string{resourdb.ServiceTable, resourdb.PolicyTable, resourdb.MigrationTable, resourdb.ManagerTable,
+	resourdb.BlackboardTable, resourdb.ReservedTable}
 
 // picture remembers what is in the database, so that only differences are written.
 type picture struct {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -49,6 +50,13 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	if err != nil {
 		return err
 	}
+	var trees *deciding
+	if dbs != nil && c.Views == nil {
+		if trees, err = newDeciding(c, m, dbs); err != nil {
+			return err
+		}
+		c.Views = trees
+	}
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -57,16 +65,16 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	ctx = m.Start(ctx)
 	srv := daemon.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
 	api.RegisterManagerServer(srv, &server{m: m, images: store, node: c.Node, views: c.Views})
-	drawn := make(chan struct{})
-	go func() {
-		defer close(drawn)
-		if dbs != nil {
-			draw(ctx, dbs, m, c.Node, c.Listen)
-		}
-	}()
+	var work sync.WaitGroup
+	if dbs != nil {
+		work.Go(func() { draw(ctx, dbs, m, trees, c.Node, c.Listen) })
+	}
+	if trees != nil {
+		work.Go(func() { trees.run(ctx) })
+	}
 	slog.Info("serving", "node", c.Node, "addr", ln.Addr(), "version", daemon.Version())
 	err = daemon.Serve(ctx, ln, srv)
-	<-drawn
+	work.Wait()
 	return errors.Join(err, m.Wait())
 }
 
