@@ -61,9 +61,15 @@ func (l *leaves) admitService(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
-// allServicesDeployed fails with the replica that is deployed next.
+// allServicesDeployed fails with the replica that is deployed next. Services that were removed leave the blackboard here.
 func (l *leaves) allServicesDeployed(c *bt.Ctx) bt.Status {
 	l.list(l.w)
+	for index := range l.shown {
+		if _, wanted := l.figure[index]; !wanted { // removed
+			l.publish(c, index)
+			delete(l.shown, index)
+		}
+	}
 	waits := ""
 	for _, r := range l.sorted() {
 		left := l.resting(r.ID.String())
@@ -143,20 +149,10 @@ func (l *leaves) pickServiceToCheck(c *bt.Ctx) bt.Status {
 // publish writes a service and where it runs as the paper's figure 4 shows them. v4 ports cannot compute names, so
 // leaves do.
 func (l *leaves) publish(c *bt.Ctx, index int) {
-	var service string
-	var policy []string
-	for _, r := range l.sorted() {
-		if r.Index != index {
-			continue
-		}
-		service = fmt.Sprintf("%s: %s", r.ID.Service, needs(r.Demand))
-		if r.Node != "" {
-			policy = append(policy, fmt.Sprintf("%s on %s", r.ID, r.Node))
-		}
-	}
+	l.shown[index] = true
 	for key, text := range map[string]string{
-		fmt.Sprintf("@Service%d", index): service,
-		fmt.Sprintf("@Policy%d", index):  strings.Join(policy, ", "),
+		fmt.Sprintf("@Service%d", index): l.figure[index].service,
+		fmt.Sprintf("@Policy%d", index):  strings.Join(l.figure[index].places, ", "),
 	} {
 		if e := c.Entry(key); e != nil && text != e.String() && (text != "" || e.Kind() != board.Unset) {
 			_ = e.Put(board.OfText(text), c.Now().UnixNano()) // only texts are ever put there

@@ -22,12 +22,20 @@ type Shared struct {
 	now      time.Duration // since origin
 	nodes    map[string]*watched
 	replicas map[netmap.ReplicaID]Replica
+	figure   map[int]figure // by index of the service
+	shown    map[int]bool   // services on the blackboard
 	moves    *Moves
 	flights  map[string]netmap.ReplicaID // moves Moves knows, by operation
 	rests    map[string]rest             // by replica, or service that waits to be admitted
 	said     map[string]Entry            // newest audit entry by replica
 	issued   int
 	picked   int // of the replicas a tree that looks after all has looked at last
+}
+
+// figure is one service as the blackboard shows it: @Service1 = name and needs, @Policy1 = where it runs.
+type figure struct {
+	service string
+	places  []string
 }
 
 // watched is what one node has shown.
@@ -68,7 +76,8 @@ func NewShared(p Params, b balance.Params, epoch uint64) (*Shared, error) {
 		return nil, fmt.Errorf("balance: %w", err)
 	}
 	return &Shared{params: p, balance: b, epoch: epoch, moves: moves, nodes: map[string]*watched{},
-		replicas: map[netmap.ReplicaID]Replica{}, flights: map[string]netmap.ReplicaID{}, rests: map[string]rest{}, said: map[string]Entry{}}, nil
+		replicas: map[netmap.ReplicaID]Replica{}, figure: map[int]figure{}, shown: map[int]bool{},
+		flights: map[string]netmap.ReplicaID{}, rests: map[string]rest{}, said: map[string]Entry{}}, nil
 }
 
 // Root gives the parameters as entries of the root blackboard, {@Samples} in a tree.
@@ -98,11 +107,22 @@ func (s *Shared) Observe(w World, now time.Time) {
 	s.follow(w, snap)
 }
 
-// list takes the replicas in.
+// list takes the replicas in, and words what the paper's figure 4 shows of each service.
 func (s *Shared) list(w World) {
 	clear(s.replicas)
-	for _, r := range w.Replicas() {
+	clear(s.figure)
+	all := w.Replicas()
+	slices.SortFunc(all, func(a, b Replica) int { return compareID(a.ID, b.ID) })
+	for _, r := range all {
 		s.replicas[r.ID] = r
+		f := s.figure[r.Index]
+		if f.service == "" {
+			f.service = fmt.Sprintf("%s: %s", r.ID.Service, needs(r.Demand))
+		}
+		if r.Node != "" {
+			f.places = append(f.places, fmt.Sprintf("%s on %s", r.ID, r.Node))
+		}
+		s.figure[r.Index] = f
 	}
 }
 

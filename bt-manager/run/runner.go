@@ -209,7 +209,7 @@ func (r *Runner) arrange(now time.Time) {
 		}
 		t.run.Halt(now, bt.HaltTree)
 		delete(r.trees, name)
-		delete(r.mirrored, name)
+		r.forget(name)
 		if id, err := netmap.ParseReplicaID(name); err == nil {
 			r.shared.Forget(id)
 		}

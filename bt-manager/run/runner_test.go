@@ -542,8 +542,21 @@ func TestOthersAreLeftAlone(t *testing.T) {
 func TestRemovedService(t *testing.T) {
 	p := roomy(t, nil)
 	p.run(3 * time.Second)
+	if got := p.board["root"]["Policy1"]; got != "kms-0 on leaf1" {
+		t.Errorf("Policy1 is %q", got)
+	}
 	delete(p.replicas, id("kms"))
 	p.run(2 * time.Second)
+	for _, key := range []string{"Service1", "Policy1"} {
+		if got, ok := p.board["root"][key]; got != "" || !ok {
+			t.Errorf("%s is still %q", key, got)
+		}
+	}
+	for key, got := range p.board["kms-0"] {
+		if got != "" {
+			t.Errorf("%s of kms-0 is still %q", key, got)
+		}
+	}
 	if _, err := p.r.Tree("kms-0"); err == nil {
 		t.Error("its tree is still there")
 	}

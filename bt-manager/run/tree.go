@@ -159,3 +159,16 @@ func (r *Runner) show() {
 		r.mirror.Blackboard(name, entries)
 	}
 }
+
+// forget takes the blackboard of a tree that ended off the mirror.
+func (r *Runner) forget(name string) {
+	entries := r.mirrored[name]
+	delete(r.mirrored, name)
+	if r.mirror == nil || len(entries) == 0 {
+		return
+	}
+	for key := range entries {
+		entries[key] = ""
+	}
+	r.mirror.Blackboard(name, entries)
+}
