@@ -4,8 +4,8 @@
 // other nodes' rows, RESOUR_NODE, RESOUR_SEEN and RESOUR_HEALTH. It is told by keyspace events, by the other nodes'
 // resource-sync over mutual-TLS streams, and by the clock.
 //
-// store.go, node.go, overlay.go, monitor.go and health.go decide and have no clock, socket or goroutine; run.go,
-// link.go and rows.go connect them to the machine.
+// store.go, node.go, copies.go, members.go, overlay.go, monitor.go and health.go decide and have no clock, socket or
+// goroutine; run.go, link.go, rows.go and probes.go connect them to the machine.
 package replica
 
 import (
