@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,8 +12,22 @@ import (
 	"syscall"
 )
 
-// cpuPeriod is the kernel's default, in microseconds.
-const cpuPeriod = 100000
+// Periods of a quota, in microseconds. The kernel's default lets services that are at their budget stand still for up to
+// a tenth of a second; with a short period they get slower instead. It allows no quota below a millisecond, so a tiny
+// budget needs the long one.
+const (
+	shortPeriod = 10000
+	longPeriod  = 100000
+	leastQuota  = 1000
+)
+
+// quotaOf a budget.
+func quotaOf(cores float64) (quota, period int) {
+	if cores*shortPeriod >= leastQuota {
+		return int(math.Round(cores * shortPeriod)), shortPeriod
+	}
+	return max(leastQuota, int(math.Round(cores*longPeriod))), longPeriod
+}
 
 // SetBudget limits the services of this switch together: cpu in cores, memory in bytes, 0 for no limit. Idempotent; it
 // makes the cgroup when Docker has not yet. CRIU and the agents are in other cgroups and keep what they need.
@@ -28,16 +43,22 @@ func (h Host) setBudgetV1(group string, cpu float64, memory int64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("budget: %w", err)
 	}
-	quota := -1
+	quota, period := -1, shortPeriod
 	if cpu > 0 {
-		quota = max(1000, int(cpu*cpuPeriod))
+		quota, period = quotaOf(cpu)
 	}
-	if err := write(dir, "cpu.cfs_period_us", cpuPeriod); err != nil {
-		return fmt.Errorf("budget: %w", err)
+	if old, err := readNumber(filepath.Join(dir, "cpu.cfs_period_us")); err == nil && old != int64(period) {
+		// The former quota may be too little or too much for the new period.
+		if err := write(dir, "cpu.cfs_quota_us", -1); err != nil {
+			return fmt.Errorf("budget: %w", err)
+		}
+		if err := write(dir, "cpu.cfs_period_us", period); err != nil {
+			return fmt.Errorf("budget: %w", err)
+		}
 	}
 	err := write(dir, "cpu.cfs_quota_us", quota)
 	if errors.Is(err, syscall.EINVAL) { // v1 refuses a quota below that of a child
-		if err = lowerChildren(dir, float64(quota)/cpuPeriod); err == nil {
+		if err = lowerChildren(dir, float64(quota)/float64(period)); err == nil {
 			err = write(dir, "cpu.cfs_quota_us", quota)
 		}
 	}
@@ -92,14 +113,15 @@ func (h Host) setBudgetV2(group string, cpu float64, memory int64) error {
 			return fmt.Errorf("budget: %w", err)
 		}
 	}
-	quota, limit := "max", "max"
+	allowed, limit := fmt.Sprintf("max %d", shortPeriod), "max"
 	if cpu > 0 {
-		quota = strconv.Itoa(max(1000, int(cpu*cpuPeriod)))
+		quota, period := quotaOf(cpu)
+		allowed = fmt.Sprintf("%d %d", quota, period)
 	}
 	if memory > 0 {
 		limit = strconv.FormatInt(memory, 10)
 	}
-	if err := write(dir, "cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod)); err != nil {
+	if err := write(dir, "cpu.max", allowed); err != nil {
 		return fmt.Errorf("budget: %w", err)
 	}
 	if err := write(dir, "memory.max", limit); err != nil {

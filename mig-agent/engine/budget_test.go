@@ -54,14 +54,15 @@ func TestSetBudgetV1(t *testing.T) {
 		bytes int64
 		want  string
 	}{
-		{0.5, 32 << 20, "50000 50000 33554432"},
-		{2, 64 << 20, "200000 50000 67108864"}, // whoever knows what the child may use raises it
-		{0, 0, "-1 50000 9223372036854771712"},
+		{0.5, 32 << 20, "5000 10000 50000 33554432"},
+		{2, 64 << 20, "20000 10000 50000 67108864"},   // whoever knows what the child may use raises it
+		{0.05, 64 << 20, "5000 100000 5000 67108864"}, // less than a millisecond of a short period
+		{0, 0, "-1 10000 5000 9223372036854771712"},
 	} {
 		if err := h.SetBudget(name, step.cores, step.bytes); err != nil {
 			t.Fatal(err)
 		}
-		got := content(t, cpu, name, "cpu.cfs_quota_us") + " " + content(t, child, "cpu.cfs_quota_us") + " " +
+		got := content(t, cpu, name, "cpu.cfs_quota_us") + " " + content(t, cpu, name, "cpu.cfs_period_us") + " " + content(t, child, "cpu.cfs_quota_us") + " " +
 			content(t, memory, name, "memory.limit_in_bytes")
 		if got != step.want {
 			t.Errorf("%v cores, %d bytes: %s, want %s", step.cores, step.bytes, got, step.want)
@@ -76,7 +77,7 @@ func TestSetBudgetV2(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(h.Cgroups, "netservices")
-	if got := content(t, dir, "cpu.max") + ", " + content(t, dir, "memory.max"); got != "25000 100000, 1048576" {
+	if got := content(t, dir, "cpu.max") + ", " + content(t, dir, "memory.max"); got != "2500 10000, 1048576" {
 		t.Errorf("limits: %s", got)
 	}
 	if got := content(t, h.Cgroups, "cgroup.subtree_control"); got != "+cpu +memory" {
@@ -85,7 +86,7 @@ func TestSetBudgetV2(t *testing.T) {
 	if err := h.SetBudget("netservices", 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if got := content(t, dir, "cpu.max") + ", " + content(t, dir, "memory.max"); got != "max 100000, max" {
+	if got := content(t, dir, "cpu.max") + ", " + content(t, dir, "memory.max"); got != "max 10000, max" {
 		t.Errorf("no limits: %s", got)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // What the budgets shall make of the high load: shares of a node's CPU budget for services.
 const (
-	shareHere  = 0.95 // of leaf1's: too much for the tree, and a queue for the clients
+	shareHere  = 0.96 // of leaf1's: too much for the tree, and a queue for the clients
 	shareThere = 0.40 // of leaf2's: the most head-room, the tree's choice
 	shareThird = 0.60 // of leaf3's: it fits as well, with less head-room over as many hops
 )
@@ -99,7 +99,7 @@ func (d *demo) measure(ctx context.Context, s subject) (Calibration, error) {
 
 // cost is the cores that leaf1's services use in each of some seconds of a load; the first second is not counted.
 func (d *demo) cost(ctx context.Context, dir string, s subject, rate int) ([]float64, error) {
-	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(rate))
+	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(rate), randomly)
 	if err != nil {
 		return nil, err
 	}

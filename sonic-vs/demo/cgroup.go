@@ -16,14 +16,10 @@ import (
 // readUsageV1 reads cpuacct.usage (ns), cpu.cfs_* (µs, quota -1: none) and cpu.stat (throttled_time, ns).
 func readUsageV1(node, account, cpu string) (load.Usage, error) {
 	u := load.Usage{At: time.Now().UTC(), Node: node}
-	used, err := readNumber(account, "cpuacct.usage")
+	quota, err := readNumber(cpu, "cpu.cfs_quota_us")
 	if errors.Is(err, fs.ErrNotExist) {
 		return u, nil
 	}
-	if err != nil {
-		return u, err
-	}
-	quota, err := readNumber(cpu, "cpu.cfs_quota_us")
 	if err != nil {
 		return u, err
 	}
@@ -33,6 +29,10 @@ func readUsageV1(node, account, cpu string) (load.Usage, error) {
 	}
 	stat, err := readStat(cpu)
 	if err != nil {
+		return u, err
+	}
+	used, err := readNumber(account, "cpuacct.usage")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // Docker makes it with the first service
 		return u, err
 	}
 	u.CPU, u.Throttled = time.Duration(used), time.Duration(stat["throttled_time"])

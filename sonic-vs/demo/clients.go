@@ -16,8 +16,8 @@ type clients struct {
 	ended chan error
 }
 
-// startLoad returns when the first request is due. The rate is that of `sonic-vs load run`.
-func (d *demo) startLoad(ctx context.Context, dir string, s subject, rate string) (*clients, error) {
+// startLoad returns when the first request is due. Rate and more are flags of `sonic-vs load run`.
+func (d *demo) startLoad(ctx context.Context, dir string, s subject, rate string, more ...string) (*clients, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -27,6 +27,7 @@ func (d *demo) startLoad(ctx context.Context, dir string, s subject, rate string
 	}
 	args := []string{"load", "run", "--target", fmt.Sprintf("http://%s:%d", s.address, port), "--out", dir,
 		"--rate", rate, "--kept", fmt.Sprint(kept), "--new", "20"}
+	args = append(args, more...)
 	for _, c := range d.bed.Clients {
 		if c.Name == client {
 			args = append(args, "--netns", c.Netns)

@@ -24,7 +24,7 @@ func TestCalibrate(t *testing.T) {
 	if c.Rates[0].Median != 0.14 || math.Abs(c.Cores-0.57) > 1e-9 {
 		t.Errorf("%+v", c)
 	}
-	for node, want := range map[string]float64{"leaf1": 0.6, "leaf2": 1.425, "leaf3": 0.95} {
+	for node, want := range map[string]float64{"leaf1": 0.594, "leaf2": 1.425, "leaf3": 0.95} {
 		if c.Budgets[node] != want {
 			t.Errorf("%s: budget %v, want %v", node, c.Budgets[node], want)
 		}
@@ -121,6 +121,8 @@ func TestReadUsage(t *testing.T) {
 	check("v1", u, err, want)
 	u, err = readUsageV2("leaf1", v2)
 	check("v2", u, err, want)
+	u, err = readUsageV1("leaf1", none, cpu)
+	check("v1, a budget and never a service", u, err, load.Usage{Node: "leaf1", Budget: 0.57, Throttled: 2 * time.Millisecond})
 	u, err = readUsageV1("leaf1", none, none)
 	check("v1, never a service", u, err, load.Usage{Node: "leaf1"})
 	if err := os.WriteFile(filepath.Join(v2, "cpu.max"), []byte("max 100000\n"), 0o644); err != nil {

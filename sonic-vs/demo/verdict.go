@@ -74,8 +74,8 @@ func (d *demo) judgeStory(live, cold *load.PartReport) error {
 func (d *demo) ratio(what string, of, by load.Level, limit float64, least bool) error {
 	want := map[bool]string{true: "at least", false: "at most"}[least]
 	f := Fact{When: "report.json", What: what, Want: fmt.Sprintf("%s %.1f", want, limit), Got: "unknown"}
-	if of.Median != nil && by.Median != nil {
-		r := of.Median.Milliseconds() / by.Median.Milliseconds()
+	if of.Typical != nil && by.Typical != nil {
+		r := of.Typical.Milliseconds() / by.Typical.Milliseconds()
 		f.Got = fmt.Sprintf("%.2f", r)
 		f.Holds = r >= limit == least || r == limit
 	}
@@ -108,10 +108,10 @@ func (d *demo) storySummary(out io.Writer, live, cold *load.PartReport, budgets 
 	return err
 }
 
-// typical is the median with its unit.
+// typical is the mean latency of a typical second.
 func typical(l load.Level) string {
-	if l.Median == nil {
+	if l.Typical == nil {
 		return "none"
 	}
-	return fmt.Sprintf("%.1f ms", l.Median.Milliseconds())
+	return fmt.Sprintf("%.1f ms", l.Typical.Milliseconds())
 }

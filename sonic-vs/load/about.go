@@ -18,6 +18,7 @@ type About struct {
 	Steps     []Step        `json:"steps"`
 	New       int           `json:"new"`
 	Kept      int           `json:"kept"`
+	Seed      uint64        `json:"seed,omitempty"`     // of random moments; 0: evenly spaced
 	Duration  time.Duration `json:"duration"`           // planned; 0: until stopped
 	Requests  int           `json:"requests,omitempty"` // due and recorded; only after the end
 	Ended     time.Duration `json:"ended,omitempty"`    // 0: it never ended in order

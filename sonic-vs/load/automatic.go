@@ -50,15 +50,18 @@ type Phases struct {
 	After      Level `json:"after"`
 }
 
-// typical are the medians.
 func (p Phases) typical() (before, overloaded, after *ms) {
-	return p.Before.Median, p.Overloaded.Median, p.After.Median
+	return p.Before.Typical, p.Overloaded.Typical, p.After.Typical
 }
 
 // Level is the latency in a phase.
 type Level struct {
 	Latency
 	Mean *ms `json:"mean"`
+
+	// Typical is the median over the seconds of the phase of the mean latency in each, a point of the paper's curve: one
+	// second in which the machine was busy with something else does not decide.
+	Typical *ms `json:"typical"`
 }
 
 // Share is the part of its budget that a node's services used; null: no samples, or no budget.
@@ -208,15 +211,26 @@ func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 10
 
 func (a *analysis) level(s span) Level {
 	all := a.latencies(s)
-	l := Level{Latency: latency(all)}
-	if len(all) > 0 {
-		var sum time.Duration
-		for _, x := range all {
-			sum += x
+	l := Level{Latency: latency(all), Mean: mean(all)}
+	var seconds []time.Duration
+	for from := s.from; from < s.to; from += time.Second {
+		if m := mean(a.latencies(span{from, min(from+time.Second, s.to)})); m != nil {
+			seconds = append(seconds, time.Duration(*m))
 		}
-		l.Mean = new(ms(sum / time.Duration(len(all))))
 	}
+	l.Typical = latency(seconds).Median
 	return l
+}
+
+func mean(all []time.Duration) *ms {
+	if len(all) == 0 {
+		return nil
+	}
+	var sum time.Duration
+	for _, x := range all {
+		sum += x
+	}
+	return new(ms(sum / time.Duration(len(all))))
 }
 
 // budget of a node at a moment.

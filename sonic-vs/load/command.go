@@ -63,6 +63,7 @@ func runCommand() *cobra.Command {
 	f.DurationVar(&c.Schedule.Duration, "duration", 0, "end after this time; 0: at SIGINT or SIGTERM")
 	f.IntVar(&c.Kept, "kept", 50, "connections kept open")
 	f.IntVar(&c.Schedule.New, "new", 20, "requests a second, of the rate, on a new connection each")
+	f.Uint64Var(&c.Schedule.Seed, "poisson", 0, "ask at random moments drawn from this `seed`, as independent clients do; 0: evenly spaced")
 	f.StringVar(&ns, "netns", "", "run in the network namespace at this path")
 	f.StringArrayVar(&freezers, "freezer", nil, "sample the freezers of these cgroups, NODE=GLOB; may be repeated")
 	cmd.MarkFlagRequired("target")

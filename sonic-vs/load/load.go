@@ -65,6 +65,7 @@ func Run(ctx context.Context, c Config) error {
 	about := About{
 		Format: aboutFormat, Start: start.UTC(), Target: c.Target, PublicKey: string(public),
 		Steps: c.Schedule.Steps, New: c.Schedule.New, Kept: c.Kept, Duration: c.Schedule.Duration,
+		Seed: c.Schedule.Seed,
 	}
 	if err := about.write(c.Dir); err != nil {
 		return errors.Join(err, out.close())

@@ -80,7 +80,7 @@ type Latency struct {
 	P99     *ms `json:"p99"`
 	Max     *ms `json:"max"`
 
-	// Medians of the phases of a watched load.
+	// Of the phases of a watched load (Level.Typical).
 	Before     *ms `json:"before,omitempty"`
 	Overloaded *ms `json:"overloaded,omitempty"`
 	After      *ms `json:"after,omitempty"`

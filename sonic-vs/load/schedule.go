@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ type Schedule struct {
 	Steps    []Step
 	New      int           // requests a second that come on a new connection each; they count in the rate
 	Duration time.Duration // 0: until stopped
+	Seed     uint64        // of random moments, as independent clients choose them (Poisson); 0: evenly spaced
 }
 
 // Step is a rate that holds from a moment on.
@@ -29,17 +31,24 @@ type Slot struct {
 	New bool          // on a connection of its own
 }
 
-// Slots counts through the due times. Inside a step they are evenly spaced, and so are the new connections among them.
+// Slots counts through the due times: evenly spaced inside a step, or random, then the same for the same seed. The new
+// connections are evenly spread among the requests.
 func (s Schedule) Slots() iter.Seq[Slot] {
 	return func(yield func(Slot) bool) {
 		n := 0
+		random := rand.New(rand.NewPCG(s.Seed, 0))
 		for i, step := range s.Steps {
 			end := s.Duration
 			if next := i + 1; next < len(s.Steps) && (end == 0 || s.Steps[next].From < end) {
 				end = s.Steps[next].From
 			}
+			passed := 0.0 // of the step, in mean distances between two requests
 			for k := 0; ; k++ {
 				due := step.From + time.Duration(k)*time.Second/time.Duration(step.Rate)
+				if s.Seed != 0 {
+					passed += random.ExpFloat64()
+					due = step.From + time.Duration(passed*float64(time.Second)/float64(step.Rate))
+				}
 				if end != 0 && due >= end {
 					break
 				}

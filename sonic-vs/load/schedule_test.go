@@ -102,3 +102,31 @@ func FuzzParseSteps(f *testing.F) {
 		}
 	})
 }
+
+func TestRandomMoments(t *testing.T) {
+	s := Schedule{Steps: []Step{{0, 100}, {30 * time.Second, 500}}, New: 20, Duration: 60 * time.Second, Seed: 1}
+	var all, again []Slot
+	for slot := range s.Slots() {
+		all = append(all, slot)
+	}
+	for slot := range s.Slots() {
+		again = append(again, slot)
+	}
+	if !slices.Equal(all, again) {
+		t.Error("the same seed gives other moments")
+	}
+	counts, even := map[bool]int{}, 0
+	for i, slot := range all {
+		high := slot.Due >= 30*time.Second
+		counts[high]++
+		if slot.N != i || slot.Due >= s.Duration || i > 0 && slot.Due < all[i-1].Due {
+			t.Fatalf("slot %d: %+v after %+v", i, slot, all[max(0, i-1)])
+		}
+		if i > 0 && high && slot.Due-all[i-1].Due == 2*time.Millisecond {
+			even++
+		}
+	}
+	if low, high := counts[false], counts[true]; low < 2800 || low > 3200 || high < 14600 || high > 15400 || even > 10 { // four deviations
+		t.Errorf("%d requests at 100 a second, %d at 500, %d exactly 2 ms apart", low, high, even)
+	}
+}
