@@ -69,23 +69,9 @@ func (t *Trees) refresh(ctx context.Context) {
 	for i := range snap.Nodes {
 		snap.Nodes[i].Drained = t.m.state.Drained[snap.Nodes[i].Name]
 	}
-	inFlight := map[string]bool{}
-	for id := range t.m.state.Ops {
-		inFlight[id] = true
-	}
 	t.m.mu.Unlock()
 
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	t.apply(t.ledger.Expire(now))
-	for _, h := range t.ledger.Holds() {
-		if !inFlight[h.ID] && h.Deadline.Sub(now) > settle {
-			t.apply(t.ledger.Release(h.ID))
-			t.hold(h.ID, h.Node, h.Demand, now.Add(settle), now)
-		}
-	}
-	snap.Reserved = t.ledger.Reserved()
 	problem := ""
 	if err != nil {
 		problem = err.Error()
@@ -97,6 +83,8 @@ func (t *Trees) refresh(ctx context.Context) {
 	if len(snap.Nodes) > 0 || err == nil {
 		t.snapshot = &snap
 	}
+	t.mu.Unlock()
+	t.reserve()
 }
 
 // hold promises demand on a node. The caller holds mu.
@@ -204,6 +192,14 @@ func declared(s *spec.Service) netmap.Demand {
 
 // Begin implements decide.World.
 func (t *Trees) Begin(o decide.Operation) error {
+	if err := t.order(o); err != nil {
+		return err
+	}
+	t.reserve()
+	return nil
+}
+
+func (t *Trees) order(o decide.Operation) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	if _, ok := t.m.state.Ops[o.ID]; ok {
@@ -211,6 +207,9 @@ func (t *Trees) Begin(o decide.Operation) error {
 	}
 	if _, ok := t.m.state.Past(o.ID); ok {
 		return nil
+	}
+	if op, ok := t.m.state.InFlight(o.Replica); ok { // nobody said no: the replica is busy
+		return inFlight(op)
 	}
 	w := t.m.world()
 	w.NewID = func() string { return o.ID }
@@ -230,19 +229,49 @@ func (t *Trees) Begin(o decide.Operation) error {
 		return err
 	}
 	t.m.begin(op.ID)
-	go t.reserve(op.ID, o.To, o.Replica)
 	return nil
 }
 
-// reserve promises the target what the replica needs until its own readings show it.
-func (t *Trees) reserve(op, node string, id netmap.ReplicaID) {
+// reserve promises every target of an operation in flight what the replica needs, until the node's own readings show
+// it, and lets the next decision see it. The operations are in the journal, so nothing else need be kept of this.
+func (t *Trees) reserve() {
+	needs := map[netmap.ReplicaID]netmap.Demand{}
 	for _, r := range t.Replicas() {
-		if r.ID == id {
-			t.mu.Lock()
-			t.hold(op, node, r.Demand, time.Now().Add(holdTime), time.Now())
-			t.mu.Unlock()
+		needs[r.ID] = r.Demand
+	}
+	targets := map[string]*Op{}
+	t.m.View(func(s *State) {
+		for id, op := range s.Ops {
+			copied := *op
+			targets[id] = &copied
+		}
+	})
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.apply(t.ledger.Expire(now))
+	for _, id := range slices.Sorted(maps.Keys(targets)) {
+		op := targets[id]
+		node := op.Node
+		if op.Verb == Move {
+			node = op.To
+		}
+		if h, held := t.ledger.Get(id); held && h.Node != node { // a deploy that went on to the next node
+			t.apply(t.ledger.Release(id))
+		}
+		if op.Verb == Deploy || op.Verb == Move {
+			t.hold(id, node, needs[op.Replica], now.Add(holdTime), now)
 		}
 	}
+	for _, h := range t.ledger.Holds() {
+		if targets[h.ID] == nil && h.Deadline.Sub(now) > settle {
+			t.apply(t.ledger.Release(h.ID))
+			t.hold(h.ID, h.Node, h.Demand, now.Add(settle), now)
+		}
+	}
+	snap := *t.snapshot
+	snap.Reserved = t.ledger.Reserved()
+	t.snapshot = &snap
 }
 
 // Advance implements decide.World.

@@ -171,6 +171,9 @@ func serviceRow(s *orders.Service) resourdb.Service {
 		Name: s.Spec.Name, Image: s.Spec.Image, ImageID: s.ImageID, Replicas: s.Spec.Replicas, Address: s.Spec.Address.String(),
 		Migration: s.Spec.Migration, Probe: probeText(s.Spec.Probe), Demand: s.Spec.Demand,
 	}
+	if p := s.Spec.Probe; p != nil {
+		row.ProbeEach, row.ProbeTime, row.Failures = p.Interval, p.Timeout, p.Failures
+	}
 	for _, v := range s.Spec.Volumes {
 		row.Volumes = append(row.Volumes, v.Name+":"+v.Target)
 	}
