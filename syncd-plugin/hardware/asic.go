@@ -83,7 +83,8 @@ func flows(node string, capacity float64, rows map[string]map[string]string) net
 // neighbors turns LLDP's rows and those of the ports, by port, into the far ends of the cables. A port that is down, or
 // whose neighbour tells no name, has none.
 func neighbors(node string, lldp, ports map[string]map[string]string) (list []resourdb.Neighbor, bad []error) {
-	for name, row := range lldp {
+	for _, name := range slices.Sorted(maps.Keys(lldp)) { // in order: what is found amiss is reported the same way each time
+		row := lldp[name]
 		far := row["lldp_rem_sys_name"]
 		port := ports[name]
 		if far == "" || port["oper_status"] == "down" {
