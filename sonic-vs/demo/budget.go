@@ -17,9 +17,9 @@ import (
 
 // What the budgets shall make of the high load: shares of a node's CPU budget for services.
 const (
-	shareHere  = 0.96 // of leaf1's: too much for the tree, and a queue for the clients
-	shareThere = 0.40 // of leaf2's: the most head-room, the tree's choice
-	shareThird = 0.60 // of leaf3's: it fits as well, with less head-room over as many hops
+	shareHere  = 0.97 // of leaf1's: too much for the tree, and a queue for the clients
+	shareThere = 0.35 // of leaf2's: the most head-room, the tree's choice
+	shareThird = 0.55 // of leaf3's: it fits as well, with less head-room over as many hops
 )
 
 // Calibration is calibration.json: what the service costs here, and the budgets that come of it.
@@ -71,19 +71,16 @@ func median(all []float64) float64 {
 }
 
 // measure plays a load for each rate without a limit and reads what it costs.
-func (d *demo) measure(ctx context.Context, s subject) (Calibration, error) {
+func (d *demo) measure(ctx context.Context, part string, s subject) (Calibration, error) {
 	step("calibrate: what %d requests a second cost on %s without a limit", highRate, here)
-	dir := filepath.Join(d.Dir, "calibration")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Calibration{}, err
-	}
+	dir := filepath.Join(d.Dir, "calibration", part)
 	var rates []RateCost
-	for _, rate := range []int{lowRate, 300, highRate} {
+	for _, rate := range []int{lowRate, highRate} {
 		seconds, err := d.cost(ctx, filepath.Join(dir, strconv.Itoa(rate)), s, rate)
 		if err != nil {
 			return Calibration{}, fmt.Errorf("%d requests a second: %w", rate, err)
 		}
-		rates = append(rates, RateCost{Rate: rate, Seconds: seconds, Median: median(seconds)})
+		rates = append(rates, RateCost{Rate: rate, Seconds: seconds})
 		step("  %d requests/s: %.3f cores", rate, median(seconds))
 	}
 	c, err := calibrate(rates)
@@ -94,12 +91,13 @@ func (d *demo) measure(ctx context.Context, s subject) (Calibration, error) {
 	if err != nil {
 		return c, err
 	}
-	return c, os.WriteFile(filepath.Join(d.Dir, "calibration.json"), append(text, '\n'), 0o644)
+	return c, os.WriteFile(filepath.Join(dir, "calibration.json"), append(text, '\n'), 0o644)
 }
 
-// cost is the cores that leaf1's services use in each of some seconds of a load; the first second is not counted.
+// cost is the cores that leaf1's services use in each of some seconds of a load; the first second is not counted. The
+// requests come evenly, so that each second has as many as the next.
 func (d *demo) cost(ctx context.Context, dir string, s subject, rate int) ([]float64, error) {
-	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(rate), randomly)
+	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(rate))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +125,7 @@ func (d *demo) cost(ctx context.Context, dir string, s subject, rate int) ([]flo
 }
 
 // calibrationTime is how many seconds of each rate are measured.
-const calibrationTime = 6
+const calibrationTime = 8
 
 // budgetTime is how long a node may take to set a new budget.
 const budgetTime = 10 * time.Second

@@ -104,7 +104,7 @@ func (d *demo) storySummary(out io.Writer, live, cold *load.PartReport, budgets 
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s: report.json, latency.svg, latency.png, facts.json, calibration.json; check again: sonic-vs load check %s\n", d.Dir, d.Dir)
+	_, err := fmt.Fprintf(out, "%s: report.json, latency.svg, latency.png, facts.json; check again: sonic-vs load check %s\n", d.Dir, d.Dir)
 	return err
 }
 

@@ -41,10 +41,15 @@ func Plot(dir string) error {
 func (p Part) panel(report Report) plot.Panel {
 	r := report.of(p.Name)
 	panel := plot.Panel{Color: plot.Black}
-	switch partName(p.Name) {
-	case "live":
+	switch name := partName(p.Name); {
+	case name == "live" && p.Watch != nil:
+		panel.Title = "Overload, and the behaviour tree moves the service live"
+	case name == "cold" && p.Watch != nil:
+		panel.Title = "The same with a cold move: stop, start elsewhere, as Kubernetes moves a pod"
+		panel.Color = plot.Red
+	case name == "live":
 		panel.Title = "Live moves: the service keeps memory, address and connections"
-	case "cold":
+	case name == "cold":
 		panel.Title = "Cold moves: stop, start elsewhere, as Kubernetes moves a pod"
 		panel.Color = plot.Red
 	default:
@@ -70,7 +75,6 @@ func (p Part) panel(report Report) plot.Panel {
 		panel.Points = append(panel.Points, pt)
 	}
 	if r.Automatic != nil {
-		panel.Title = titles[p.Watch.Mode] + fmt.Sprintf(". %d of %d requests failed, %d connections broken", r.Failed, r.Requests, r.Broken)
 		panel.Marks = r.Automatic.marks(p.About.Steps)
 	}
 	for _, m := range report.Moves {
@@ -88,12 +92,6 @@ func (p Part) panel(report Report) plot.Panel {
 		})
 	}
 	return panel
-}
-
-// titles of the panels of watched loads.
-var titles = map[string]string{
-	"live": "Overload, and the behaviour tree moves the service live",
-	"cold": "The same with a cold move: stop, start elsewhere, as Kubernetes moves a pod",
 }
 
 // marks of what happened before the move.

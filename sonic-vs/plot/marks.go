@@ -69,16 +69,19 @@ type moments struct{ marks []Mark }
 func (m moments) Plot(c draw.Canvas, p *plot.Plot) {
 	x, _ := p.Transforms(&c)
 	dashed := draw.LineStyle{Color: grey, Width: vg.Points(1), Dashes: []vg.Length{vg.Points(4), vg.Points(3)}}
+	for _, mark := range m.marks {
+		c.StrokeLine2(dashed, x(mark.At), c.Min.Y, x(mark.At), c.Max.Y)
+	}
 	for row, mark := range m.marks {
-		at := vg.Point{X: x(mark.At), Y: c.Max.Y - vg.Points(5+14*float64(row))}
-		c.StrokeLine2(dashed, at.X, c.Min.Y, at.X, c.Max.Y)
 		label := style(10.5, grey)
-		label.XAlign, label.YAlign = draw.XRight, draw.YTop
-		at.X -= vg.Points(5)
-		if width := label.Width(mark.Label); at.X-width < c.Min.X {
-			label.XAlign = draw.XLeft
-			at.X += vg.Points(10)
+		label.YAlign = draw.YTop
+		width := label.Width(mark.Label)
+		at := vg.Point{X: x(mark.At) - vg.Points(5) - width, Y: c.Max.Y - vg.Points(5+14*float64(row))}
+		if at.X < c.Min.X {
+			at.X = x(mark.At) + vg.Points(5)
 		}
+		c.SetColor(color.White) // over the lines of other moments
+		c.Fill(vg.Rectangle{Min: vg.Point{X: at.X, Y: at.Y - vg.Points(12)}, Max: vg.Point{X: at.X + width, Y: at.Y}}.Path())
 		c.FillText(label, at, mark.Label)
 	}
 }
