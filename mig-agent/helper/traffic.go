@@ -54,8 +54,10 @@ func (s *Server) SetSegment(ctx context.Context, in *api.SegmentConfig) (*api.Em
 	return &api.Empty{}, fail(address.Set(ctx, "", seg))
 }
 
-// acceptTime bounds how long the address waits for a service that does not accept its connections.
-const acceptTime = 20 * time.Millisecond
+// acceptTime bounds how long the address waits for a service that does not accept its connections. One whose node is
+// overloaded, the very reason to move it, is late: its quota stops it, and requests queue before its accept. Meanwhile it
+// goes on answering; who knocks now knocks again after a second.
+const acceptTime = 500 * time.Millisecond
 
 // Yield implements api.HelperServer. It returns when the connections that have begun here are the service's.
 func (s *Server) Yield(ctx context.Context, t *api.Traffic) (*api.Empty, error) {
