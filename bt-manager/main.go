@@ -20,7 +20,7 @@ func main() {
 	config.Flags(flags)
 	level := daemon.LogLevel(flags)
 	redis := flags.String("redis-root", "/", "folder below which run/redis of the switch is seen; empty: no Redis")
-	check := flags.Bool("check", false, "print the effective configuration and exit")
+	check := flags.Bool("check", false, "check configuration and trees, print what is in effect, and exit")
 	version := flags.Bool("version", false, "print the version and exit")
 	_ = flags.Parse(os.Args[1:]) // ExitOnError
 	if *version {
@@ -45,6 +45,9 @@ func run(ctx context.Context, config serve.Config, redis string, check bool) err
 		return err
 	}
 	if check {
+		if err := config.CheckTrees(); err != nil {
+			return err
+		}
 		config.Print(os.Stdout)
 		return nil
 	}

@@ -2,7 +2,10 @@ package serve
 
 import (
 	"bytes"
+	"errors"
 	"flag"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,5 +115,30 @@ func TestConfigErrors(t *testing.T) {
 	c := Config{Node: "leaf4", Listen: "127.0.0.1:0", PKI: (&site{t: t, ca: newCA(t)}).pki("leaf3", "manager"), Dir: t.TempDir()}
 	if err := Run(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "this switch is leaf4, the manager's certificate names leaf3") {
 		t.Errorf("certificate of another node: %v", err)
+	}
+}
+
+// What -check says of a tree file is what a start would end with.
+func TestCheckTrees(t *testing.T) {
+	for name, tt := range map[string]struct{ text, want string }{
+		"built in":     {"", ""},
+		"cut off":      {`<root BTCPP_format="4"><BehaviorTree ID="Intake">`, "trees.xml:1:"},
+		"no such leaf": {"<root BTCPP_format=\"4\">\n<BehaviorTree ID=\"Intake\">\n<Guess/>\n</BehaviorTree></root>", "trees.xml:3:"},
+		"a good one":   {`<root BTCPP_format="4"><BehaviorTree ID="Intake"><AlwaysSuccess/></BehaviorTree></root>`, ""},
+	} {
+		var c Config
+		if tt.text != "" {
+			c.Tree = filepath.Join(t.TempDir(), "trees.xml")
+			if err := os.WriteFile(c.Tree, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.CheckTrees(); (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+	missing := Config{Tree: filepath.Join(t.TempDir(), "none.xml")}
+	if err := missing.CheckTrees(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }

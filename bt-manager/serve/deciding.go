@@ -42,20 +42,39 @@ type deciding struct {
 func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, error) {
 	d := &deciding{m: m, dbs: dbs, news: make(chan struct{}), boards: map[string]map[string]string{}}
 	d.trees = m.ForTrees(d.read, func() { d.runner.Wake() })
-	if d.params = c.Policy; d.params.Samples == 0 { // not completed from CONFIG_DB
-		d.params = decide.Defaults()
+	conf, err := c.forTrees()
+	if err != nil {
+		return nil, err
 	}
-	conf := run.Config{Params: d.params, Balance: balance.Defaults(), Audit: filepath.Join(c.Dir, "audit.jsonl")}
+	d.params, conf.Audit = conf.Params, filepath.Join(c.Dir, "audit.jsonl")
 	m.View(func(s *orders.State) { conf.Epoch = s.Epoch })
-	var err error
+	d.runner, err = run.New(conf, d.trees, d, slog.Default())
+	return d, err
+}
+
+// forTrees is what the configuration says of the trees.
+func (c *Config) forTrees() (conf run.Config, err error) {
+	conf = run.Config{Params: c.Policy, Balance: balance.Defaults()}
+	if conf.Params.Samples == 0 { // not completed from CONFIG_DB
+		conf.Params = decide.Defaults()
+	}
 	if c.Tree != "" {
 		if conf.Tree, err = os.ReadFile(c.Tree); err != nil {
-			return nil, fmt.Errorf("tree: %w", err)
+			return conf, fmt.Errorf("tree: %w", err)
 		}
 		conf.TreeName = c.Tree
 	}
-	d.runner, err = run.New(conf, d.trees, d, slog.Default())
-	return d, err
+	return conf, nil
+}
+
+// CheckTrees names the faults of the tree file, as a start would.
+func (c *Config) CheckTrees() error {
+	conf, err := c.forTrees()
+	if err != nil {
+		return err
+	}
+	_, err = run.New(conf, nil, nil, slog.Default()) // never ticked
+	return err
 }
 
 // run keeps trees and their world going until ctx ends.
