@@ -25,6 +25,9 @@ const HelperContainer = "mig-agent-helper"
 // beatEvery is a sixth of the default silence: one late beat is no death.
 const beatEvery = 50 * time.Millisecond
 
+// idleBeat is the pace while nothing is guarded: the helper then settles nothing, and a switch has better things to do.
+const idleBeat = time.Second
+
 // helperLink keeps the helper's container alive and the life line to it.
 type helperLink struct {
 	api.HelperClient
@@ -132,18 +135,24 @@ func (h *helperLink) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
 		var asked chan error
 		select {
 		case <-ctx.Done():
 			stream.CloseSend()
 			return ctx.Err()
-		case <-tick.C:
+		case <-next.C:
 		case asked = <-h.beat:
 		}
-		err := stream.Send(h.current())
+		beat := h.current()
+		pace := idleBeat
+		if len(beat.Guarded) > 0 {
+			pace = beatEvery
+		}
+		next.Reset(pace)
+		err := stream.Send(beat)
 		if err == nil {
 			_, err = stream.Recv()
 		}
