@@ -233,6 +233,10 @@ func (t *turn) asked() {
 		t.again()
 	case t.r.Answer == Unknown && step == StepCancel:
 		t.end(Aborted, codes.OK, t.op.Problem)
+	case t.r.Answer == Pending && t.op.Sent < sendings && (step == StepTransfer || step == StepPrewarm || step == StepCutover):
+		// The agent has the move. Whether the order of this step came to it is open: it knows a repeat, and goes on
+		// telling what it does.
+		t.step(step)
 	case t.r.Answer == Unknown, t.r.Answer == Stuck && step != StepDeploy && step != StepRemove,
 		t.r.Answer == Pending && (step == StepTransfer || step == StepPrewarm):
 		t.takeBack()
