@@ -53,7 +53,8 @@ func TestScenarios(t *testing.T) {
 	}
 	defer s.close()
 	if testing.Short() { // one of each victim, on each side of the commit
-		s.Cases = []string{"source-agent/restored", "target-agent/committed", "source-helper/frozen", "target-helper/released"}
+		s.Cases = []string{"source-agent/restored", "target-agent/committed", "source-helper/frozen", "target-helper/released",
+			"bt-manager/cutover"}
 	}
 	for _, sc := range All() {
 		t.Run(sc.Name, func(t *testing.T) {
@@ -84,7 +85,7 @@ func down(t *testing.T, instance string) {
 	}
 }
 
-// keepLogs prints what the agents said, before the test bed goes.
+// keepLogs prints what agents and manager said, before the test bed goes.
 func keepLogs(t *testing.T, instance string) {
 	bed, err := testbed.Load(instance)
 	if err != nil {
@@ -93,8 +94,12 @@ func keepLogs(t *testing.T, instance string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for _, n := range bed.Nodes {
-		for _, name := range []string{suite.Agent, helper} {
+	for i, n := range bed.Nodes {
+		names := []string{suite.Agent, helper}
+		if bed.Topology.Nodes[i].Manager {
+			names = append(names, suite.Manager)
+		}
+		for _, name := range names {
 			out, _ := bed.Exec(ctx, n.Name, "docker", "logs", "--tail", "60", name).CombinedOutput()
 			t.Logf("%s: %s says\n%s", n.Name, name, out)
 		}

@@ -125,7 +125,7 @@ func (s *stage) disagree(ctx context.Context, owner string) (faults []string) {
 	}
 	for _, n := range s.nodes {
 		want := []string{owner + " " + string(netmap.Running)}
-		rows, err := n.instances(ctx)
+		rows, err := n.instances(ctx, replica)
 		copyless := n.Name != owner && len(rows) == 0 // resource-sync may bring the owner's row here, or not run
 		if err != nil || !copyless && !slices.Equal(rows, want) {
 			faults = append(faults, fmt.Sprintf("%s: %s says %q, want %q (%v)", n.Name, resourdb.InstanceTable, rows, want, err))
@@ -134,8 +134,8 @@ func (s *stage) disagree(ctx context.Context, owner string) (faults []string) {
 	return faults
 }
 
-// instances are the node's rows of the replica.
-func (n *node) instances(ctx context.Context) ([]string, error) {
+// instances are the node's rows of a replica.
+func (n *node) instances(ctx context.Context, replica string) ([]string, error) {
 	db, err := resourdb.Open(ctx, n.db)
 	if err != nil {
 		return nil, err
@@ -151,9 +151,12 @@ func (n *node) instances(ctx context.Context) ([]string, error) {
 }
 
 // healthy asks the service from where its clients are.
-func (s *stage) healthy(ctx context.Context) error {
+func (s *stage) healthy(ctx context.Context) error { return s.answers(ctx, kmsAddress) }
+
+// answers asks a service at its address.
+func (s *stage) answers(ctx context.Context, address string) error {
 	conn := http.Client{Transport: &http.Transport{DialContext: s.dial, DisableKeepAlives: true}, Timeout: time.Second}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+kmsAddress+"/healthz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,10 @@ func All() []Scenario {
 		{"agent-kill", "kill -9 of an agent or helper at each record of a move's journal, under load", agentKill},
 		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", badInput},
 		{"refuse", "a target that cannot take the replica says so, and the service goes on", refuse},
+		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", managerKill},
+		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", garbage},
+		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", rows},
+		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", lostNode},
 	}
 }
 
@@ -42,8 +46,8 @@ type Config struct {
 	Topology string    // file
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
-	Rate     int       // requests a second of agent-kill's load
-	Cases    []string  // of agent-kill, as it prints them; none = all
+	Rate     int       // requests a second of the load of agent-kill and manager-kill
+	Cases    []string  // of agent-kill or manager-kill, as they print them; none = all
 	Lines    io.Writer // one line a step, and the verdict
 }
 

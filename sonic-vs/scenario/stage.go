@@ -57,29 +57,44 @@ func raise(ctx context.Context, c Config) (*stage, error) {
 	if c.Out, err = filepath.Abs(c.Out); err != nil {
 		return nil, err
 	}
-	bed, err := testbed.Up(ctx, testbed.Options{Topology: c.Topology, Instance: c.Instance, Restart: restart, Out: c.Out})
+	s := &stage{Config: c}
+	bed, err := s.up(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{Config: c}
-	if s.suite, err = suite.Install(ctx, bed, suite.Options{Repo: c.Repo, Out: c.Out}); err != nil {
+	if s.suite, err = suite.Install(ctx, bed, s.suiteOptions()); err != nil {
 		return nil, err
 	}
-	for _, n := range bed.Nodes {
-		docker, err := vswitch.DockerAt(n.DockerSocket())
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		db, err := sonicdb.Open(n.Path("/"))
-		if err != nil {
-			return nil, errors.Join(err, docker.Close(), s.close())
-		}
-		s.nodes = append(s.nodes, &node{n, docker, db})
+	if err := s.open(); err != nil {
+		return nil, err
 	}
 	if err := s.deploy(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("deploy %s: %w", service, err), s.close())
 	}
 	return s, nil
+}
+
+func (s *stage) up(ctx context.Context) (*testbed.Testbed, error) {
+	return testbed.Up(ctx, testbed.Options{Topology: s.Topology, Instance: s.Instance, Restart: restart, Out: s.Out})
+}
+
+func (s *stage) suiteOptions() suite.Options { return suite.Options{Repo: s.Repo, Out: s.Out} }
+
+// open opens the doors of all nodes.
+func (s *stage) open() error {
+	s.nodes = nil
+	for _, n := range s.suite.Bed.Nodes {
+		docker, err := vswitch.DockerAt(n.DockerSocket())
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		db, err := sonicdb.Open(n.Path("/"))
+		if err != nil {
+			return errors.Join(err, docker.Close(), s.close())
+		}
+		s.nodes = append(s.nodes, &node{n, docker, db})
+	}
+	return nil
 }
 
 func (s *stage) close() error {

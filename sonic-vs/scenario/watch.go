@@ -27,9 +27,9 @@ func watchJournal(dir string, role journal.Role) (*watcher, error) {
 		return nil, fmt.Errorf("watch journal: %w", err)
 	}
 	w := &watcher{pattern: filepath.Join(dir, "*."+string(role)+".jsonl"), fd: fd, old: map[string]bool{}}
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE); err != nil {
+	if err := w.add(dir); err != nil {
 		w.close()
-		return nil, fmt.Errorf("watch journal %s: %w", dir, err)
+		return nil, err
 	}
 	names, err := filepath.Glob(w.pattern)
 	for _, name := range names {
@@ -40,10 +40,26 @@ func watchJournal(dir string, role journal.Role) (*watcher, error) {
 
 func (w *watcher) close() { unix.Close(w.fd) }
 
+// add wakes with the writes to another file or folder as well.
+func (w *watcher) add(path string) error {
+	if _, err := unix.InotifyAddWatch(w.fd, path, unix.IN_MODIFY|unix.IN_CREATE); err != nil {
+		return fmt.Errorf("watch journal %s: %w", path, err)
+	}
+	return nil
+}
+
+// next returns with the next write, and now and then to see whether ctx has ended.
+func (w *watcher) next(ctx context.Context) error {
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}, 50); err != nil && err != unix.EINTR {
+		return fmt.Errorf("watch journal: %w", err)
+	}
+	unix.Read(w.fd, make([]byte, 64<<10)) // what it says does not matter: the files are read
+	return ctx.Err()
+}
+
 // await returns when a new operation has written the step, with its name.
 func (w *watcher) await(ctx context.Context, step journal.Step) (op string, err error) {
 	mark := fmt.Appendf(nil, `"step":%q`, step)
-	events := make([]byte, 64<<10)
 	for {
 		names, err := filepath.Glob(w.pattern)
 		if err != nil {
@@ -59,13 +75,8 @@ func (w *watcher) await(ctx context.Context, step journal.Step) (op string, err 
 				return op, nil
 			}
 		}
-		// Wakes with the next write, and now and then to see whether ctx has ended.
-		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}, 50); err != nil && err != unix.EINTR {
-			return "", fmt.Errorf("watch journal: %w", err)
-		}
-		unix.Read(w.fd, events) // what they say does not matter: the files are read
-		if ctx.Err() != nil {
-			return "", ctx.Err()
+		if err := w.next(ctx); err != nil {
+			return "", err
 		}
 	}
 }

@@ -1,0 +1,74 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"sonic-netservices/netmap"
+)
+
+// powerOff kills a node's first process: its namespaces and all in them are gone, its disk stays.
+func (s *stage) powerOff(n *node) error {
+	if err := unix.Kill(n.Pid, unix.SIGKILL); err != nil {
+		return fmt.Errorf("power off %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// nodeView is what a scenario looks at of `nsctl nodes --json`.
+type nodeView struct {
+	Name     string `json:"name"`
+	Liveness string `json:"liveness"`
+	Problem  string `json:"problem"`
+}
+
+func (s *stage) views(ctx context.Context) (list []nodeView, err error) {
+	out, err := s.suite.Nsctl(ctx, "nodes", "--json")
+	if err != nil {
+		return nil, err
+	}
+	var answer struct{ Nodes []nodeView }
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return nil, fmt.Errorf("answer of nsctl nodes: %w", err)
+	}
+	return answer.Nodes, nil
+}
+
+// awaitDead returns when the manager takes a node for dead.
+func (s *stage) awaitDead(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		list, err := s.views(ctx)
+		for _, v := range list {
+			if v.Name == n.Name && v.Liveness == string(netmap.Dead) {
+				return nil
+			}
+		}
+		if pause(ctx) != nil {
+			return fmt.Errorf("%s is off, but nsctl nodes says %v (%v)", n.Name, list, err)
+		}
+	}
+}
+
+// decision is what a scenario looks at of `nsctl why --json`.
+type decision struct {
+	Replica string `json:"replica"`
+	What    string `json:"what"`
+	Text    string `json:"text"`
+}
+
+func (s *stage) why(ctx context.Context, service string) (list []decision, err error) {
+	out, err := s.suite.Nsctl(ctx, "why", service, "--json")
+	if err != nil {
+		return nil, err
+	}
+	var answer struct{ Decisions []decision }
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return nil, fmt.Errorf("answer of nsctl why: %w", err)
+	}
+	return answer.Decisions, nil
+}
