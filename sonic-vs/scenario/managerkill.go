@@ -43,7 +43,11 @@ func managerKill(ctx context.Context, s *stage) error {
 	if err := s.drain(ctx, s.leader().Name); err != nil {
 		return err
 	}
-	defer s.undrain(context.WithoutCancel(ctx))
+	defer func() {
+		if err := s.undrain(context.WithoutCancel(ctx)); err != nil {
+			s.fault("end of the drains: %v", err)
+		}
+	}()
 	clients, err := s.startLoad(ctx)
 	if err != nil {
 		return err
