@@ -1,14 +1,9 @@
 package orders
 
 import (
-	"archive/tar"
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,10 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sonic-netservices/api"
-	"sonic-netservices/internal/chunk"
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
-	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/mig-agent/migrate"
 	"sonic-netservices/netmap"
@@ -308,20 +301,6 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	return fmt.Errorf("unknown action %q", act.Act)
 }
 
-// abortThere tells the target: in the conversation where there is one, else by a cancel. A target that is armed and
-// never heard of a cut-over would wait for its reservation to lapse, and refuse every other move until then.
-func (a *Agent) abortThere(ctx context.Context, m *sourceMove) error {
-	if m.talk != nil {
-		defer m.hangUp()
-		return m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Abort{Abort: "taken back by the source"}})
-	}
-	if err := a.dialPeer(m); err != nil {
-		return err
-	}
-	_, err := api.NewPeerClient(m.conn).Cancel(ctx, &api.OpRef{Op: m.op})
-	return err
-}
-
 // actionTime bounds one action: bulk data and a graceful stop take what they take, the rest is quick or broken.
 func (a *Agent) actionTime(act migrate.Act) time.Duration {
 	switch act {
@@ -375,177 +354,12 @@ func (a *Agent) reserve(ctx context.Context, m *sourceMove) error {
 	return nil
 }
 
-func (a *Agent) sendImage(ctx context.Context, m *sourceMove) error {
-	if m.trace.ImageBytes < 0 {
-		m.trace.ImageBytes = 0
-		m.out.phase("image", "%s has it", m.order.To)
-		return nil
-	}
-	m.out.phase("image", "%s to %s", m.local.spec.Image, m.order.To)
-	r, err := a.docker.SaveImage(ctx, m.local.spec.ImageId, m.local.spec.Image)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	m.trace.ImageBytes, err = a.push(ctx, m, "image", r)
-	return err
-}
-
-func (a *Agent) sendVolumes(ctx context.Context, m *sourceMove) error {
-	for _, v := range m.local.spec.Volumes {
-		m.out.phase("volumes", "%s to %s", v.Name, m.order.To)
-		stream, err := a.helper.ReadTree(ctx, &api.TreeRequest{Op: m.op, Name: v.Name, Root: a.volumePath(m.local.id, v.Name)})
-		if err != nil {
-			return err
-		}
-		n, err := a.push(ctx, m, "volume/"+v.Name, chunk.Reader(func() ([]byte, error) {
-			c, err := stream.Recv()
-			return c.GetData(), err
-		}))
-		if err != nil {
-			return err
-		}
-		m.trace.VolumeBytes += n
-	}
-	return nil
-}
-
-// push sends one section before the cut-over.
-func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Reader) (int64, error) {
-	stream, err := api.NewPeerClient(m.conn).Push(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if err := stream.Send(&api.Part{Op: m.op, Section: section}); err != nil {
-		return 0, err
-	}
-	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.Part{Data: b}) })
-	n, err := io.Copy(w, r)
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = stream.Send(&api.Part{End: true})
-	}
-	reply, cerr := stream.CloseAndRecv()
-	if cerr != nil { // the target's own words say more than a broken Send
-		return 0, fmt.Errorf("%s: %w", section, cerr)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", section, err)
-	}
-	if reply.Bytes != n {
-		return 0, fmt.Errorf("%s: sent %d bytes, %s took %d", section, n, m.order.To, reply.Bytes)
-	}
-	return n, nil
-}
-
 func (a *Agent) recordSource(m *sourceMove, act migrate.Action) error {
 	rec := journal.Record{Op: m.op, Role: journal.Source, Step: act.Step, Error: act.Err}
 	if act.Step == journal.Prepared {
 		rec.Facts = m.facts
 	}
 	return a.journal.Append(rec)
-}
-
-// switchOver opens the conversation of the cut-over; packets for the address arrive at the target from now on.
-func (a *Agent) switchOver(m *sourceMove) error {
-	ctx, cancel := context.WithCancel(a.life)
-	talk, err := api.NewPeerClient(m.conn).Cutover(ctx)
-	if err != nil {
-		cancel()
-		return err
-	}
-	m.talk, m.close = talk, cancel
-	m.held = time.Now()
-	m.out.phase("switch", "%s is announced by %s", bareAddress(m.local.spec.Address), m.order.To)
-	if err := talk.Send(&api.SourceSays{Says: &api.SourceSays_Switch{Switch: &api.Switch{Op: m.op}}}); err != nil {
-		return m.said(err)
-	}
-	says, err := m.listen()
-	if err == nil && says.GetSwitched() == nil {
-		err = fmt.Errorf("expected switched, got %T", says.Says)
-	}
-	return err
-}
-
-// sendCheckpoint streams the CRIU image as a tar.
-func (a *Agent) sendCheckpoint(m *sourceMove) error {
-	w := m.section("checkpoint")
-	if err := writeTar(w, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op)); err != nil {
-		return m.said(err)
-	}
-	return m.endSection(w)
-}
-
-func (a *Agent) sendDelta(ctx context.Context, m *sourceMove) error {
-	names := []string{}
-	for _, v := range m.local.spec.Volumes {
-		names = append(names, v.Name)
-	}
-	if m.mode == netmap.Live { // the files the processes have open; cold starts from the image, as a pod does
-		names = append(names, "")
-	}
-	for _, name := range names {
-		root := m.local.container.Upper
-		if name != "" {
-			root = a.volumePath(m.local.id, name)
-		}
-		stream, err := a.helper.ReadTree(ctx, &api.TreeRequest{Op: m.op, Name: name, Root: root, Delta: true})
-		if err != nil {
-			return err
-		}
-		w := m.section("delta/" + name)
-		n, err := io.Copy(w, chunk.Reader(func() ([]byte, error) {
-			c, err := stream.Recv()
-			return c.GetData(), err
-		}))
-		if err != nil {
-			return m.said(err)
-		}
-		m.trace.DeltaBytes += n
-		if err := m.endSection(w); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (a *Agent) restoreThere(m *sourceMove) error {
-	if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Restore{Restore: &api.Restore{}}}); err != nil {
-		return m.said(err)
-	}
-	says, err := m.listen()
-	if err != nil {
-		return err
-	}
-	r := says.GetRestored()
-	if r == nil {
-		return fmt.Errorf("expected restored, got %T", says.Says)
-	}
-	m.out.phase("restore", "%.1f ms, pid %d on %s", r.TookMs, r.Pid, m.order.To)
-	return nil
-}
-
-func (a *Agent) commitThere(m *sourceMove) error {
-	m.out.phase("commit", "the journal says so")
-	if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Commit{Commit: &api.Empty{}}}); err != nil {
-		return m.said(err)
-	}
-	says, err := m.listen()
-	if err != nil {
-		return err
-	}
-	r := says.GetReleased()
-	if r == nil {
-		return fmt.Errorf("expected released, got %T", says.Says)
-	}
-	m.trace.PacketsHeld = r.PacketsHeld
-	m.trace.SwitchToReleaseMs = milliseconds(time.Since(m.held))
-	m.out.phase("release", "%d packets held for %.1f ms", r.PacketsHeld, m.trace.SwitchToReleaseMs)
-	m.instance = r.Instance
-	m.hangUp()
-	return nil
 }
 
 // awaitRelease asks the target until it says that it serves. It knows by asking us, or will.
@@ -591,87 +405,6 @@ func (a *Agent) recordAnswer(op string, e *api.Event) {
 	}
 	if err != nil {
 		a.log.Warn("journal answer", "op", op, "err", err)
-	}
-}
-
-// writeTar writes the files of a folder, which has no folders inside.
-func writeTar(w io.Writer, dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	tw := tar.NewWriter(w)
-	for _, e := range entries {
-		if err := addFile(tw, filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return tw.Close()
-}
-
-func addFile(tw *tar.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if err := tw.WriteHeader(&tar.Header{Name: filepath.Base(path), Mode: 0o600, Size: info.Size()}); err != nil {
-		return err
-	}
-	_, err = io.Copy(tw, f)
-	return err
-}
-
-// section begins a section of the conversation.
-func (m *sourceMove) section(name string) *bufio.Writer {
-	first := true
-	return chunk.Writer(func(b []byte) error {
-		part := &api.Part{Data: b}
-		if first {
-			part.Section, first = name, false
-		}
-		return m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: part}})
-	})
-}
-
-func (m *sourceMove) endSection(w *bufio.Writer) error {
-	if err := w.Flush(); err != nil {
-		return m.said(err)
-	}
-	return m.said(m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: &api.Part{End: true}}}))
-}
-
-// listen waits for the target's next word; `failed` is an error.
-func (m *sourceMove) listen() (*api.TargetSays, error) {
-	says, err := m.talk.Recv()
-	if err != nil {
-		return nil, err
-	}
-	if f, ok := says.Says.(*api.TargetSays_Failed); ok {
-		return nil, errors.New(f.Failed)
-	}
-	return says, nil
-}
-
-// said explains a failed Send: the target's own words say more than "EOF".
-func (m *sourceMove) said(err error) error {
-	if err == nil || !errors.Is(err, io.EOF) {
-		return err
-	}
-	if _, why := m.listen(); why != nil {
-		return why
-	}
-	return err
-}
-
-func (m *sourceMove) hangUp() {
-	if m.close != nil {
-		m.close()
-		m.talk, m.close = nil, nil
 	}
 }
 

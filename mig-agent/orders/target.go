@@ -1,13 +1,9 @@
 package orders
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sonic-netservices/api"
-	"sonic-netservices/internal/chunk"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
@@ -130,103 +125,6 @@ func (a *Agent) target(ctx context.Context, op string) (*targetMove, error) {
 	return m, nil
 }
 
-// Push implements api.PeerServer.
-func (a *Agent) Push(stream api.Peer_PushServer) error {
-	first, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	m, err := a.target(stream.Context(), first.Op)
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.machine.State() != netmap.Migrating {
-		return status.Errorf(codes.FailedPrecondition, "op: bulk data after the target is %s", m.machine.State())
-	}
-	var n int64
-	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, &m.touched))}
-	switch volume, isVolume := strings.CutPrefix(first.Section, "volume/"); {
-	case first.Section == "image":
-		var img engine.Image
-		if img, err = a.docker.LoadImage(stream.Context(), r); err == nil && img.ID != m.image {
-			err = fmt.Errorf("got image %s, the replica needs %s", img.ID, m.image)
-		}
-	case isVolume && a.hasVolume(m, volume):
-		err = a.applyTree(stream.Context(), a.volumePath(m.local.id, volume), false, r)
-	default:
-		return status.Errorf(codes.InvalidArgument, "section: %q", first.Section)
-	}
-	if err != nil {
-		return status.Errorf(codes.Internal, "%s: %v", first.Section, err)
-	}
-	if _, err := io.Copy(io.Discard, r); err != nil { // to the end mark
-		return err
-	}
-	m.pushed[first.Section] = true
-	return stream.SendAndClose(&api.PushReply{Bytes: n})
-}
-
-// sectionReader reads the parts of one section up to its end mark.
-func sectionReader(first *api.Part, recv func() (*api.Part, error), touched *time.Time) func() ([]byte, error) {
-	part, over := first, false
-	return func() ([]byte, error) {
-		if over {
-			return nil, io.EOF
-		}
-		if part == nil {
-			var err error
-			if part, err = recv(); err != nil {
-				if errors.Is(err, io.EOF) {
-					err = io.ErrUnexpectedEOF
-				}
-				return nil, err
-			}
-		}
-		*touched = time.Now()
-		data := part.Data
-		over = part.End
-		part = nil
-		return data, nil
-	}
-}
-
-func (a *Agent) hasVolume(m *targetMove, name string) bool {
-	for _, v := range m.local.spec.Volumes {
-		if v.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// applyTree gives a tree stream to the helper.
-func (a *Agent) applyTree(ctx context.Context, root string, layer bool, r io.Reader) error {
-	if !layer {
-		if err := os.MkdirAll(root, 0o755); err != nil {
-			return err
-		}
-	}
-	stream, err := a.helper.WriteTree(ctx)
-	if err != nil {
-		return err
-	}
-	if err := stream.Send(&api.TreePart{Root: root, Layer: layer}); err != nil {
-		return err
-	}
-	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.TreePart{Data: b}) })
-	_, err = io.Copy(w, r)
-	if err == nil {
-		err = w.Flush()
-	}
-	_, cerr := stream.CloseAndRecv()
-	if cerr != nil && (err == nil || errors.Is(err, io.EOF)) {
-		return cerr
-	}
-	return err
-}
-
 // Arm implements api.PeerServer.
 func (a *Agent) Arm(ctx context.Context, ref *api.OpRef) (*api.Empty, error) {
 	m, err := a.target(ctx, ref.Op)
@@ -319,37 +217,6 @@ func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_Cu
 			return err
 		}
 	}
-}
-
-// cutoverSection takes the checkpoint or one delta.
-func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_CutoverServer) error {
-	r := chunk.Reader(sectionReader(first, func() (*api.Part, error) {
-		says, err := stream.Recv()
-		if err == nil && says.GetPart() == nil {
-			err = fmt.Errorf("expected a part of %s, got %T", first.Section, says.Says)
-		}
-		return says.GetPart(), err
-	}, &m.touched))
-	err := func() error {
-		if first.Section == "checkpoint" {
-			return readTar(r, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op))
-		}
-		name, ok := strings.CutPrefix(first.Section, "delta/")
-		if ok && name == "" {
-			return a.applyTree(stream.Context(), m.local.container.Merged, true, r)
-		}
-		if !ok || !a.hasVolume(m, name) {
-			return fmt.Errorf("section: %q", first.Section)
-		}
-		return a.applyTree(stream.Context(), a.volumePath(m.local.id, name), false, r)
-	}()
-	if _, rest := io.Copy(io.Discard, r); err == nil { // to the end mark, also of a section that failed
-		err = rest
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", first.Section, err)
-	}
-	return nil
 }
 
 // targetDoes steps the machine from one thing that happened until it answers. m.mu is held.
@@ -601,45 +468,4 @@ func (a *Agent) expire(m *targetMove) {
 			return
 		}
 	}
-}
-
-// readTar writes the files of a tar into a folder: plain names only.
-func readTar(r io.Reader, dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for tr := tar.NewReader(r); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if h.Typeflag != tar.TypeReg || h.Name != filepath.Base(h.Name) || strings.HasPrefix(h.Name, ".") {
-			return fmt.Errorf("file %q is not part of a checkpoint", h.Name)
-		}
-		f, err := os.OpenFile(filepath.Join(dir, h.Name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(f, tr)
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return fmt.Errorf("file %s: %w", h.Name, err)
-		}
-	}
-}
-
-type countingReader struct {
-	r io.Reader
-	n *int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	*c.n += int64(n)
-	return n, err
 }
