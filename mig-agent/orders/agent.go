@@ -296,18 +296,7 @@ func (a *Agent) runReplica(ctx context.Context, l *local) error {
 		return err
 	}
 	fresh := !holder.Running
-	if fresh {
-		if err := a.docker.Start(ctx, holder.ID); err != nil {
-			return err
-		}
-		if holder, err = a.docker.Container(ctx, holder.ID); err != nil {
-			return err
-		}
-	}
-	a.mu.Lock()
-	l.holder = holder
-	a.mu.Unlock()
-	if err := a.applySegment(ctx); err != nil {
+	if err := a.joinSegment(ctx, l, holder); err != nil {
 		return err
 	}
 	container, err := a.docker.Container(ctx, l.id.String())

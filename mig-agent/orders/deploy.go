@@ -104,16 +104,7 @@ func (a *Agent) createReplica(ctx context.Context, l *local) error {
 	if err != nil {
 		return err
 	}
-	if err := a.docker.Start(ctx, holder.ID); err != nil {
-		return err
-	}
-	if holder, err = a.docker.Container(ctx, holder.ID); err != nil {
-		return err
-	}
-	a.mu.Lock()
-	l.holder = holder
-	a.mu.Unlock()
-	if err := a.applySegment(ctx); err != nil {
+	if err := a.joinSegment(ctx, l, holder); err != nil {
 		return err
 	}
 	env := append([]string{}, l.spec.Environment...)
@@ -135,6 +126,22 @@ func (a *Agent) createReplica(ctx context.Context, l *local) error {
 	l.container = c
 	a.mu.Unlock()
 	return nil
+}
+
+// joinSegment makes a replica's holder run and part of the service network.
+func (a *Agent) joinSegment(ctx context.Context, l *local, holder engine.Container) (err error) {
+	if !holder.Running {
+		if err := a.docker.Start(ctx, holder.ID); err != nil {
+			return err
+		}
+		if holder, err = a.docker.Container(ctx, holder.ID); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	l.holder = holder
+	a.mu.Unlock()
+	return a.applySegment(ctx)
 }
 
 // volumePath is where a volume lies on every node.
