@@ -16,7 +16,7 @@ import (
 )
 
 // apiLevel is the newest level of api/netservices.proto this program speaks.
-const apiLevel = 1
+const apiLevel = 3
 
 // stayJoined tells the manager that this node is here and follows the members of the AS; they are the other ends of
 // the service segment.
