@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -55,7 +56,8 @@ type Server struct {
 	log     *slog.Logger
 
 	sizes    sizes
-	deciding sync.Mutex // held while a dump runs and while a lost agent's operation is taken back
+	leased   chan struct{} // holds one: leases were set
+	deciding sync.Mutex    // held while a dump runs and while a lost agent's operation is taken back
 
 	mu     sync.Mutex
 	holds  map[string]*address.Held            // by network namespace
@@ -80,6 +82,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		journal: j,
 		asker:   witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
 		log:     log,
+		leased:  make(chan struct{}, 1),
 		holds:   map[string]*address.Held{},
 		trees:   map[string]map[string]data.Manifest{},
 	}
@@ -87,6 +90,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // Install had this whole program in memory, twice; an idle helper shares the switch
 	if changed {
 		log.Info("runtime entry added to dockerd", "file", cfg.DaemonJSON)
 	}
