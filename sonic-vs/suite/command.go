@@ -1,7 +1,11 @@
 package suite
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +33,52 @@ func Command() *cobra.Command {
 			return nil
 		},
 	}
+	c.AddCommand(footprintCommand())
 	c.Flags().StringVar(&o.Out, "out", "out", "`folder` in which up has left nsctl.yaml; gets pki/")
 	c.Flags().StringVar(&instance, "instance", "", "`name` of the set of switches (default: the only one)")
+	return c
+}
+
+// ErrFootprint says that the suite takes more of a switch than it may.
+var ErrFootprint = errors.New("footprint is over its limits")
+
+func footprintCommand() *cobra.Command {
+	var instance string
+	var seconds int
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "footprint",
+		Short: "measure what the programs take of each switch, and compare it with the limits of an idle one",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if seconds < 1 {
+				return fmt.Errorf("seconds: %d is not positive", seconds)
+			}
+			bed, err := testbed.Load(instance)
+			if err != nil {
+				return err
+			}
+			s, err := At(bed, Options{})
+			if err != nil {
+				return err
+			}
+			f, err := s.Footprint(cmd.Context(), time.Duration(seconds)*time.Second)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = json.NewEncoder(cmd.OutOrStdout()).Encode(f)
+			} else {
+				err = f.Print(cmd.OutOrStdout())
+			}
+			if faults := f.Faults(); err == nil && len(faults) > 0 {
+				err = fmt.Errorf("%w: %s", ErrFootprint, strings.Join(faults, "; "))
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&instance, "instance", "", "`name` of the set of switches (default: the only one)")
+	c.Flags().IntVar(&seconds, "seconds", 60, "how long to measure; shorter ones miss what happens seldom")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return c
 }
