@@ -32,13 +32,11 @@ fuzz: setup ## each fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
-demo: demo-move ## the demo that is proved: a service moves by command
-
-demo-move: build ## move a key service between switches under load, live and cold; writes out/demo-move
-	out/bin/sonic-vs demo move
-
-demo-story: build ## overload a switch and look on as the behaviour tree moves its service, live and cold; writes out/demo
+demo: build ## overload a switch and look on as the behaviour tree moves its service, live and cold; writes out/demo
 	out/bin/sonic-vs demo story
+
+demo-move: build ## move a key service between switches by command under load, live and cold; writes out/demo-move
+	out/bin/sonic-vs demo move
 
 bench: setup ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
@@ -46,4 +44,4 @@ bench: setup ## Go benchmarks
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz demo demo-move demo-story bench clean-testbed
+.PHONY: help setup build generate check test test-full fuzz demo demo-move bench clean-testbed

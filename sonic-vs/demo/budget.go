@@ -2,12 +2,9 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -22,110 +19,76 @@ const (
 	shareThird = 0.55 // of leaf3's: it fits as well, with less head-room over as many hops
 )
 
-// Calibration is calibration.json: what the service costs here, and the budgets that come of it.
-type Calibration struct {
-	Rates   []RateCost         `json:"rates"`   // measured on leaf1 without a limit
-	Cores   float64            `json:"cores"`   // at the high rate
-	Budgets map[string]float64 `json:"budgets"` // cores for services by node
+// Of a calibration. What one request costs differs from minute to minute with all that shares caches and cores.
+const (
+	rounds    = 6    // at most
+	apart     = 0.03 // so close must two in a row be
+	roundTime = 10   // seconds of each that count
+	warmTime  = 2 * time.Second
+)
+
+// budgets come of what the high load costs. Never less than the share needs: a quota is microseconds of 10 ms.
+func budgets(cores float64) map[string]float64 {
+	of := func(share float64) float64 { return math.Ceil(10000*cores/share) / 10000 }
+	return map[string]float64{here: of(shareHere), there: of(shareThere), third: of(shareThird)}
 }
 
-// RateCost is the CPU time that the service takes at a rate.
-type RateCost struct {
-	Rate    int       `json:"rate"`    // requests a second
-	Seconds []float64 `json:"seconds"` // cores used in each second
-	Median  float64   `json:"median"`
-}
-
-// calibrate makes budgets of what was measured. Cost does not grow in proportion: at a low rate each request wakes a
-// sleeping process. So the high rate is measured, not extrapolated.
-func calibrate(rates []RateCost) (Calibration, error) {
-	c := Calibration{Rates: rates}
-	for i, r := range rates {
-		if len(r.Seconds) == 0 {
-			return c, fmt.Errorf("no second was measured at %d requests a second", r.Rate)
-		}
-		c.Rates[i].Median = median(r.Seconds)
-		if r.Rate == highRate {
-			c.Cores = c.Rates[i].Median
-		}
-	}
-	if !(c.Cores > 0.1) {
-		return c, fmt.Errorf("%d requests a second cost %.3f cores: too little to calibrate with", highRate, c.Cores)
-	}
-	c.Budgets = map[string]float64{
-		here:  budget(c.Cores, shareHere),
-		there: budget(c.Cores, shareThere),
-		third: budget(c.Cores, shareThird),
-	}
-	return c, nil
-}
-
-// budget of which a use is the share, in thousandths of a core as a quota has them.
-func budget(cores, share float64) float64 { return math.Round(1000*cores/share) / 1000 }
-
-// median of some values, of an even number the mean of the two in the middle.
-func median(all []float64) float64 {
-	all = slices.Sorted(slices.Values(all))
-	n := len(all)
-	return (all[(n-1)/2] + all[n/2]) / 2
-}
-
-// measure plays a load for each rate without a limit and reads what it costs.
-func (d *demo) measure(ctx context.Context, part string, s subject) (Calibration, error) {
+// measure plays the high load without a limit until two rounds agree on what it costs. The high one, for cost does not
+// grow in proportion: at a low rate each request wakes a sleeping process. The checker reads the same records.
+func (d *demo) measure(ctx context.Context, part string, s subject) (*load.Calibration, error) {
 	step("calibrate: what %d requests a second cost on %s without a limit", highRate, here)
 	dir := filepath.Join(d.Dir, "calibration", part)
-	var rates []RateCost
-	for _, rate := range []int{lowRate, highRate} {
-		seconds, err := d.cost(ctx, filepath.Join(dir, strconv.Itoa(rate)), s, rate)
-		if err != nil {
-			return Calibration{}, fmt.Errorf("%d requests a second: %w", rate, err)
+	for n := 1; ; n++ {
+		if err := d.calm(ctx); err != nil {
+			return nil, err
 		}
-		rates = append(rates, RateCost{Rate: rate, Seconds: seconds})
-		step("  %d requests/s: %.3f cores", rate, median(seconds))
+		if err := d.round(ctx, filepath.Join(dir, strconv.Itoa(n)), s); err != nil {
+			return nil, fmt.Errorf("round %d: %w", n, err)
+		}
+		c, err := load.ReadCalibration(dir, here)
+		if err != nil {
+			return nil, err
+		}
+		step("  round %d: %.3f cores", n, c.Rounds[n-1].Cores)
+		switch {
+		case c.Apart <= apart && c.Cores > 0.1:
+			return c, nil
+		case n == rounds && c.Cores > 0.1:
+			step("  ! the last two of %d rounds are %.1f %% apart, the machine is too busy: go on with their mean", rounds, 100*c.Apart)
+			return c, nil
+		case n == rounds:
+			return nil, fmt.Errorf("%d requests a second cost %.3f cores: too little to calibrate with", highRate, c.Cores)
+		}
 	}
-	c, err := calibrate(rates)
-	if err != nil {
-		return c, err
-	}
-	text, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return c, err
-	}
-	return c, os.WriteFile(filepath.Join(dir, "calibration.json"), append(text, '\n'), 0o644)
 }
 
-// cost is the cores that leaf1's services use in each of some seconds of a load; the first second is not counted. The
-// requests come evenly, so that each second has as many as the next.
-func (d *demo) cost(ctx context.Context, dir string, s subject, rate int) ([]float64, error) {
-	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(rate))
+// round plays one load of a calibration and samples what leaf1's services use, when the load has become warm.
+func (d *demo) round(ctx context.Context, dir string, s subject) error {
+	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(highRate), randomly)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer clients.kill()
 	n, err := d.bed.Node(here)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var seconds []float64
-	var last load.Usage
-	for i := range calibrationTime + 2 {
-		if err := clients.wait(ctx, time.Second); err != nil {
-			return nil, err
+	wait := warmTime
+	for range roundTime + 1 {
+		if err := clients.wait(ctx, wait); err != nil {
+			return err
 		}
+		wait = time.Second
 		u, err := readUsage(n)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if i > 0 {
-			seconds = append(seconds, math.Round(1000*float64(u.CPU-last.CPU)/float64(u.At.Sub(last.At)))/1000)
+		if err := load.AppendUsage(dir, u); err != nil {
+			return err
 		}
-		last = u
 	}
-	return seconds, clients.stop()
+	return clients.stop()
 }
-
-// calibrationTime is how many seconds of each rate are measured.
-const calibrationTime = 8
 
 // budgetTime is how long a node may take to set a new budget.
 const budgetTime = 10 * time.Second
@@ -143,7 +106,7 @@ func (d *demo) setBudget(ctx context.Context, node string, cores float64) error 
 	}
 	for begun := time.Now(); ; {
 		u, err := readUsage(n)
-		if err == nil && math.Abs(u.Budget-cores) < 0.0015 {
+		if err == nil && math.Abs(u.Budget-cores) < 0.00005 {
 			return nil
 		}
 		if time.Since(begun) > budgetTime {
@@ -153,21 +116,26 @@ func (d *demo) setBudget(ctx context.Context, node string, cores float64) error 
 	}
 }
 
-// setBudgets sets those of the calibration.
-func (d *demo) setBudgets(ctx context.Context, c Calibration) error {
+// setBudgets sets those of a calibration.
+func (d *demo) setBudgets(ctx context.Context, cores float64) error {
 	step("budgets for services: %d requests/s would use %.0f %% of that of %s, %.0f %% of %s's, %.0f %% of %s's",
 		highRate, 100*shareHere, here, 100*shareThere, there, 100*shareThird, third)
+	of := budgets(cores)
 	for _, n := range d.bed.Nodes {
-		if err := d.setBudget(ctx, n.Name, c.Budgets[n.Name]); err != nil {
+		if err := d.setBudget(ctx, n.Name, of[n.Name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// usageOf all nodes.
-func (d *demo) usage() ([]load.Usage, error) {
-	var all []load.Usage
+// usage of all nodes' services, and of what else runs here.
+func (d *demo) usage(clients *clients) ([]load.Usage, error) {
+	others, err := d.others(clients)
+	if err != nil {
+		return nil, err
+	}
+	all := []load.Usage{others}
 	for _, n := range d.bed.Nodes {
 		u, err := readUsage(n)
 		if err != nil {

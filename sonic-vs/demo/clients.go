@@ -41,7 +41,7 @@ func (d *demo) startLoad(ctx context.Context, dir string, s subject, rate string
 		return nil, err
 	}
 	defer log.Close()
-	c := &clients{exec.Command(self, args...), make(chan error, 1)}
+	c := &clients{exec.Command("nice", append([]string{"-n", clientsNice, self}, args...)...), make(chan error, 1)}
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the demo, which ends its load in order
 	if err := c.cmd.Start(); err != nil {

@@ -30,7 +30,7 @@ func (d *demo) lookOn(ctx context.Context, clients *clients, dir string, s subje
 			return "", err
 		}
 		now := time.Since(begun)
-		all, err := d.usage()
+		all, err := d.usage(clients)
 		if err != nil {
 			return "", err
 		}
@@ -43,7 +43,11 @@ func (d *demo) lookOn(ctx context.Context, clients *clients, dir string, s subje
 			}
 			before[u.Node] = u
 		}
-		if now-last < 2*time.Second || now < stepAt { // asking costs CPU time as well
+		pause := 2 * time.Second // asking costs CPU time as well
+		if place != here {
+			pause = 20 * time.Second
+		}
+		if now-last < pause && now < max(moved+watchTime+2*time.Second, loadTime) || now < stepAt {
 			continue
 		}
 		last = now

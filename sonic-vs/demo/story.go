@@ -44,14 +44,18 @@ func Story(ctx context.Context, o Options, out io.Writer) error {
 	if err := d.loadImage(ctx); err != nil {
 		return err
 	}
-	budgets, err := d.part(ctx, "", netmap.Live, &d.live)
+	undo, err := d.prefer()
 	if err != nil {
+		return err
+	}
+	defer undo()
+	if err := d.part(ctx, "", netmap.Live, &d.live); err != nil {
 		return fmt.Errorf("live: %w", err)
 	}
-	if _, err := d.part(ctx, "-cold", netmap.Cold, &d.cold); err != nil {
+	if err := d.part(ctx, "-cold", netmap.Cold, &d.cold); err != nil {
 		return fmt.Errorf("cold: %w", err)
 	}
-	return d.concludeStory(out, budgets)
+	return d.concludeStory(out)
 }
 
 // storySpec is the service's file without a CPU limit of its own, so that the node's budget is what limits it. Its keys
@@ -96,30 +100,33 @@ func (d *demo) unlimited(ctx context.Context) error {
 
 // part is one service with one load, from its deployment to its removal. It begins with all cores for everybody: a
 // budget that is nearly used up would admit no service, and what the service costs is measured without a limit.
-func (d *demo) part(ctx context.Context, suffix string, mode netmap.Mode, s *subject) (Calibration, error) {
+func (d *demo) part(ctx context.Context, suffix string, mode netmap.Mode, s *subject) error {
 	file, err := d.storySpec(suffix, mode)
 	if err != nil {
-		return Calibration{}, err
+		return err
 	}
 	if err := d.unlimited(ctx); err != nil {
-		return Calibration{}, err
+		return err
 	}
 	if *s, err = d.deploy(ctx, file); err != nil {
-		return Calibration{}, err
+		return err
 	}
-	budgets, err := d.measure(ctx, string(mode), *s)
+	c, err := d.measure(ctx, string(mode), *s)
 	if err != nil {
-		return Calibration{}, fmt.Errorf("calibrate: %w", err)
+		return fmt.Errorf("calibrate: %w", err)
 	}
-	if err := d.setBudgets(ctx, budgets); err != nil {
-		return Calibration{}, err
+	if err := d.setBudgets(ctx, c.Cores); err != nil {
+		return err
+	}
+	if err := d.calm(ctx); err != nil {
+		return err
 	}
 	if err := d.watch(ctx, mode, *s); err != nil {
-		return Calibration{}, err
+		return err
 	}
 	step("nsctl remove %s", s.service)
 	_, err = d.suite.Nsctl(ctx, "remove", s.service)
-	return budgets, err
+	return err
 }
 
 // watch plays the load and looks on.

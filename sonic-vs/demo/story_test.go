@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,50 +12,23 @@ import (
 	servicefile "sonic-netservices/spec"
 )
 
-func TestCalibrate(t *testing.T) {
-	c, err := calibrate([]RateCost{
-		{Rate: 100, Seconds: []float64{0.13, 0.14, 0.9}},
-		{Rate: highRate, Seconds: []float64{0.9, 0.56, 0.58, 0.54}}, // one second of four is an outlier
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.Rates[0].Median != 0.14 || math.Abs(c.Cores-0.57) > 1e-9 {
-		t.Errorf("%+v", c)
-	}
-	for node, want := range map[string]float64{"leaf1": 0.588, "leaf2": 1.629, "leaf3": 1.036} {
-		if c.Budgets[node] != want {
-			t.Errorf("%s: budget %v, want %v", node, c.Budgets[node], want)
-		}
-	}
-	for name, rates := range map[string][]RateCost{
-		"nothing":                nil,
-		"no second":              {{Rate: highRate}},
-		"no high rate":           {{Rate: 100, Seconds: []float64{0.2}}},
-		"the service costs none": {{Rate: highRate, Seconds: []float64{0.01}}},
-	} {
-		if c, err := calibrate(rates); err == nil {
-			t.Errorf("%s: %+v", name, c)
-		}
-	}
-}
-
 // The shares are what the story tells: leaf1 is overloaded, both others have room, leaf2 more of it.
 func TestTheBudgetsLeaveOneChoice(t *testing.T) {
-	c, err := calibrate([]RateCost{{Rate: highRate, Seconds: []float64{0.57}}})
-	if err != nil {
-		t.Fatal(err)
+	for cores := 0.15; cores < 0.7; cores += 0.0007 {
+		of := budgets(cores)
+		if share := cores / of[here]; share < 0.965 || share > 0.97+1e-9 {
+			t.Errorf("%d requests a second would use %.4f of %s", highRate, share, here)
+		}
 	}
-	if share := c.Cores / c.Budgets[here]; share < 0.92 || share > 0.9705 {
-		t.Errorf("%d requests a second would use %.3f of %s", highRate, share, here)
-	}
+	const cores = 0.57
+	of := budgets(cores)
 	replica := netmap.ReplicaID{Service: "kms"}
 	snap := &netmap.Snapshot{Replicas: []netmap.Placed{{ID: replica, Node: here, State: netmap.Running}}}
 	for _, name := range []string{here, there, third} {
 		node := netmap.Node{Name: name, Liveness: netmap.Alive, Resources: []netmap.Resource{
-			{Kind: netmap.Compute, Capacity: c.Budgets[name], Unit: "cores"}, {Kind: netmap.Storage, Capacity: 100e9, Used: 35e9, Unit: "bytes"}}}
+			{Kind: netmap.Compute, Capacity: of[name], Unit: "cores"}, {Kind: netmap.Storage, Capacity: 100e9, Used: 35e9, Unit: "bytes"}}}
 		if name == here {
-			node.Resources[0].Used = c.Cores
+			node.Resources[0].Used = cores
 		}
 		snap.Nodes = append(snap.Nodes, node)
 		for _, other := range []string{here, there, third} {
@@ -65,7 +37,7 @@ func TestTheBudgetsLeaveOneChoice(t *testing.T) {
 			}
 		}
 	}
-	problem := balance.Problem{Replica: replica, Source: here, Demand: netmap.Demand{netmap.Compute: c.Cores}, DataBytes: 60e6}
+	problem := balance.Problem{Replica: replica, Source: here, Demand: netmap.Demand{netmap.Compute: cores}, DataBytes: 60e6}
 	d, err := balance.Decide(snap, problem, balance.Defaults())
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +64,60 @@ func TestStorySpec(t *testing.T) {
 	}
 	if s.Name != "kms-cold" || s.Migration != netmap.Cold || s.Limits.CPU != 0 || s.Environment["GOMAXPROCS"] != "1" || s.Address.Addr().String() != "10.20.0.11" {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestParseBusy(t *testing.T) {
+	busy, err := parseBusy("cpu  100 10 50 9000 800 3 4 2 7 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+	if err != nil || busy != 1690*time.Millisecond { // not idle, iowait; guest is in user
+		t.Errorf("%v, %v", busy, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8 9", "cpu  x 2 3 4 5 6 7 8 9 0"} {
+		if busy, err := parseBusy(bad); err == nil {
+			t.Errorf("%q: %v", bad, busy)
+		}
+	}
+}
+
+func TestParseProcess(t *testing.T) {
+	used, err := parseProcess("42 (a (b) c) S 1 42 42 0 -1 4194560 100 200 0 0 150 50 7 8 20 0 9 0 1000 0\n")
+	if err != nil || used != 2*time.Second {
+		t.Errorf("%v, %v", used, err)
+	}
+	for _, bad := range []string{"", "42 (a) S 1", "42 (a) S 1 42 42 0 -1 4194560 100 200 0 0 x 50 7"} {
+		if used, err := parseProcess(bad); err == nil {
+			t.Errorf("%q: %v", bad, used)
+		}
+	}
+}
+
+func TestRaiseWeight(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct{ file, text, want, after string }{
+		{"cpu.shares", "1024\n", "10240", "1024"},
+		{"cpu.weight", "100\n", "1000", "100"},
+		{"cpu.shares", "20000\n", "20000\n", "20000\n"}, // somebody wanted it so
+	} {
+		path := filepath.Join(dir, tt.file)
+		if err := os.WriteFile(path, []byte(tt.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		undo, err := raiseWeight(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := os.ReadFile(path); string(got) != tt.want {
+			t.Errorf("%s of %q became %q", tt.file, tt.text, got)
+		}
+		undo()
+		if got, _ := os.ReadFile(path); string(got) != tt.after {
+			t.Errorf("%s of %q is %q in the end", tt.file, tt.text, got)
+		}
+	}
+	if undo, err := raiseWeight(filepath.Join(dir, "none", "cpu.shares")); err != nil {
+		t.Error(err)
+	} else {
+		undo()
 	}
 }
 

@@ -23,11 +23,14 @@ type Part struct {
 	Events    []Event
 	Public    ed25519.PublicKey // of the volume, if there is one, else as the service told it
 	Volume    *Volume           // nil: no copy was made
-	Watch     *Watch            // nil: somebody ordered the moves; else the next three say who did
+	Watch     *Watch            // nil: somebody ordered the moves; else the next ones say who did
 	Audit     []Audited
 	Journals  []Journaled
 	Usage     []Usage
-	Problems  []string // found while reading
+
+	Calibration *Calibration // nil: there is none
+
+	Problems []string // found while reading
 }
 
 // Volume is the copy of the service's volume after the load.
@@ -53,6 +56,7 @@ func Analyse(parts []Part) Report {
 			lost, duplicate := a.lost(), a.duplicates(seen)
 			pr.Lost, pr.Duplicate = &lost, &duplicate
 		}
+		report.Verdict = append(report.Verdict, a.verdict(pr)...)
 		sums = addLoad(sums, pr, a.latencies(always))
 		report.Moves = append(report.Moves, a.moves...)
 		report.Problems = append(report.Problems, a.problems...)

@@ -40,7 +40,16 @@ type Automatic struct {
 	OverloadToDoneS float64  `json:"overload_to_done_s"`
 
 	Phases  Phases           `json:"phases"`
-	Compute map[string]Share `json:"compute"` // of source and target
+	Compute map[string]Share `json:"compute"` // of source and target, and of what else ran on the machine
+
+	Calibration *Calibration `json:"calibration"`
+	WouldUse    WouldUse     `json:"would_use"`
+}
+
+// WouldUse is the part of their budgets that the calibrated cost is; null: not calibrated, or no budget.
+type WouldUse struct {
+	Source *float64 `json:"source"`
+	Target *float64 `json:"target"`
 }
 
 // Phases of the load: before its step, from a second after it to the move, the last 30 s.
@@ -91,7 +100,7 @@ func (a *analysis) judgeAutomatic() *Automatic {
 			a.Events = append(a.Events, Event{Kind: a.Watch.Mode, Move: len(a.Events) + 1, From: o.from, To: o.to, Begin: o.begin, End: o.end})
 		}
 	}
-	r := &Automatic{Orders: len(orders), Compute: map[string]Share{}}
+	r := &Automatic{Orders: len(orders), Compute: map[string]Share{}, Calibration: a.Calibration}
 	if len(orders) != 1 {
 		r.Missing = append(r.Missing, fmt.Sprintf("%d operations in the agents' journals, want 1", len(orders)))
 	}
@@ -126,10 +135,19 @@ func (a *analysis) judgeAutomatic() *Automatic {
 	}
 	before, overloaded, after := span{0, step}, span{step + settling, begin}, span{max(done, end-lastPart), end}
 	r.Phases = Phases{a.level(before), a.level(overloaded), a.level(after)}
-	for role, node := range map[string]string{"source": first.from, "target": first.to} {
+	for role, node := range map[string]string{"source": first.from, "target": first.to, "others": Others} {
 		r.Compute[role] = Share{node, a.budget(node, begin), a.share(node, before), a.share(node, overloaded), a.share(node, after)}
 	}
+	r.WouldUse = WouldUse{a.wouldUse(r.Compute["source"]), a.wouldUse(r.Compute["target"])}
 	return r
+}
+
+// wouldUse is the calibrated cost as a share of a node's budget.
+func (a *analysis) wouldUse(s Share) *float64 {
+	if a.Calibration == nil || s.Budget == 0 {
+		return nil
+	}
+	return new(rounded(a.Calibration.Cores / s.Budget))
 }
 
 // orders of the replica since the load began, oldest first.

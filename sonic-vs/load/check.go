@@ -19,19 +19,26 @@ import (
 // each problem with its file and line.
 var ErrVerify = errors.New("verification failed")
 
+// ErrVerdict says that the records are good and prove that a promise was not kept.
+var ErrVerdict = errors.New("a promise was not kept")
+
 // Check computes the report of a folder: of the load in it, or of the loads in its folders (live, cold, ..., or 1-live,
-// 2-cold, 3-live, ... where both live ones make one part). Only ErrVerify comes with a report.
+// 2-cold, 3-live, ... where both live ones make one part). Only ErrVerify and ErrVerdict come with a report.
 func Check(dir string) (Report, error) {
 	parts, err := readParts(dir)
 	if err != nil {
 		return Report{}, err
 	}
 	report := Analyse(parts)
+	var unproven error
 	if n := len(report.Problems); n > 0 {
-		return report, fmt.Errorf("%w: %d problems, the first: %s", ErrVerify, n, report.Problems[0])
+		unproven = fmt.Errorf("%w: %d problems, the first: %s", ErrVerify, n, report.Problems[0])
 	}
-	return report, nil
+	return report, errors.Join(unproven, report.broken())
 }
+
+// Reported says whether an error of Check comes with a report.
+func Reported(err error) bool { return errors.Is(err, ErrVerify) || errors.Is(err, ErrVerdict) }
 
 // WriteReport writes report.json into the folder Check has read.
 func WriteReport(dir string, r Report) error {
@@ -76,7 +83,7 @@ func readParts(dir string) ([]Part, error) {
 		if _, err := os.Stat(filepath.Join(sub, requestFile)); err != nil {
 			continue
 		}
-		if name := partName(e.Name()); slices.Contains([]string{"automatic", "moves", "problems"}, name) {
+		if name := partName(e.Name()); slices.Contains([]string{"automatic", "holds", "verdict", "moves", "problems"}, name) {
 			return nil, fmt.Errorf("%s: a part cannot have the name of a member of the report", sub)
 		}
 		p, err := readPart(sub, e.Name())
@@ -94,6 +101,24 @@ func readParts(dir string) ([]Part, error) {
 
 // readPart reads one load. An error is a file that cannot be had at all; what is wrong inside goes into Problems.
 func readPart(dir, name string) (Part, error) {
+	p, err := readRecords(dir, name)
+	if err != nil {
+		return p, err
+	}
+	if p.Freezes, p.Sampled, err = readLines(&p, dir, freezerFile, ParseFreeze); err != nil {
+		return p, err
+	}
+	if p.Events, _, err = readLines(&p, dir, eventFile, ParseEvent); err != nil {
+		return p, err
+	}
+	if err := p.readWatch(dir); err != nil {
+		return p, err
+	}
+	return p, p.readVolume(dir)
+}
+
+// readRecords reads what the clients saw.
+func readRecords(dir, name string) (Part, error) {
 	p := Part{Name: name}
 	text, err := os.ReadFile(filepath.Join(dir, aboutFile))
 	if err != nil {
@@ -112,16 +137,7 @@ func readPart(dir, name string) (Part, error) {
 	for _, err := range problems {
 		p.problem(requestFile, err)
 	}
-	if p.Freezes, p.Sampled, err = readLines(&p, dir, freezerFile, ParseFreeze); err != nil {
-		return p, err
-	}
-	if p.Events, _, err = readLines(&p, dir, eventFile, ParseEvent); err != nil {
-		return p, err
-	}
-	if err := p.readWatch(dir); err != nil {
-		return p, err
-	}
-	return p, p.readVolume(dir)
+	return p, nil
 }
 
 func (p *Part) problem(file string, err error) {

@@ -105,13 +105,15 @@ func checkCommand() *cobra.Command {
 		Use:   "check DIR",
 		Short: "Compute every figure from the records, and verify every signature",
 		Long: `Prints the report of the load in DIR, or of the loads in its folders, computed from the records and the copy of the volume alone.
-Exit code 1: a record is unreadable or missing, a signature does not verify, or the report.json in DIR says something else.`,
+A load that nobody moved by hand (watch.json) is judged as well: the report's verdict lists what it had to show.
+Exit code 1: a record is unreadable or missing, a signature does not verify, a part of the verdict does not hold, or the
+report.json in DIR says something else.`,
 		Args:         cobra.ExactArgs(1),
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := args[0]
 			report, verified := Check(dir)
-			if verified != nil && !errors.Is(verified, ErrVerify) {
+			if verified != nil && !Reported(verified) {
 				return verified
 			}
 			text, err := report.Format()

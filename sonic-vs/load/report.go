@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
-// Report is what a folder of loads shows. As JSON it is one object: each part by its name, moves, problems.
+// Report is what a folder of loads shows. As JSON it is one object: each part by its name, automatic, holds and verdict of
+// watched loads, moves, problems.
 type Report struct {
 	Parts    []PartReport
 	Moves    []MoveReport
-	Problems []string // verification failures: with any, no figure is to be trusted
+	Verdict  []Promise // about watched loads
+	Problems []string  // verification failures: with any, no figure is to be trusted
 }
 
 // PartReport sums up one load, or several of the same kind: counts are added, of times the worst is kept.
@@ -161,6 +163,9 @@ func (r Report) Format() ([]byte, error) {
 		if err := member("automatic", automatic); err != nil {
 			return nil, err
 		}
+		if err := member("holds", r.broken() == nil); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range r.Parts {
 		if err := member(p.Name, p); err != nil {
@@ -169,6 +174,11 @@ func (r Report) Format() ([]byte, error) {
 	}
 	if err := member("moves", append([]MoveReport{}, r.Moves...)); err != nil {
 		return nil, err
+	}
+	if len(r.Verdict) > 0 {
+		if err := member("verdict", r.Verdict); err != nil {
+			return nil, err
+		}
 	}
 	if len(r.Problems) > 0 {
 		if err := member("problems", r.Problems); err != nil {

@@ -75,6 +75,9 @@ type Usage struct {
 	Throttled time.Duration `json:"throttled"`
 }
 
+// Others is the node of a Usage that tells of all else on this machine: what no virtual switch, client or demo used.
+const Others = "others"
+
 // AppendUsage writes samples beside the records of a load.
 func AppendUsage(dir string, all ...Usage) error {
 	var lines []byte
@@ -173,6 +176,12 @@ func (p *Part) readWatch(dir string) error {
 	}
 	if p.Usage, _, err = readLines(p, dir, usageFile, ParseUsage); err != nil {
 		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if p.Calibration, err = ReadCalibration(filepath.Join(filepath.Dir(dir), calibrationDir, filepath.Base(dir)), w.Node); err != nil {
+		p.problem(calibrationDir, err)
 	}
 	paths, err := filepath.Glob(filepath.Join(dir, journalDir, "*", "*.jsonl"))
 	if err != nil {
