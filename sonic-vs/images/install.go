@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 
@@ -51,7 +52,7 @@ func (s Switch) Install(ctx context.Context, tarball string, enable bool) (vswit
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return vswitch.Package{}, err
 	}
-	if err := s.load(ctx, f, t.ID); err != nil {
+	if err := s.load(ctx, f, t); err != nil {
 		return vswitch.Package{}, fmt.Errorf("load %s: %w", t.Tag, err)
 	}
 	m := t.Manifest
@@ -92,9 +93,9 @@ func check(t Tarball, installed map[string]vswitch.Package) error {
 }
 
 // load gives the tarball to the engine, unless it has the image, and sees that it took it under the same ID.
-func (s Switch) load(ctx context.Context, tarball io.Reader, id string) error {
-	if _, err := s.Docker.ImageInspect(ctx, id); err == nil {
-		return nil
+func (s Switch) load(ctx context.Context, tarball io.Reader, t Tarball) error {
+	if _, err := s.Docker.ImageInspect(ctx, t.ID); err == nil {
+		return s.Docker.ImageTag(ctx, t.ID, t.Tag) // it may have stayed without a name, see removeImage
 	}
 	answer, err := s.Docker.ImageLoad(ctx, tarball, client.ImageLoadWithQuiet(true))
 	if err != nil {
@@ -104,8 +105,28 @@ func (s Switch) load(ctx context.Context, tarball io.Reader, id string) error {
 	if err := buildResult(answer.Body); err != nil {
 		return err
 	}
-	if _, err := s.Docker.ImageInspect(ctx, id); err != nil {
+	if _, err := s.Docker.ImageInspect(ctx, t.ID); err != nil {
 		return fmt.Errorf("the engine has it under another ID: %w", err)
+	}
+	return nil
+}
+
+// removeImage removes an image. One from which others than the feature still run, such as the holders an agent makes
+// of its own, loses its names now and goes with a later removal.
+func (s Switch) removeImage(ctx context.Context, img image.InspectResponse) error {
+	former := filters.NewArgs(filters.Arg("dangling", "true"), filters.Arg("label", manifest.Label))
+	if _, err := s.Docker.ImagesPrune(ctx, former); err != nil {
+		return err
+	}
+	_, err := s.Docker.ImageRemove(ctx, img.ID, image.RemoveOptions{PruneChildren: true, Force: true})
+	if !errdefs.IsConflict(err) {
+		return err
+	}
+	slog.Info("image stays while containers run from it", "image", img.ID, "names", img.RepoTags)
+	for _, name := range img.RepoTags {
+		if _, err := s.Docker.ImageRemove(ctx, name, image.RemoveOptions{Force: true}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -215,7 +236,7 @@ func (s Switch) Uninstall(ctx context.Context, name string) error {
 	if err := s.writeRow(ctx, "FEATURE", service, nil); err != nil {
 		return err
 	}
-	if _, err := s.Docker.ImageRemove(ctx, p.ImageID, image.RemoveOptions{PruneChildren: true, Force: true}); err != nil {
+	if err := s.removeImage(ctx, img); err != nil {
 		return fmt.Errorf("remove image: %w", err)
 	}
 	slog.Info("uninstalled", "service", service)

@@ -53,8 +53,8 @@ func At(bed *testbed.Testbed, o Options) (*Suite, error) {
 }
 
 // Install brings the suite of out/bin onto the switches and returns when every agent has joined the manager and every
-// switch sees all others alive. What is
-// there already stays; what was built from other programs is replaced, for which no service may run.
+// switch sees all others alive. What is there already stays; what was built from other programs is replaced, and the
+// services that run go on.
 func Install(ctx context.Context, bed *testbed.Testbed, o Options) (*Suite, error) {
 	s, err := At(bed, o)
 	if err != nil {
