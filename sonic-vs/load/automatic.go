@@ -71,6 +71,8 @@ type Level struct {
 	// Typical is the median over the seconds of the phase of the mean latency in each, a point of the paper's curve: one
 	// second in which the machine was busy with something else does not decide.
 	Typical *ms `json:"typical"`
+
+	within span
 }
 
 // Share is the part of its budget that a node's services used; null: no samples, or no budget.
@@ -229,7 +231,7 @@ func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 10
 
 func (a *analysis) level(s span) Level {
 	all := a.latencies(s)
-	l := Level{Latency: latency(all), Mean: mean(all)}
+	l := Level{Latency: latency(all), Mean: mean(all), within: s}
 	var seconds []time.Duration
 	for from := s.from; from < s.to; from += time.Second {
 		if m := mean(a.latencies(span{from, min(from+time.Second, s.to)})); m != nil {

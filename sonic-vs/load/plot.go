@@ -29,6 +29,10 @@ func Plot(dir string) error {
 		Silent: "requests were due and none was answered: drawn as 0",
 		Failed: "a request failed",
 	}
+	if slices.ContainsFunc(parts, func(p Part) bool { return p.Watch != nil }) {
+		f.Title = "Latency of key requests while a switch is overloaded and the service moves by itself"
+		f.Note += " Blue: a typical second."
+	}
 	for _, p := range parts {
 		f.Panels = append(f.Panels, p.panel(report))
 	}
@@ -76,6 +80,7 @@ func (p Part) panel(report Report) plot.Panel {
 	}
 	if r.Automatic != nil {
 		panel.Marks = r.Automatic.marks(p.About.Steps)
+		panel.Levels = r.Automatic.Phases.levels()
 	}
 	for _, m := range report.Moves {
 		if m.Load != p.Name {
@@ -102,6 +107,22 @@ func (a *Automatic) marks(steps []Step) []plot.Mark {
 	}
 	if a.ConfirmedS != nil {
 		all = append(all, plot.Mark{At: *a.ConfirmedS, Label: fmt.Sprintf("overload of %s confirmed", a.From)})
+	}
+	return all
+}
+
+// levels are the latencies that the phases are judged by.
+func (p Phases) levels() []plot.Level {
+	var all []plot.Level
+	for _, l := range []Level{p.Before, p.Overloaded, p.After} {
+		if l.Typical != nil {
+			v := l.Typical.Milliseconds()
+			digits := 1
+			if v >= 100 {
+				digits = 0
+			}
+			all = append(all, plot.Level{From: l.within.from.Seconds(), To: l.within.to.Seconds(), MS: v, Label: fmt.Sprintf("%.*f ms", digits, v)})
+		}
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 
+	xfont "golang.org/x/image/font"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -83,6 +84,24 @@ func (m moments) Plot(c draw.Canvas, p *plot.Plot) {
 		c.SetColor(color.White) // over the lines of other moments
 		c.Fill(vg.Rectangle{Min: vg.Point{X: at.X, Y: at.Y - vg.Points(12)}, Max: vg.Point{X: at.X + width, Y: at.Y}}.Path())
 		c.FillText(label, at, mark.Label)
+	}
+}
+
+// levels draws each level over the curve.
+type levels struct {
+	levels []Level
+	row    int // of the labels
+}
+
+func (l levels) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	for _, v := range l.levels {
+		at := y(fold(v.MS))
+		c.StrokeLine2(draw.LineStyle{Color: level, Width: vg.Points(2)}, x(v.From), at, x(v.To), at)
+		label := style(10.5, level)
+		label.XAlign, label.YAlign = draw.XCenter, draw.YTop
+		label.Font.Weight = xfont.WeightBold
+		c.FillText(label, vg.Point{X: x((v.From + v.To) / 2), Y: c.Max.Y - vg.Points(5+14*float64(l.row))}, v.Label)
 	}
 }
 

@@ -39,6 +39,7 @@ type Panel struct {
 	Failed []float64 // seconds: when a request was due that failed
 	Bands  []Band
 	Marks  []Mark
+	Levels []Level
 }
 
 // Point is the mean over one step of time.
@@ -69,6 +70,13 @@ type Mark struct {
 	Label string
 }
 
+// Level is what a span is about: a line at its height, and its label in the middle, below those of moments.
+type Level struct {
+	From, To float64 // seconds
+	MS       float64
+	Label    string
+}
+
 // Colors of the paper's figure 8, and of what we add to it.
 var (
 	Black  = color.Gray{0x18}
@@ -76,6 +84,7 @@ var (
 	silent = color.RGBA{0xf2, 0x8e, 0x00, 0xff}
 	shade  = color.RGBA{0xdd, 0xe6, 0xf0, 0xff}
 	edge   = color.RGBA{0x9a, 0xb0, 0xc8, 0xff}
+	level  = color.RGBA{0x1f, 0x6f, 0xb4, 0xff}
 	grey   = color.Gray{0x55}
 	faint  = color.Gray{0xe2}
 )
@@ -203,7 +212,7 @@ func (p Panel) plot(end, top float64) *plot.Plot {
 	grid := plotter.NewGrid()
 	grid.Vertical.Color = nil
 	grid.Horizontal.Color, grid.Horizontal.Width = faint, vg.Points(0.6)
-	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, failures{p.Failed}, labels{p.Bands}, moments{p.Marks})
+	pl.Add(bands{p.Bands, pl.Y.Max}, grid, line{p.Points, p.Color}, failures{p.Failed}, labels{p.Bands}, moments{p.Marks}, levels{p.Levels, len(p.Marks)})
 	return pl
 }
 

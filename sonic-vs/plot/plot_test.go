@@ -13,7 +13,7 @@ import (
 
 // figure has everything a drawing can show: two panels, a silence at an end, a narrow band at the right edge.
 func figure() Figure {
-	live := Panel{Title: "Live", Color: Black, Marks: []Mark{{0.1, "load rises"}, {0.9, "confirmed"}}, Bands: []Band{{1, 3, []string{"leaf1 → leaf2", "0 failed"}}, {3.9, 4, []string{"leaf2 → leaf1", "0 failed"}}}}
+	live := Panel{Title: "Live", Color: Black, Marks: []Mark{{0.1, "load rises"}, {0.9, "confirmed"}}, Levels: []Level{{0.2, 1, 2, "2.0 ms"}}, Bands: []Band{{1, 3, []string{"leaf1 → leaf2", "0 failed"}}, {3.9, 4, []string{"leaf2 → leaf1", "0 failed"}}}}
 	for i := range 40 {
 		p := Point{From: float64(i) / 10, To: float64(i+1) / 10, MS: 2, State: Answered}
 		switch {
@@ -38,7 +38,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Latency", "a note", "drawn as 0", "failed", "Live", "Cold", "leaf1 → leaf2", "0 failed", "load rises", "confirmed", "mean latency (ms)", "time since the load began (s)"} {
+	for _, want := range []string{"Latency", "a note", "drawn as 0", "failed", "Live", "Cold", "leaf1 → leaf2", "0 failed", "load rises", "confirmed", "2.0 ms", "mean latency (ms)", "time since the load began (s)"} {
 		if !strings.Contains(string(svg), ">"+want+"<") {
 			t.Errorf("the figure does not say %q", want)
 		}
