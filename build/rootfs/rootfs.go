@@ -1,7 +1,9 @@
-// Package rootfs makes the base root of the virtual switches: a small Debian with Docker, Redis, CRIU and lldpd.
+// Package rootfs makes small Debian roots: the base root of the virtual switches, with Docker, Redis, CRIU and lldpd, and
+// the one that images of example services take Debian's own servers from.
 //
 // It reads the archive named by the machine's own apt sources and writes CacheDir/root-<hash of the recipe>, once:
-// every virtual switch uses that folder as the read-only lower layer of its own root. It is told by sonic-vs/testbed.
+// every virtual switch uses such a folder as the read-only lower layer of its own root. It is told by sonic-vs/testbed
+// and sonic-vs/images.
 package rootfs
 
 import (
@@ -30,17 +32,28 @@ const CacheDir = "/var/cache/sonic-netservices"
 var script string
 
 //go:embed packages
-var packages string
+var switchPackages string
 
-// Path is the folder of the base root this program's recipe makes.
-func Path() string {
-	sum := sha256.Sum256([]byte(script + "\x00" + packages))
+//go:embed packages-services
+var servicePackages string
+
+// A Root is one of those this package can make, by the packages it is made of.
+type Root struct{ packages string }
+
+var (
+	Switch   = Root{switchPackages}  // of a virtual switch
+	Services = Root{servicePackages} // servers for examples
+)
+
+// Path is the folder of the root this program's recipe makes.
+func (r Root) Path() string {
+	sum := sha256.Sum256([]byte(script + "\x00" + r.packages))
 	return filepath.Join(CacheDir, "root-"+hex.EncodeToString(sum[:6]))
 }
 
-// Ensure returns the base root and makes it if it is missing. Two callers at once make it once.
-func Ensure(ctx context.Context) (string, error) {
-	path := Path()
+// Ensure returns the root's folder and makes it if it is missing. Two callers at once make it once.
+func (r Root) Ensure(ctx context.Context) (string, error) {
+	path := r.Path()
 	if exists(path) {
 		return path, nil
 	}
@@ -56,7 +69,7 @@ func Ensure(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("base root: %w", err)
 	}
 	slog.Info("make base root, once (about a minute)", "path", path)
-	if err := build(ctx, path); err != nil {
+	if err := r.build(ctx, path); err != nil {
 		return "", fmt.Errorf("make base root: %w", err)
 	}
 	return path, nil
@@ -78,14 +91,14 @@ func Clean() error {
 	return removeUnfinished()
 }
 
-func build(ctx context.Context, path string) error {
+func (r Root) build(ctx context.Context, path string) error {
 	tmp, err := os.MkdirTemp(CacheDir, "tmp-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
 	recipe, list, root := filepath.Join(tmp, "make.sh"), filepath.Join(tmp, "packages"), filepath.Join(tmp, "root")
-	for name, text := range map[string]string{recipe: script, list: packages} {
+	for name, text := range map[string]string{recipe: script, list: r.packages} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			return err
 		}

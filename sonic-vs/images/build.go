@@ -73,11 +73,11 @@ func remember(ctx context.Context, docker *client.Client, tag string) (restore f
 
 func (s source) writeContext(w io.Writer) error {
 	t := tar.NewWriter(w)
-	for _, f := range []struct {
-		name string
-		mode int64
-		text []byte
-	}{{"Dockerfile", 0o644, []byte(s.dockerfile)}, {s.name, 0o755, s.binary}} {
+	files := []contextFile{{"Dockerfile", 0o644, []byte(s.dockerfile)}}
+	if s.binary != nil {
+		files = append(files, contextFile{s.name, 0o755, s.binary})
+	}
+	for _, f := range append(files, s.more...) {
 		if err := t.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.text))}); err != nil {
 			return err
 		}

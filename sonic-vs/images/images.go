@@ -44,7 +44,7 @@ func Names(repo string) ([]string, error) {
 
 // Build makes out/images/<name>.tar of the repository, unless the same was built before. The engine is left as it was.
 func Build(ctx context.Context, docker *client.Client, repo, name string) (path string, err error) {
-	s, err := read(repo, name)
+	s, err := read(ctx, repo, name)
 	if err != nil {
 		return "", fmt.Errorf("image %s: %w", name, err)
 	}

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
+	"sonic-netservices/build/rootfs"
 	"sonic-netservices/sonic-vs/vswitch/manifest"
 	"sonic-netservices/spec"
 )
@@ -22,21 +25,28 @@ type source struct {
 	tag        string
 	dockerfile string
 	manifest   string // "" for a service, which is no SONiC feature
-	binary     []byte
+	binary     []byte // under the name of the image
+	more       []contextFile
+}
+
+// contextFile is a file that the Dockerfile may copy.
+type contextFile struct {
+	name string
+	mode int64
+	text []byte
 }
 
 // read collects the source of one image from the repository.
-func read(repo, name string) (source, error) {
+func read(ctx context.Context, repo, name string) (source, error) {
 	s := source{name: name}
-	var err error
-	if s.binary, err = os.ReadFile(filepath.Join(repo, "out/bin", name)); err != nil {
-		return source{}, fmt.Errorf("%w (make build)", err)
-	}
 	text, err := os.ReadFile(filepath.Join(repo, "containers", name, "manifest.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		return s, s.readExample(repo)
+		return s, s.readExample(ctx, repo)
 	}
 	if err != nil {
+		return source{}, err
+	}
+	if err := s.readProgram(repo); err != nil {
 		return source{}, err
 	}
 	m, err := manifest.Parse(text)
@@ -52,8 +62,16 @@ func read(repo, name string) (source, error) {
 	return s, err
 }
 
-// readExample takes the tag of an example service from its spec, so that `nsctl deploy` finds the image by it.
-func (s *source) readExample(repo string) error {
+func (s *source) readProgram(repo string) (err error) {
+	if s.binary, err = os.ReadFile(filepath.Join(repo, "out/bin", s.name)); err != nil {
+		return fmt.Errorf("%w (make build)", err)
+	}
+	return nil
+}
+
+// readExample takes the tag of an example service from its spec, so that `nsctl deploy` finds the image by it. What it
+// runs is a program of ours, or what its list named files takes from Debian; other files beside them may be copied.
+func (s *source) readExample(ctx context.Context, repo string) error {
 	dir := filepath.Join(repo, "examples", s.name)
 	dockerfile, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
 	if err != nil {
@@ -70,6 +88,41 @@ func (s *source) readExample(repo string) error {
 		return err
 	}
 	s.tag = service.Image
+	list, err := os.ReadFile(filepath.Join(dir, "files"))
+	if errors.Is(err, os.ErrNotExist) {
+		return s.readProgram(repo)
+	}
+	if err != nil {
+		return err
+	}
+	root, err := rootfs.Services.Ensure(ctx)
+	if err != nil {
+		return err
+	}
+	packed, err := packRoot(root, string(list))
+	if err != nil {
+		return fmt.Errorf("%s/files: %w", dir, err)
+	}
+	s.more = []contextFile{{rootTar, 0o644, packed}}
+	return s.readBeside(dir)
+}
+
+// readBeside takes the files of an example that are neither its spec nor its recipe.
+func (s *source) readBeside(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() || slices.Contains([]string{"Dockerfile", "files", s.name + ".yaml"}, e.Name()) {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		s.more = append(s.more, contextFile{e.Name(), 0o644, text})
+	}
 	return nil
 }
 
@@ -93,7 +146,11 @@ func stage(dockerfile, name string) (string, error) {
 
 func (s source) key() string {
 	h := sha256.New()
-	for _, part := range []string{recipe, s.tag, s.dockerfile, s.manifest, string(s.binary)} {
+	parts := []string{recipe, s.tag, s.dockerfile, s.manifest, string(s.binary)}
+	for _, f := range s.more {
+		parts = append(parts, f.name, string(f.text))
+	}
+	for _, part := range parts {
 		fmt.Fprintf(h, "%d\n%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])

@@ -118,7 +118,7 @@ func (u *raising) begin(ctx context.Context) error {
 		if err := remove(ctx, u.Instance); err != nil {
 			return fmt.Errorf("remove what an earlier instance left: %w", err)
 		}
-		if want.Base, err = rootfs.Ensure(ctx); err != nil {
+		if want.Base, err = rootfs.Switch.Ensure(ctx); err != nil {
 			return err
 		}
 		u.changed = true
