@@ -1,5 +1,5 @@
-// Package journal is mig-agent's memory of operations: one file per operation and role, a JSON line per step, each
-// fsynced before the step it names is done.
+// Package journal is mig-agent's memory of operations: one file per operation and role, a JSON line per step, fsynced
+// before the step it names is done; two that nothing depends on are only noted.
 //
 // It reads and writes <dir>/<op>.<role>.jsonl, and is told by the agent and by its helper, two processes: every
 // append happens under a lock of the file, so that of `committed` and `aborted` only the first can ever be written.
@@ -33,10 +33,10 @@ const (
 
 // Step names what has happened. On the source of a move, in this order:
 //
-//	prepared -> frozen -> restored -> committed -> released -> done
-//	    \___________\_________\-----> aborted ---------------> done
+//	prepared -> switched -> frozen -> sent -> restored -> committed -> released -> done
+//	    \__________\___________\_______\________\-----> aborted ---------------> done
 //
-// and on the target, where committed and aborted repeat what the source answered:
+// (a cold one is frozen, that is stopped, before it is switched; a warm one without data is not frozen at all) and on the target, where committed and aborted repeat what the source answered:
 //
 //	reserved -> prepared -> restored -> committed -> released -> done
 //	     \__________\___________\-----> aborted ---------------> done
@@ -47,7 +47,9 @@ type Step string
 const (
 	Reserved  Step = "reserved"
 	Prepared  Step = "prepared"
-	Frozen    Step = "frozen" // live: about to freeze; cold: about to stop
+	Switched  Step = "switched" // noted: the target announces the address
+	Frozen    Step = "frozen"   // live and warm: about to freeze; cold: about to stop
+	Sent      Step = "sent"     // noted: the target has everything
 	Restored  Step = "restored"
 	Committed Step = "committed"
 	Aborted   Step = "aborted"
@@ -108,7 +110,13 @@ func Open(dir, by string) (*Journal, error) {
 
 // Append writes one step and returns when it is on disk. It refuses, with a SettledError, to commit what was aborted
 // and to abort what was committed.
-func (j *Journal) Append(rec Record) error {
+func (j *Journal) Append(rec Record) error { return j.write(rec, true) }
+
+// Note writes a step that may get lost with the power: whoever recovers does the same without it. It is refused, with a
+// SettledError, once the operation is settled.
+func (j *Journal) Note(rec Record) error { return j.write(rec, false) }
+
+func (j *Journal) write(rec Record, durable bool) error {
 	if err := checkName(rec.Op); err != nil {
 		return err
 	}
@@ -129,7 +137,7 @@ func (j *Journal) Append(rec Record) error {
 	}
 	switch settled := Settled(old); {
 	case settled == "" || settled == rec.Step:
-	case rec.Step == Committed || rec.Step == Aborted:
+	case rec.Step == Committed || rec.Step == Aborted || !durable:
 		return &SettledError{rec.Op, settled}
 	}
 	line, err := json.Marshal(rec)
@@ -142,6 +150,9 @@ func (j *Journal) Append(rec Record) error {
 	}
 	if err := f.Truncate(good + int64(len(line)) + 1); err != nil {
 		return fmt.Errorf("journal %s: %w", rec.Step, err)
+	}
+	if !durable {
+		return nil
 	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("journal %s: %w", rec.Step, err)

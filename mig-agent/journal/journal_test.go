@@ -82,6 +82,23 @@ func TestOneWinner(t *testing.T) {
 	}
 }
 
+// A note is a step like any other, until the operation is settled.
+func TestNote(t *testing.T) {
+	j := open(t)
+	add(t, j, "op1", Source, Prepared)
+	if err := j.Note(Record{Op: "op1", Role: Source, Step: Switched}); err != nil {
+		t.Fatal(err)
+	}
+	add(t, j, "op1", Source, Aborted)
+	var settled *SettledError
+	if err := j.Note(Record{Op: "op1", Role: Source, Step: Sent}); !errors.As(err, &settled) || settled.Step != Aborted {
+		t.Errorf("note after aborted: %v", err)
+	}
+	if recs := load(t, j, "op1", Source); len(recs) != 3 || recs[1].Step != Switched || Last(recs) != Aborted {
+		t.Errorf("records %v", recs)
+	}
+}
+
 // A crash during an append leaves a torn line: the step was never done, and the next append takes its place.
 func TestTornLine(t *testing.T) {
 	j := open(t)

@@ -48,11 +48,12 @@ const (
 	Discard      Act = "discard"       // kill the frozen processes, remove container, holder and volumes
 
 	Record Act = "record" // write Step to the journal, fsynced, before the next action
+	Note   Act = "note"   // write Step to the journal; losing it is harmless
 	Reply  Act = "reply"  // the order is answered: Err empty is good
 	Again  Act = "again"  // wait a moment, then the same action once more
 )
 
-// Action is one thing to do. Step belongs to Record, Err to Record(aborted) and Reply, Retry to Again.
+// Action is one thing to do. Step belongs to Record and Note, Err to Record(aborted) and Reply, Retry to Again.
 type Action struct {
 	Act   Act
 	Step  journal.Step
@@ -205,12 +206,13 @@ func (s *Source) cutover() []Action {
 	var list []Action
 	switch s.mode {
 	case netmap.Live:
-		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, {Act: Drain}, {Act: Mute},
+		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched), {Act: Drain}, {Act: Mute},
 			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}}
 	default: // cold: the address moves when the source has stopped; nobody holds packets
-		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: Yield}, {Act: Switch}, {Act: SendDelta}}
+		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: Yield}, {Act: Switch},
+			note(journal.Switched), {Act: SendDelta}}
 	}
-	return append(list, Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
+	return append(list, note(journal.Sent), Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
 }
 
 // forward are the actions after the commit, from one of them on.
@@ -313,5 +315,7 @@ func acts(names ...Act) []Action {
 }
 
 func rec(step journal.Step) Action { return Action{Act: Record, Step: step} }
+
+func note(step journal.Step) Action { return Action{Act: Note, Step: step} }
 
 func refuse(why string) Action { return Action{Act: Reply, Err: why} }

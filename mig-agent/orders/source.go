@@ -260,6 +260,8 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		return err
 	case migrate.Record:
 		return a.recordSource(m, act)
+	case migrate.Note:
+		return a.journal.Note(journal.Record{Op: m.op, Role: journal.Source, Step: act.Step})
 	case migrate.Yield:
 		_, err := a.helper.Yield(ctx, t)
 		return err

@@ -16,7 +16,8 @@ import (
 // before the cut-over.
 var (
 	victims = []string{"source-agent", "target-agent", "source-helper", "target-helper"}
-	steps   = []journal.Step{journal.Reserved, journal.Prepared, journal.Frozen, journal.Restored, journal.Committed, journal.Released}
+	steps   = []journal.Step{journal.Reserved, journal.Prepared, journal.Switched, journal.Frozen, journal.Sent, journal.Restored,
+		journal.Committed, journal.Released}
 )
 
 const (
