@@ -477,6 +477,190 @@ func (x *HostFacts) GetMissing() []string {
 	return nil
 }
 
+type ExamineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"` // full id, "" at the target of a move
+	Pid           int32                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`            // of its first process
+	HolderPid     int32                  `protobuf:"varint,3,opt,name=holder_pid,json=holderPid,proto3" json:"holder_pid,omitempty"`
+	Layer         string                 `protobuf:"bytes,4,opt,name=layer,proto3" json:"layer,omitempty"`     // folder of the writable layer
+	Volumes       string                 `protobuf:"bytes,5,opt,name=volumes,proto3" json:"volumes,omitempty"` // folder of the volumes, or where it would be
+	Images        string                 `protobuf:"bytes,6,opt,name=images,proto3" json:"images,omitempty"`   // folder of Docker's images
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExamineRequest) Reset() {
+	*x = ExamineRequest{}
+	mi := &file_helper_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExamineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExamineRequest) ProtoMessage() {}
+
+func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
+func (*ExamineRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExamineRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *ExamineRequest) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ExamineRequest) GetHolderPid() int32 {
+	if x != nil {
+		return x.HolderPid
+	}
+	return 0
+}
+
+func (x *ExamineRequest) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *ExamineRequest) GetVolumes() string {
+	if x != nil {
+		return x.Volumes
+	}
+	return ""
+}
+
+func (x *ExamineRequest) GetImages() string {
+	if x != nil {
+		return x.Images
+	}
+	return ""
+}
+
+type ExamineReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Checks        []*Check               `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // resident in the container's processes
+	VolumeBytes   int64                  `protobuf:"varint,3,opt,name=volume_bytes,json=volumeBytes,proto3" json:"volume_bytes,omitempty"`
+	LayerBytes    int64                  `protobuf:"varint,4,opt,name=layer_bytes,json=layerBytes,proto3" json:"layer_bytes,omitempty"`
+	FreeMemory    int64                  `protobuf:"varint,5,opt,name=free_memory,json=freeMemory,proto3" json:"free_memory,omitempty"`    // of the switch; a CRIU image lies in it, too
+	FreeVolumes   int64                  `protobuf:"varint,6,opt,name=free_volumes,json=freeVolumes,proto3" json:"free_volumes,omitempty"` // of the file system of the volumes
+	FreeImages    int64                  `protobuf:"varint,7,opt,name=free_images,json=freeImages,proto3" json:"free_images,omitempty"`    // of the file system of the images
+	NowUnixMs     int64                  `protobuf:"varint,8,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExamineReply) Reset() {
+	*x = ExamineReply{}
+	mi := &file_helper_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExamineReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExamineReply) ProtoMessage() {}
+
+func (x *ExamineReply) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExamineReply.ProtoReflect.Descriptor instead.
+func (*ExamineReply) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ExamineReply) GetChecks() []*Check {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *ExamineReply) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetVolumeBytes() int64 {
+	if x != nil {
+		return x.VolumeBytes
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetLayerBytes() int64 {
+	if x != nil {
+		return x.LayerBytes
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetFreeMemory() int64 {
+	if x != nil {
+		return x.FreeMemory
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetFreeVolumes() int64 {
+	if x != nil {
+		return x.FreeVolumes
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetFreeImages() int64 {
+	if x != nil {
+		return x.FreeImages
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetNowUnixMs() int64 {
+	if x != nil {
+		return x.NowUnixMs
+	}
+	return 0
+}
+
 type SegmentConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Local         string                 `protobuf:"bytes,1,opt,name=local,proto3" json:"local,omitempty"`
@@ -493,7 +677,7 @@ type SegmentConfig struct {
 
 func (x *SegmentConfig) Reset() {
 	*x = SegmentConfig{}
-	mi := &file_helper_proto_msgTypes[8]
+	mi := &file_helper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +689,7 @@ func (x *SegmentConfig) String() string {
 func (*SegmentConfig) ProtoMessage() {}
 
 func (x *SegmentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[8]
+	mi := &file_helper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +702,7 @@ func (x *SegmentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentConfig.ProtoReflect.Descriptor instead.
 func (*SegmentConfig) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{8}
+	return file_helper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SegmentConfig) GetLocal() string {
@@ -590,7 +774,7 @@ type HolderConfig struct {
 
 func (x *HolderConfig) Reset() {
 	*x = HolderConfig{}
-	mi := &file_helper_proto_msgTypes[9]
+	mi := &file_helper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +786,7 @@ func (x *HolderConfig) String() string {
 func (*HolderConfig) ProtoMessage() {}
 
 func (x *HolderConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[9]
+	mi := &file_helper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +799,7 @@ func (x *HolderConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderConfig.ProtoReflect.Descriptor instead.
 func (*HolderConfig) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{9}
+	return file_helper_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HolderConfig) GetName() string {
@@ -664,7 +848,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_helper_proto_msgTypes[10]
+	mi := &file_helper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +860,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[10]
+	mi := &file_helper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +873,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{10}
+	return file_helper_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Traffic) GetPid() int32 {
@@ -715,7 +899,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_helper_proto_msgTypes[11]
+	mi := &file_helper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +911,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[11]
+	mi := &file_helper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +924,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{11}
+	return file_helper_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReleaseReply) GetPackets() int64 {
@@ -759,7 +943,7 @@ type Leases struct {
 
 func (x *Leases) Reset() {
 	*x = Leases{}
-	mi := &file_helper_proto_msgTypes[12]
+	mi := &file_helper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +955,7 @@ func (x *Leases) String() string {
 func (*Leases) ProtoMessage() {}
 
 func (x *Leases) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[12]
+	mi := &file_helper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +968,7 @@ func (x *Leases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leases.ProtoReflect.Descriptor instead.
 func (*Leases) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{12}
+	return file_helper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Leases) GetLeases() []*HolderLease {
@@ -804,7 +988,7 @@ type HolderLease struct {
 
 func (x *HolderLease) Reset() {
 	*x = HolderLease{}
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1000,7 @@ func (x *HolderLease) String() string {
 func (*HolderLease) ProtoMessage() {}
 
 func (x *HolderLease) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1013,7 @@ func (x *HolderLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderLease.ProtoReflect.Descriptor instead.
 func (*HolderLease) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{13}
+	return file_helper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HolderLease) GetTraffic() *Traffic {
@@ -856,7 +1040,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1052,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1065,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{14}
+	return file_helper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckRequest) GetPid() int32 {
@@ -907,7 +1091,7 @@ type ContainerRef struct {
 
 func (x *ContainerRef) Reset() {
 	*x = ContainerRef{}
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1103,7 @@ func (x *ContainerRef) String() string {
 func (*ContainerRef) ProtoMessage() {}
 
 func (x *ContainerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1116,7 @@ func (x *ContainerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRef.ProtoReflect.Descriptor instead.
 func (*ContainerRef) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{15}
+	return file_helper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ContainerRef) GetId() string {
@@ -953,7 +1137,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1149,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1162,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{16}
+	return file_helper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DumpRequest) GetOp() string {
@@ -1013,7 +1197,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1209,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1222,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{17}
+	return file_helper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -1073,7 +1257,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1269,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1282,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{18}
+	return file_helper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -1133,7 +1317,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1329,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1342,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{19}
+	return file_helper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -1192,7 +1376,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1388,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1401,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{20}
+	return file_helper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -1239,14 +1423,15 @@ type TreeRequest struct {
 	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // volume name, or "" for the writable layer
 	Root          string                 `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
-	Delta         bool                   `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"` // only what changed since this op's full stream of the same name
+	Delta         bool                   `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"` // only what changed since this op's last stream of the same name, full or delta; the first of a writable layer is everything in it
+	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`   // with delta: another delta follows while the service goes on, and is to be quick; inside the freeze no time is spent on that
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1443,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1456,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{21}
+	return file_helper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -1302,6 +1487,13 @@ func (x *TreeRequest) GetDelta() bool {
 	return false
 }
 
+func (x *TreeRequest) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type TreePart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`    // in the first part
@@ -1313,7 +1505,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1517,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1530,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{22}
+	return file_helper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -1371,7 +1563,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1575,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1588,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{23}
+	return file_helper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -1441,7 +1633,27 @@ const file_helper_proto_rawDesc = "" +
 	"\x04role\x18\x02 \x01(\tR\x04role\"[\n" +
 	"\tHostFacts\x124\n" +
 	"\bplatform\x18\x01 \x01(\v2\x18.netservices.v1.PlatformR\bplatform\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xe4\x01\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xa7\x01\n" +
+	"\x0eExamineRequest\x12\x1c\n" +
+	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +
+	"\n" +
+	"holder_pid\x18\x03 \x01(\x05R\tholderPid\x12\x14\n" +
+	"\x05layer\x18\x04 \x01(\tR\x05layer\x12\x18\n" +
+	"\avolumes\x18\x05 \x01(\tR\avolumes\x12\x16\n" +
+	"\x06images\x18\x06 \x01(\tR\x06images\"\xa9\x02\n" +
+	"\fExamineReply\x12-\n" +
+	"\x06checks\x18\x01 \x03(\v2\x15.netservices.v1.CheckR\x06checks\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12!\n" +
+	"\fvolume_bytes\x18\x03 \x01(\x03R\vvolumeBytes\x12\x1f\n" +
+	"\vlayer_bytes\x18\x04 \x01(\x03R\n" +
+	"layerBytes\x12\x1f\n" +
+	"\vfree_memory\x18\x05 \x01(\x03R\n" +
+	"freeMemory\x12!\n" +
+	"\ffree_volumes\x18\x06 \x01(\x03R\vfreeVolumes\x12\x1f\n" +
+	"\vfree_images\x18\a \x01(\x03R\n" +
+	"freeImages\x12\x1e\n" +
+	"\vnow_unix_ms\x18\b \x01(\x03R\tnowUnixMs\"\xe4\x01\n" +
 	"\rSegmentConfig\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\tR\x05local\x12\x14\n" +
 	"\x05peers\x18\x02 \x03(\tR\x05peers\x12\x10\n" +
@@ -1490,22 +1702,24 @@ const file_helper_proto_rawDesc = "" +
 	"\tbudget_ms\x18\x03 \x01(\x03R\bbudgetMs\"E\n" +
 	"\rDisarmRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"[\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"o\n" +
 	"\vTreeRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\tR\x04root\x12\x14\n" +
-	"\x05delta\x18\x04 \x01(\bR\x05delta\"H\n" +
+	"\x05delta\x18\x04 \x01(\bR\x05delta\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"H\n" +
 	"\bTreePart\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\x9d\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe6\n" +
 	"\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
-	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12B\n" +
+	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
+	"\aExamine\x12\x1e.netservices.v1.ExamineRequest\x1a\x1c.netservices.v1.ExamineReply\x12B\n" +
 	"\n" +
 	"SetSegment\x12\x1d.netservices.v1.SegmentConfig\x1a\x15.netservices.v1.Empty\x12<\n" +
 	"\x05Check\x12\x1c.netservices.v1.CheckRequest\x1a\x15.netservices.v1.Empty\x127\n" +
@@ -1539,7 +1753,7 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_helper_proto_goTypes = []any{
 	(*Budget)(nil),          // 0: netservices.v1.Budget
 	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
@@ -1549,86 +1763,92 @@ var file_helper_proto_goTypes = []any{
 	(*Beat)(nil),            // 5: netservices.v1.Beat
 	(*Guarded)(nil),         // 6: netservices.v1.Guarded
 	(*HostFacts)(nil),       // 7: netservices.v1.HostFacts
-	(*SegmentConfig)(nil),   // 8: netservices.v1.SegmentConfig
-	(*HolderConfig)(nil),    // 9: netservices.v1.HolderConfig
-	(*Traffic)(nil),         // 10: netservices.v1.Traffic
-	(*ReleaseReply)(nil),    // 11: netservices.v1.ReleaseReply
-	(*Leases)(nil),          // 12: netservices.v1.Leases
-	(*HolderLease)(nil),     // 13: netservices.v1.HolderLease
-	(*CheckRequest)(nil),    // 14: netservices.v1.CheckRequest
-	(*ContainerRef)(nil),    // 15: netservices.v1.ContainerRef
-	(*DumpRequest)(nil),     // 16: netservices.v1.DumpRequest
-	(*DumpReply)(nil),       // 17: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 18: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 19: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 20: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 21: netservices.v1.TreeRequest
-	(*TreePart)(nil),        // 22: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 23: netservices.v1.TreeReply
-	(*Platform)(nil),        // 24: netservices.v1.Platform
-	(*Probe)(nil),           // 25: netservices.v1.Probe
-	(*Empty)(nil),           // 26: netservices.v1.Empty
-	(*OpRef)(nil),           // 27: netservices.v1.OpRef
-	(*Restored)(nil),        // 28: netservices.v1.Restored
-	(*Chunk)(nil),           // 29: netservices.v1.Chunk
+	(*ExamineRequest)(nil),  // 8: netservices.v1.ExamineRequest
+	(*ExamineReply)(nil),    // 9: netservices.v1.ExamineReply
+	(*SegmentConfig)(nil),   // 10: netservices.v1.SegmentConfig
+	(*HolderConfig)(nil),    // 11: netservices.v1.HolderConfig
+	(*Traffic)(nil),         // 12: netservices.v1.Traffic
+	(*ReleaseReply)(nil),    // 13: netservices.v1.ReleaseReply
+	(*Leases)(nil),          // 14: netservices.v1.Leases
+	(*HolderLease)(nil),     // 15: netservices.v1.HolderLease
+	(*CheckRequest)(nil),    // 16: netservices.v1.CheckRequest
+	(*ContainerRef)(nil),    // 17: netservices.v1.ContainerRef
+	(*DumpRequest)(nil),     // 18: netservices.v1.DumpRequest
+	(*DumpReply)(nil),       // 19: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil), // 20: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),  // 21: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),   // 22: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),     // 23: netservices.v1.TreeRequest
+	(*TreePart)(nil),        // 24: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 25: netservices.v1.TreeReply
+	(*Platform)(nil),        // 26: netservices.v1.Platform
+	(*Check)(nil),           // 27: netservices.v1.Check
+	(*Probe)(nil),           // 28: netservices.v1.Probe
+	(*Empty)(nil),           // 29: netservices.v1.Empty
+	(*OpRef)(nil),           // 30: netservices.v1.OpRef
+	(*Restored)(nil),        // 31: netservices.v1.Restored
+	(*Chunk)(nil),           // 32: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	24, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	9,  // 4: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	13, // 5: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
-	10, // 6: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
-	25, // 7: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
-	10, // 8: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
-	5,  // 9: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	26, // 10: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
-	8,  // 11: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
-	14, // 12: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
-	10, // 13: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
-	10, // 14: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
-	10, // 15: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
-	10, // 16: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
-	10, // 17: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
-	10, // 18: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
-	12, // 19: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
-	16, // 20: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	18, // 21: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	15, // 22: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	19, // 23: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	20, // 24: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	21, // 25: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	22, // 26: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 27: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 28: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	27, // 29: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	26, // 30: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 31: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	26, // 32: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	26, // 33: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	26, // 34: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	26, // 35: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	26, // 36: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	26, // 37: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	11, // 38: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	26, // 39: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	26, // 40: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	17, // 41: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	26, // 42: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	26, // 43: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	28, // 44: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	26, // 45: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	29, // 46: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	23, // 47: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	26, // 48: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 49: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	26, // 50: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	30, // [30:51] is the sub-list for method output_type
-	9,  // [9:30] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	26, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	27, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
+	11, // 5: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
+	15, // 6: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
+	12, // 7: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
+	28, // 8: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	12, // 9: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
+	5,  // 10: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
+	29, // 11: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	8,  // 12: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
+	10, // 13: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
+	16, // 14: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
+	12, // 15: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
+	12, // 16: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
+	12, // 17: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
+	12, // 18: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
+	12, // 19: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
+	12, // 20: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
+	14, // 21: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
+	18, // 22: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	20, // 23: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	17, // 24: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	21, // 25: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	22, // 26: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	23, // 27: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	24, // 28: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 29: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 30: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	30, // 31: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	29, // 32: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 33: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 34: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	29, // 35: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	29, // 36: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	29, // 37: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	29, // 38: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	29, // 39: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	29, // 40: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	13, // 41: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	29, // 42: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	29, // 43: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	19, // 44: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	29, // 45: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	29, // 46: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	31, // 47: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	29, // 48: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	32, // 49: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	25, // 50: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	29, // 51: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 52: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	29, // 53: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	32, // [32:54] is the sub-list for method output_type
+	10, // [10:32] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_helper_proto_init() }
@@ -1643,7 +1863,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Helper_Watch_FullMethodName      = "/netservices.v1.Helper/Watch"
 	Helper_Facts_FullMethodName      = "/netservices.v1.Helper/Facts"
+	Helper_Examine_FullMethodName    = "/netservices.v1.Helper/Examine"
 	Helper_SetSegment_FullMethodName = "/netservices.v1.Helper/SetSegment"
 	Helper_Check_FullMethodName      = "/netservices.v1.Helper/Check"
 	Helper_Yield_FullMethodName      = "/netservices.v1.Helper/Yield"
@@ -57,6 +58,8 @@ type HelperClient interface {
 	Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Beat, Empty], error)
 	// Facts tells what this switch's host can do.
 	Facts(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*HostFacts, error)
+	// Examine looks at what a move of a container meets here, or, without one, at the room for it. Nothing is touched.
+	Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineReply, error)
 	// SetSegment makes the service segment exactly this. Idempotent.
 	SetSegment(ctx context.Context, in *SegmentConfig, opts ...grpc.CallOption) (*Empty, error)
 	// Check runs a tcp or http probe once from inside a network namespace, over its loopback.
@@ -122,6 +125,16 @@ func (c *helperClient) Facts(ctx context.Context, in *Empty, opts ...grpc.CallOp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HostFacts)
 	err := c.cc.Invoke(ctx, Helper_Facts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExamineReply)
+	err := c.cc.Invoke(ctx, Helper_Examine_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -339,6 +352,8 @@ type HelperServer interface {
 	Watch(grpc.BidiStreamingServer[Beat, Empty]) error
 	// Facts tells what this switch's host can do.
 	Facts(context.Context, *Empty) (*HostFacts, error)
+	// Examine looks at what a move of a container meets here, or, without one, at the room for it. Nothing is touched.
+	Examine(context.Context, *ExamineRequest) (*ExamineReply, error)
 	// SetSegment makes the service segment exactly this. Idempotent.
 	SetSegment(context.Context, *SegmentConfig) (*Empty, error)
 	// Check runs a tcp or http probe once from inside a network namespace, over its loopback.
@@ -392,6 +407,9 @@ func (UnimplementedHelperServer) Watch(grpc.BidiStreamingServer[Beat, Empty]) er
 }
 func (UnimplementedHelperServer) Facts(context.Context, *Empty) (*HostFacts, error) {
 	return nil, status.Error(codes.Unimplemented, "method Facts not implemented")
+}
+func (UnimplementedHelperServer) Examine(context.Context, *ExamineRequest) (*ExamineReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Examine not implemented")
 }
 func (UnimplementedHelperServer) SetSegment(context.Context, *SegmentConfig) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetSegment not implemented")
@@ -492,6 +510,24 @@ func _Helper_Facts_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(HelperServer).Facts(ctx, req.(*Empty))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Helper_Examine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExamineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).Examine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_Examine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).Examine(ctx, req.(*ExamineRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -830,6 +866,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Facts",
 			Handler:    _Helper_Facts_Handler,
+		},
+		{
+			MethodName: "Examine",
+			Handler:    _Helper_Examine_Handler,
 		},
 		{
 			MethodName: "SetSegment",

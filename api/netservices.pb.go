@@ -2455,6 +2455,178 @@ func (x *MigrateRequest) GetOptions() *MoveOptions {
 	return nil
 }
 
+type MovesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`      // "" = the newest
+	Most          int32                  `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"` // 0 = 20
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovesRequest) Reset() {
+	*x = MovesRequest{}
+	mi := &file_netservices_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovesRequest) ProtoMessage() {}
+
+func (x *MovesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovesRequest.ProtoReflect.Descriptor instead.
+func (*MovesRequest) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MovesRequest) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *MovesRequest) GetMost() int32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+type MoveList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Moves         []*MoveView            `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"` // newest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveList) Reset() {
+	*x = MoveList{}
+	mi := &file_netservices_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveList) ProtoMessage() {}
+
+func (x *MoveList) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveList.ProtoReflect.Descriptor instead.
+func (*MoveList) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MoveList) GetMoves() []*MoveView {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+type MoveView struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Move          *Move                  `protobuf:"bytes,1,opt,name=move,proto3" json:"move,omitempty"` // of one whose trace is lost or too old, only what the manager remembers
+	Outcome       Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=netservices.v1.Outcome" json:"outcome,omitempty"`
+	Step          string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`     // while it is under way
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`   // why it was taken back
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"` // why it was begun
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveView) Reset() {
+	*x = MoveView{}
+	mi := &file_netservices_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveView) ProtoMessage() {}
+
+func (x *MoveView) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveView.ProtoReflect.Descriptor instead.
+func (*MoveView) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *MoveView) GetMove() *Move {
+	if x != nil {
+		return x.Move
+	}
+	return nil
+}
+
+func (x *MoveView) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_UNKNOWN
+}
+
+func (x *MoveView) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *MoveView) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *MoveView) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type PreflightReply struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Checks           []*Check               `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`                            // all of them, good and bad
@@ -2463,13 +2635,17 @@ type PreflightReply struct {
 	MemoryBytes      int64                  `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
 	ExpectedFreezeMs float64                `protobuf:"fixed64,5,opt,name=expected_freeze_ms,json=expectedFreezeMs,proto3" json:"expected_freeze_ms,omitempty"`
 	ExpectedTotalMs  float64                `protobuf:"fixed64,6,opt,name=expected_total_ms,json=expectedTotalMs,proto3" json:"expected_total_ms,omitempty"`
+	Formula          string                 `protobuf:"bytes,7,opt,name=formula,proto3" json:"formula,omitempty"` // of expected_freeze_ms, for people
+	From             string                 `protobuf:"bytes,8,opt,name=from,proto3" json:"from,omitempty"`
+	To               string                 `protobuf:"bytes,9,opt,name=to,proto3" json:"to,omitempty"`
+	Mode             Mode                   `protobuf:"varint,10,opt,name=mode,proto3,enum=netservices.v1.Mode" json:"mode,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PreflightReply) Reset() {
 	*x = PreflightReply{}
-	mi := &file_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2657,7 @@ func (x *PreflightReply) String() string {
 func (*PreflightReply) ProtoMessage() {}
 
 func (x *PreflightReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2670,7 @@ func (x *PreflightReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreflightReply.ProtoReflect.Descriptor instead.
 func (*PreflightReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{29}
+	return file_netservices_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PreflightReply) GetChecks() []*Check {
@@ -2539,6 +2715,34 @@ func (x *PreflightReply) GetExpectedTotalMs() float64 {
 	return 0
 }
 
+func (x *PreflightReply) GetFormula() string {
+	if x != nil {
+		return x.Formula
+	}
+	return ""
+}
+
+func (x *PreflightReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *PreflightReply) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *PreflightReply) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_UNSPECIFIED
+}
+
 // Check is one thing a move needs.
 type Check struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2552,7 +2756,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2768,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2781,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{30}
+	return file_netservices_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Check) GetName() string {
@@ -2617,7 +2821,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2833,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2846,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{31}
+	return file_netservices_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveRequest) GetService() string {
@@ -2663,7 +2867,7 @@ type ServiceList struct {
 
 func (x *ServiceList) Reset() {
 	*x = ServiceList{}
-	mi := &file_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2879,7 @@ func (x *ServiceList) String() string {
 func (*ServiceList) ProtoMessage() {}
 
 func (x *ServiceList) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2892,7 @@ func (x *ServiceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceList.ProtoReflect.Descriptor instead.
 func (*ServiceList) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{32}
+	return file_netservices_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceList) GetServices() []*ServiceStatus {
@@ -2725,7 +2929,7 @@ type ServiceStatus struct {
 
 func (x *ServiceStatus) Reset() {
 	*x = ServiceStatus{}
-	mi := &file_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2941,7 @@ func (x *ServiceStatus) String() string {
 func (*ServiceStatus) ProtoMessage() {}
 
 func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2954,7 @@ func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceStatus.ProtoReflect.Descriptor instead.
 func (*ServiceStatus) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{33}
+	return file_netservices_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ServiceStatus) GetName() string {
@@ -2798,7 +3002,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +3014,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +3027,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{34}
+	return file_netservices_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RenewRequest) GetEpoch() uint64 {
@@ -2850,7 +3054,7 @@ type Leased struct {
 
 func (x *Leased) Reset() {
 	*x = Leased{}
-	mi := &file_netservices_proto_msgTypes[35]
+	mi := &file_netservices_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2862,7 +3066,7 @@ func (x *Leased) String() string {
 func (*Leased) ProtoMessage() {}
 
 func (x *Leased) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[35]
+	mi := &file_netservices_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2875,7 +3079,7 @@ func (x *Leased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leased.ProtoReflect.Descriptor instead.
 func (*Leased) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{35}
+	return file_netservices_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Leased) GetService() string {
@@ -2902,7 +3106,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_netservices_proto_msgTypes[36]
+	mi := &file_netservices_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3118,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[36]
+	mi := &file_netservices_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3131,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{36}
+	return file_netservices_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RenewReply) GetInstances() []*Instance {
@@ -2963,7 +3167,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_netservices_proto_msgTypes[37]
+	mi := &file_netservices_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2975,7 +3179,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[37]
+	mi := &file_netservices_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2988,7 +3192,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{37}
+	return file_netservices_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Order) GetOp() string {
@@ -3115,7 +3319,7 @@ type DeployOrder struct {
 
 func (x *DeployOrder) Reset() {
 	*x = DeployOrder{}
-	mi := &file_netservices_proto_msgTypes[38]
+	mi := &file_netservices_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3331,7 @@ func (x *DeployOrder) String() string {
 func (*DeployOrder) ProtoMessage() {}
 
 func (x *DeployOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[38]
+	mi := &file_netservices_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3344,7 @@ func (x *DeployOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployOrder.ProtoReflect.Descriptor instead.
 func (*DeployOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{38}
+	return file_netservices_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeployOrder) GetReplica() *Replica {
@@ -3160,7 +3364,7 @@ type RemoveOrder struct {
 
 func (x *RemoveOrder) Reset() {
 	*x = RemoveOrder{}
-	mi := &file_netservices_proto_msgTypes[39]
+	mi := &file_netservices_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +3376,7 @@ func (x *RemoveOrder) String() string {
 func (*RemoveOrder) ProtoMessage() {}
 
 func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[39]
+	mi := &file_netservices_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +3389,7 @@ func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveOrder.ProtoReflect.Descriptor instead.
 func (*RemoveOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{39}
+	return file_netservices_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RemoveOrder) GetService() string {
@@ -3219,7 +3423,7 @@ type MoveOrder struct {
 
 func (x *MoveOrder) Reset() {
 	*x = MoveOrder{}
-	mi := &file_netservices_proto_msgTypes[40]
+	mi := &file_netservices_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3231,7 +3435,7 @@ func (x *MoveOrder) String() string {
 func (*MoveOrder) ProtoMessage() {}
 
 func (x *MoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[40]
+	mi := &file_netservices_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3244,7 +3448,7 @@ func (x *MoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOrder.ProtoReflect.Descriptor instead.
 func (*MoveOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{40}
+	return file_netservices_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MoveOrder) GetService() string {
@@ -3315,7 +3519,7 @@ type OutcomeReply struct {
 
 func (x *OutcomeReply) Reset() {
 	*x = OutcomeReply{}
-	mi := &file_netservices_proto_msgTypes[41]
+	mi := &file_netservices_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3531,7 @@ func (x *OutcomeReply) String() string {
 func (*OutcomeReply) ProtoMessage() {}
 
 func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[41]
+	mi := &file_netservices_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3544,7 @@ func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeReply.ProtoReflect.Descriptor instead.
 func (*OutcomeReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{41}
+	return file_netservices_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *OutcomeReply) GetOutcome() Outcome {
@@ -3382,7 +3586,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_netservices_proto_msgTypes[42]
+	mi := &file_netservices_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3394,7 +3598,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[42]
+	mi := &file_netservices_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3407,7 +3611,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{42}
+	return file_netservices_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *InventoryReply) GetInstances() []*Instance {
@@ -3448,7 +3652,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_netservices_proto_msgTypes[43]
+	mi := &file_netservices_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +3664,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[43]
+	mi := &file_netservices_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3473,7 +3677,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{43}
+	return file_netservices_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReserveRequest) GetOp() string {
@@ -3553,7 +3757,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_netservices_proto_msgTypes[44]
+	mi := &file_netservices_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3565,7 +3769,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[44]
+	mi := &file_netservices_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3578,7 +3782,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{44}
+	return file_netservices_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Platform) GetCriu() string {
@@ -3625,7 +3829,7 @@ type ReserveReply struct {
 
 func (x *ReserveReply) Reset() {
 	*x = ReserveReply{}
-	mi := &file_netservices_proto_msgTypes[45]
+	mi := &file_netservices_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3637,7 +3841,7 @@ func (x *ReserveReply) String() string {
 func (*ReserveReply) ProtoMessage() {}
 
 func (x *ReserveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[45]
+	mi := &file_netservices_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3650,7 +3854,7 @@ func (x *ReserveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveReply.ProtoReflect.Descriptor instead.
 func (*ReserveReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{45}
+	return file_netservices_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReserveReply) GetHasImage() bool {
@@ -3673,7 +3877,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_netservices_proto_msgTypes[46]
+	mi := &file_netservices_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3685,7 +3889,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[46]
+	mi := &file_netservices_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +3902,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{46}
+	return file_netservices_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Part) GetOp() string {
@@ -3738,7 +3942,7 @@ type PushReply struct {
 
 func (x *PushReply) Reset() {
 	*x = PushReply{}
-	mi := &file_netservices_proto_msgTypes[47]
+	mi := &file_netservices_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3750,7 +3954,7 @@ func (x *PushReply) String() string {
 func (*PushReply) ProtoMessage() {}
 
 func (x *PushReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[47]
+	mi := &file_netservices_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3763,7 +3967,7 @@ func (x *PushReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushReply.ProtoReflect.Descriptor instead.
 func (*PushReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{47}
+	return file_netservices_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PushReply) GetBytes() int64 {
@@ -3789,7 +3993,7 @@ type SourceSays struct {
 
 func (x *SourceSays) Reset() {
 	*x = SourceSays{}
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +4005,7 @@ func (x *SourceSays) String() string {
 func (*SourceSays) ProtoMessage() {}
 
 func (x *SourceSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +4018,7 @@ func (x *SourceSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceSays.ProtoReflect.Descriptor instead.
 func (*SourceSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{48}
+	return file_netservices_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SourceSays) GetSays() isSourceSays_Says {
@@ -3912,7 +4116,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3924,7 +4128,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3937,7 +4141,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{49}
+	return file_netservices_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Switch) GetOp() string {
@@ -3955,7 +4159,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4171,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4184,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{50}
+	return file_netservices_proto_rawDescGZIP(), []int{53}
 }
 
 type TargetSays struct {
@@ -3998,7 +4202,7 @@ type TargetSays struct {
 
 func (x *TargetSays) Reset() {
 	*x = TargetSays{}
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4010,7 +4214,7 @@ func (x *TargetSays) String() string {
 func (*TargetSays) ProtoMessage() {}
 
 func (x *TargetSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4023,7 +4227,7 @@ func (x *TargetSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSays.ProtoReflect.Descriptor instead.
 func (*TargetSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{51}
+	return file_netservices_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TargetSays) GetSays() isTargetSays_Says {
@@ -4107,7 +4311,7 @@ type Restored struct {
 
 func (x *Restored) Reset() {
 	*x = Restored{}
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4323,7 @@ func (x *Restored) String() string {
 func (*Restored) ProtoMessage() {}
 
 func (x *Restored) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4336,7 @@ func (x *Restored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restored.ProtoReflect.Descriptor instead.
 func (*Restored) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{52}
+	return file_netservices_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Restored) GetPid() int32 {
@@ -4153,13 +4357,14 @@ type Released struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PacketsHeld   int64                  `protobuf:"varint,1,opt,name=packets_held,json=packetsHeld,proto3" json:"packets_held,omitempty"`
 	Instance      *Instance              `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	Criu          map[string]float64     `protobuf:"bytes,3,rep,name=criu,proto3" json:"criu,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"` // statistics of the restore
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4171,7 +4376,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4184,7 +4389,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{53}
+	return file_netservices_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Released) GetPacketsHeld() int64 {
@@ -4197,6 +4402,13 @@ func (x *Released) GetPacketsHeld() int64 {
 func (x *Released) GetInstance() *Instance {
 	if x != nil {
 		return x.Instance
+	}
+	return nil
+}
+
+func (x *Released) GetCriu() map[string]float64 {
+	if x != nil {
+		return x.Criu
 	}
 	return nil
 }
@@ -4413,7 +4625,18 @@ const file_netservices_proto_rawDesc = "" +
 	"\areplica\x18\x02 \x01(\x05R\areplica\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12(\n" +
 	"\x04mode\x18\x04 \x01(\x0e2\x14.netservices.v1.ModeR\x04mode\x125\n" +
-	"\aoptions\x18\x05 \x01(\v2\x1b.netservices.v1.MoveOptionsR\aoptions\"\x80\x02\n" +
+	"\aoptions\x18\x05 \x01(\v2\x1b.netservices.v1.MoveOptionsR\aoptions\"2\n" +
+	"\fMovesRequest\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\x05R\x04most\":\n" +
+	"\bMoveList\x12.\n" +
+	"\x05moves\x18\x01 \x03(\v2\x18.netservices.v1.MoveViewR\x05moves\"\xa9\x01\n" +
+	"\bMoveView\x12(\n" +
+	"\x04move\x18\x01 \x01(\v2\x14.netservices.v1.MoveR\x04move\x121\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x17.netservices.v1.OutcomeR\aoutcome\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xe8\x02\n" +
 	"\x0ePreflightReply\x12-\n" +
 	"\x06checks\x18\x01 \x03(\v2\x15.netservices.v1.CheckR\x06checks\x12\x1f\n" +
 	"\vimage_bytes\x18\x02 \x01(\x03R\n" +
@@ -4421,7 +4644,12 @@ const file_netservices_proto_rawDesc = "" +
 	"\fvolume_bytes\x18\x03 \x01(\x03R\vvolumeBytes\x12!\n" +
 	"\fmemory_bytes\x18\x04 \x01(\x03R\vmemoryBytes\x12,\n" +
 	"\x12expected_freeze_ms\x18\x05 \x01(\x01R\x10expectedFreezeMs\x12*\n" +
-	"\x11expected_total_ms\x18\x06 \x01(\x01R\x0fexpectedTotalMs\"]\n" +
+	"\x11expected_total_ms\x18\x06 \x01(\x01R\x0fexpectedTotalMs\x12\x18\n" +
+	"\aformula\x18\a \x01(\tR\aformula\x12\x12\n" +
+	"\x04from\x18\b \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\t \x01(\tR\x02to\x12(\n" +
+	"\x04mode\x18\n" +
+	" \x01(\x0e2\x14.netservices.v1.ModeR\x04mode\"]\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -4529,10 +4757,14 @@ const file_netservices_proto_rawDesc = "" +
 	"\x04says\"5\n" +
 	"\bRestored\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x17\n" +
-	"\atook_ms\x18\x02 \x01(\x01R\x06tookMs\"c\n" +
+	"\atook_ms\x18\x02 \x01(\x01R\x06tookMs\"\xd4\x01\n" +
 	"\bReleased\x12!\n" +
 	"\fpackets_held\x18\x01 \x01(\x03R\vpacketsHeld\x124\n" +
-	"\binstance\x18\x02 \x01(\v2\x18.netservices.v1.InstanceR\binstance*:\n" +
+	"\binstance\x18\x02 \x01(\v2\x18.netservices.v1.InstanceR\binstance\x126\n" +
+	"\x04criu\x18\x03 \x03(\v2\".netservices.v1.Released.CriuEntryR\x04criu\x1a7\n" +
+	"\tCriuEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01*:\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04LIVE\x10\x01\x12\b\n" +
@@ -4552,13 +4784,14 @@ const file_netservices_proto_rawDesc = "" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
 	"\tCOMMITTED\x10\x02\x12\v\n" +
-	"\aABORTED\x10\x032\x88\x06\n" +
+	"\aABORTED\x10\x032\xc9\x06\n" +
 	"\aManager\x128\n" +
 	"\x04Join\x12\x15.netservices.v1.Hello\x1a\x17.netservices.v1.Members0\x01\x12;\n" +
 	"\tLoadImage\x12\x15.netservices.v1.Chunk\x1a\x15.netservices.v1.Image(\x01\x12@\n" +
 	"\x06Deploy\x12\x1d.netservices.v1.DeployRequest\x1a\x15.netservices.v1.Event0\x01\x12K\n" +
 	"\tPreflight\x12\x1e.netservices.v1.MigrateRequest\x1a\x1e.netservices.v1.PreflightReply\x12B\n" +
-	"\aMigrate\x12\x1e.netservices.v1.MigrateRequest\x1a\x15.netservices.v1.Event0\x01\x12@\n" +
+	"\aMigrate\x12\x1e.netservices.v1.MigrateRequest\x1a\x15.netservices.v1.Event0\x01\x12?\n" +
+	"\x05Moves\x12\x1c.netservices.v1.MovesRequest\x1a\x18.netservices.v1.MoveList\x12@\n" +
 	"\x06Remove\x12\x1d.netservices.v1.RemoveRequest\x1a\x15.netservices.v1.Event0\x01\x12>\n" +
 	"\bServices\x12\x15.netservices.v1.Empty\x1a\x1b.netservices.v1.ServiceList\x12>\n" +
 	"\aOutcome\x12\x15.netservices.v1.OpRef\x1a\x1c.netservices.v1.OutcomeReply\x128\n" +
@@ -4596,7 +4829,7 @@ func file_netservices_proto_rawDescGZIP() []byte {
 }
 
 var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_netservices_proto_goTypes = []any{
 	(Mode)(0),              // 0: netservices.v1.Mode
 	(State)(0),             // 1: netservices.v1.State
@@ -4631,42 +4864,46 @@ var file_netservices_proto_goTypes = []any{
 	(*Image)(nil),          // 30: netservices.v1.Image
 	(*DeployRequest)(nil),  // 31: netservices.v1.DeployRequest
 	(*MigrateRequest)(nil), // 32: netservices.v1.MigrateRequest
-	(*PreflightReply)(nil), // 33: netservices.v1.PreflightReply
-	(*Check)(nil),          // 34: netservices.v1.Check
-	(*RemoveRequest)(nil),  // 35: netservices.v1.RemoveRequest
-	(*ServiceList)(nil),    // 36: netservices.v1.ServiceList
-	(*ServiceStatus)(nil),  // 37: netservices.v1.ServiceStatus
-	(*RenewRequest)(nil),   // 38: netservices.v1.RenewRequest
-	(*Leased)(nil),         // 39: netservices.v1.Leased
-	(*RenewReply)(nil),     // 40: netservices.v1.RenewReply
-	(*Order)(nil),          // 41: netservices.v1.Order
-	(*DeployOrder)(nil),    // 42: netservices.v1.DeployOrder
-	(*RemoveOrder)(nil),    // 43: netservices.v1.RemoveOrder
-	(*MoveOrder)(nil),      // 44: netservices.v1.MoveOrder
-	(*OutcomeReply)(nil),   // 45: netservices.v1.OutcomeReply
-	(*InventoryReply)(nil), // 46: netservices.v1.InventoryReply
-	(*ReserveRequest)(nil), // 47: netservices.v1.ReserveRequest
-	(*Platform)(nil),       // 48: netservices.v1.Platform
-	(*ReserveReply)(nil),   // 49: netservices.v1.ReserveReply
-	(*Part)(nil),           // 50: netservices.v1.Part
-	(*PushReply)(nil),      // 51: netservices.v1.PushReply
-	(*SourceSays)(nil),     // 52: netservices.v1.SourceSays
-	(*Switch)(nil),         // 53: netservices.v1.Switch
-	(*Restore)(nil),        // 54: netservices.v1.Restore
-	(*TargetSays)(nil),     // 55: netservices.v1.TargetSays
-	(*Restored)(nil),       // 56: netservices.v1.Restored
-	(*Released)(nil),       // 57: netservices.v1.Released
-	nil,                    // 58: netservices.v1.Replica.SecretsEntry
-	nil,                    // 59: netservices.v1.Move.CriuEntry
-	nil,                    // 60: netservices.v1.Move.NotesEntry
-	nil,                    // 61: netservices.v1.TreeView.BlackboardEntry
-	nil,                    // 62: netservices.v1.Hello.CannotEntry
+	(*MovesRequest)(nil),   // 33: netservices.v1.MovesRequest
+	(*MoveList)(nil),       // 34: netservices.v1.MoveList
+	(*MoveView)(nil),       // 35: netservices.v1.MoveView
+	(*PreflightReply)(nil), // 36: netservices.v1.PreflightReply
+	(*Check)(nil),          // 37: netservices.v1.Check
+	(*RemoveRequest)(nil),  // 38: netservices.v1.RemoveRequest
+	(*ServiceList)(nil),    // 39: netservices.v1.ServiceList
+	(*ServiceStatus)(nil),  // 40: netservices.v1.ServiceStatus
+	(*RenewRequest)(nil),   // 41: netservices.v1.RenewRequest
+	(*Leased)(nil),         // 42: netservices.v1.Leased
+	(*RenewReply)(nil),     // 43: netservices.v1.RenewReply
+	(*Order)(nil),          // 44: netservices.v1.Order
+	(*DeployOrder)(nil),    // 45: netservices.v1.DeployOrder
+	(*RemoveOrder)(nil),    // 46: netservices.v1.RemoveOrder
+	(*MoveOrder)(nil),      // 47: netservices.v1.MoveOrder
+	(*OutcomeReply)(nil),   // 48: netservices.v1.OutcomeReply
+	(*InventoryReply)(nil), // 49: netservices.v1.InventoryReply
+	(*ReserveRequest)(nil), // 50: netservices.v1.ReserveRequest
+	(*Platform)(nil),       // 51: netservices.v1.Platform
+	(*ReserveReply)(nil),   // 52: netservices.v1.ReserveReply
+	(*Part)(nil),           // 53: netservices.v1.Part
+	(*PushReply)(nil),      // 54: netservices.v1.PushReply
+	(*SourceSays)(nil),     // 55: netservices.v1.SourceSays
+	(*Switch)(nil),         // 56: netservices.v1.Switch
+	(*Restore)(nil),        // 57: netservices.v1.Restore
+	(*TargetSays)(nil),     // 58: netservices.v1.TargetSays
+	(*Restored)(nil),       // 59: netservices.v1.Restored
+	(*Released)(nil),       // 60: netservices.v1.Released
+	nil,                    // 61: netservices.v1.Replica.SecretsEntry
+	nil,                    // 62: netservices.v1.Move.CriuEntry
+	nil,                    // 63: netservices.v1.Move.NotesEntry
+	nil,                    // 64: netservices.v1.TreeView.BlackboardEntry
+	nil,                    // 65: netservices.v1.Hello.CannotEntry
+	nil,                    // 66: netservices.v1.Released.CriuEntry
 }
 var file_netservices_proto_depIdxs = []int32{
 	1,  // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
 	5,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
 	6,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
-	58, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
+	61, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
 	8,  // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
 	9,  // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
 	2,  // 6: netservices.v1.MoveOptions.precopy:type_name -> netservices.v1.Precopy
@@ -4677,104 +4914,111 @@ var file_netservices_proto_depIdxs = []int32{
 	14, // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
 	10, // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
 	13, // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
-	59, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
-	60, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
+	62, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
+	63, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
 	18, // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
 	19, // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
 	20, // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
-	61, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
+	64, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
 	25, // 20: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
-	62, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
+	65, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
 	27, // 22: netservices.v1.Members.members:type_name -> netservices.v1.Hello
 	0,  // 23: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
 	10, // 24: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
-	34, // 25: netservices.v1.PreflightReply.checks:type_name -> netservices.v1.Check
-	37, // 26: netservices.v1.ServiceList.services:type_name -> netservices.v1.ServiceStatus
-	0,  // 27: netservices.v1.ServiceStatus.migration:type_name -> netservices.v1.Mode
-	4,  // 28: netservices.v1.ServiceStatus.instances:type_name -> netservices.v1.Instance
-	39, // 29: netservices.v1.RenewRequest.replicas:type_name -> netservices.v1.Leased
-	4,  // 30: netservices.v1.RenewReply.instances:type_name -> netservices.v1.Instance
-	39, // 31: netservices.v1.RenewReply.unknown:type_name -> netservices.v1.Leased
-	42, // 32: netservices.v1.Order.deploy:type_name -> netservices.v1.DeployOrder
-	43, // 33: netservices.v1.Order.remove:type_name -> netservices.v1.RemoveOrder
-	44, // 34: netservices.v1.Order.transfer:type_name -> netservices.v1.MoveOrder
-	44, // 35: netservices.v1.Order.prewarm:type_name -> netservices.v1.MoveOrder
-	44, // 36: netservices.v1.Order.cutover:type_name -> netservices.v1.MoveOrder
-	44, // 37: netservices.v1.Order.cancel:type_name -> netservices.v1.MoveOrder
-	7,  // 38: netservices.v1.DeployOrder.replica:type_name -> netservices.v1.Replica
-	0,  // 39: netservices.v1.MoveOrder.mode:type_name -> netservices.v1.Mode
-	10, // 40: netservices.v1.MoveOrder.options:type_name -> netservices.v1.MoveOptions
-	3,  // 41: netservices.v1.OutcomeReply.outcome:type_name -> netservices.v1.Outcome
-	4,  // 42: netservices.v1.OutcomeReply.instance:type_name -> netservices.v1.Instance
-	4,  // 43: netservices.v1.InventoryReply.instances:type_name -> netservices.v1.Instance
-	30, // 44: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
-	0,  // 45: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
-	7,  // 46: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
-	48, // 47: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
-	10, // 48: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
-	53, // 49: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
-	50, // 50: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
-	54, // 51: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
-	16, // 52: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
-	16, // 53: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
-	56, // 54: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
-	57, // 55: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
-	4,  // 56: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
-	27, // 57: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
-	29, // 58: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
-	31, // 59: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
-	32, // 60: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
-	32, // 61: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
-	35, // 62: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
-	16, // 63: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
-	15, // 64: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
-	16, // 65: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
-	21, // 66: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
-	23, // 67: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
-	26, // 68: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
-	41, // 69: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
-	44, // 70: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
-	15, // 71: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
-	29, // 72: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
-	16, // 73: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
-	38, // 74: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
-	47, // 75: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
-	47, // 76: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
-	50, // 77: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
-	15, // 78: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
-	15, // 79: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
-	52, // 80: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
-	15, // 81: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
-	28, // 82: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
-	30, // 83: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
-	11, // 84: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
-	33, // 85: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
-	11, // 86: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
-	11, // 87: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
-	36, // 88: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
-	45, // 89: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
-	17, // 90: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
-	22, // 91: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
-	24, // 92: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
-	17, // 93: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
-	11, // 94: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
-	33, // 95: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
-	45, // 96: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
-	30, // 97: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
-	46, // 98: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
-	40, // 99: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
-	33, // 100: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
-	49, // 101: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
-	51, // 102: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
-	16, // 103: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
-	16, // 104: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
-	55, // 105: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
-	45, // 106: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
-	82, // [82:107] is the sub-list for method output_type
-	57, // [57:82] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	35, // 25: netservices.v1.MoveList.moves:type_name -> netservices.v1.MoveView
+	12, // 26: netservices.v1.MoveView.move:type_name -> netservices.v1.Move
+	3,  // 27: netservices.v1.MoveView.outcome:type_name -> netservices.v1.Outcome
+	37, // 28: netservices.v1.PreflightReply.checks:type_name -> netservices.v1.Check
+	0,  // 29: netservices.v1.PreflightReply.mode:type_name -> netservices.v1.Mode
+	40, // 30: netservices.v1.ServiceList.services:type_name -> netservices.v1.ServiceStatus
+	0,  // 31: netservices.v1.ServiceStatus.migration:type_name -> netservices.v1.Mode
+	4,  // 32: netservices.v1.ServiceStatus.instances:type_name -> netservices.v1.Instance
+	42, // 33: netservices.v1.RenewRequest.replicas:type_name -> netservices.v1.Leased
+	4,  // 34: netservices.v1.RenewReply.instances:type_name -> netservices.v1.Instance
+	42, // 35: netservices.v1.RenewReply.unknown:type_name -> netservices.v1.Leased
+	45, // 36: netservices.v1.Order.deploy:type_name -> netservices.v1.DeployOrder
+	46, // 37: netservices.v1.Order.remove:type_name -> netservices.v1.RemoveOrder
+	47, // 38: netservices.v1.Order.transfer:type_name -> netservices.v1.MoveOrder
+	47, // 39: netservices.v1.Order.prewarm:type_name -> netservices.v1.MoveOrder
+	47, // 40: netservices.v1.Order.cutover:type_name -> netservices.v1.MoveOrder
+	47, // 41: netservices.v1.Order.cancel:type_name -> netservices.v1.MoveOrder
+	7,  // 42: netservices.v1.DeployOrder.replica:type_name -> netservices.v1.Replica
+	0,  // 43: netservices.v1.MoveOrder.mode:type_name -> netservices.v1.Mode
+	10, // 44: netservices.v1.MoveOrder.options:type_name -> netservices.v1.MoveOptions
+	3,  // 45: netservices.v1.OutcomeReply.outcome:type_name -> netservices.v1.Outcome
+	4,  // 46: netservices.v1.OutcomeReply.instance:type_name -> netservices.v1.Instance
+	4,  // 47: netservices.v1.InventoryReply.instances:type_name -> netservices.v1.Instance
+	30, // 48: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
+	0,  // 49: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
+	7,  // 50: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
+	51, // 51: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
+	10, // 52: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
+	56, // 53: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
+	53, // 54: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
+	57, // 55: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
+	16, // 56: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
+	16, // 57: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
+	59, // 58: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
+	60, // 59: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
+	4,  // 60: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
+	66, // 61: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
+	27, // 62: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
+	29, // 63: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
+	31, // 64: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
+	32, // 65: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
+	32, // 66: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
+	33, // 67: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
+	38, // 68: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
+	16, // 69: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
+	15, // 70: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
+	16, // 71: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
+	21, // 72: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
+	23, // 73: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
+	26, // 74: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
+	44, // 75: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
+	47, // 76: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
+	15, // 77: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
+	29, // 78: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
+	16, // 79: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
+	41, // 80: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
+	50, // 81: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
+	50, // 82: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
+	53, // 83: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
+	15, // 84: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
+	15, // 85: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
+	55, // 86: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
+	15, // 87: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
+	28, // 88: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
+	30, // 89: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
+	11, // 90: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
+	36, // 91: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
+	11, // 92: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
+	34, // 93: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
+	11, // 94: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
+	39, // 95: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
+	48, // 96: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
+	17, // 97: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
+	22, // 98: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
+	24, // 99: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
+	17, // 100: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
+	11, // 101: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
+	36, // 102: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
+	48, // 103: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
+	30, // 104: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
+	49, // 105: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
+	43, // 106: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
+	36, // 107: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
+	52, // 108: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
+	54, // 109: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
+	16, // 110: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
+	16, // 111: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
+	58, // 112: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
+	48, // 113: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
+	88, // [88:114] is the sub-list for method output_type
+	62, // [62:88] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_netservices_proto_init() }
@@ -4782,7 +5026,7 @@ func file_netservices_proto_init() {
 	if File_netservices_proto != nil {
 		return
 	}
-	file_netservices_proto_msgTypes[37].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[40].OneofWrappers = []any{
 		(*Order_Deploy)(nil),
 		(*Order_Remove)(nil),
 		(*Order_Transfer)(nil),
@@ -4790,14 +5034,14 @@ func file_netservices_proto_init() {
 		(*Order_Cutover)(nil),
 		(*Order_Cancel)(nil),
 	}
-	file_netservices_proto_msgTypes[48].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[51].OneofWrappers = []any{
 		(*SourceSays_Switch)(nil),
 		(*SourceSays_Part)(nil),
 		(*SourceSays_Restore)(nil),
 		(*SourceSays_Commit)(nil),
 		(*SourceSays_Abort)(nil),
 	}
-	file_netservices_proto_msgTypes[51].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[54].OneofWrappers = []any{
 		(*TargetSays_Switched)(nil),
 		(*TargetSays_Restored)(nil),
 		(*TargetSays_Released)(nil),
@@ -4809,7 +5053,7 @@ func file_netservices_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   59,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -40,6 +40,7 @@ const (
 	Manager_Deploy_FullMethodName    = "/netservices.v1.Manager/Deploy"
 	Manager_Preflight_FullMethodName = "/netservices.v1.Manager/Preflight"
 	Manager_Migrate_FullMethodName   = "/netservices.v1.Manager/Migrate"
+	Manager_Moves_FullMethodName     = "/netservices.v1.Manager/Moves"
 	Manager_Remove_FullMethodName    = "/netservices.v1.Manager/Remove"
 	Manager_Services_FullMethodName  = "/netservices.v1.Manager/Services"
 	Manager_Outcome_FullMethodName   = "/netservices.v1.Manager/Outcome"
@@ -63,6 +64,8 @@ type ManagerClient interface {
 	Preflight(ctx context.Context, in *MigrateRequest, opts ...grpc.CallOption) (*PreflightReply, error)
 	// Migrate moves one replica. Roles: operator.
 	Migrate(ctx context.Context, in *MigrateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+	// Moves lists the newest moves, or gives one, with their traces. Roles: operator, viewer.
+	Moves(ctx context.Context, in *MovesRequest, opts ...grpc.CallOption) (*MoveList, error)
 	// Remove stops a service and deletes its volumes. Roles: operator.
 	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	// Services lists desired services with their instances. Roles: operator, viewer.
@@ -167,6 +170,16 @@ func (c *managerClient) Migrate(ctx context.Context, in *MigrateRequest, opts ..
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Manager_MigrateClient = grpc.ServerStreamingClient[Event]
 
+func (c *managerClient) Moves(ctx context.Context, in *MovesRequest, opts ...grpc.CallOption) (*MoveList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MoveList)
+	err := c.cc.Invoke(ctx, Manager_Moves_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *managerClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Manager_ServiceDesc.Streams[4], Manager_Remove_FullMethodName, cOpts...)
@@ -260,6 +273,8 @@ type ManagerServer interface {
 	Preflight(context.Context, *MigrateRequest) (*PreflightReply, error)
 	// Migrate moves one replica. Roles: operator.
 	Migrate(*MigrateRequest, grpc.ServerStreamingServer[Event]) error
+	// Moves lists the newest moves, or gives one, with their traces. Roles: operator, viewer.
+	Moves(context.Context, *MovesRequest) (*MoveList, error)
 	// Remove stops a service and deletes its volumes. Roles: operator.
 	Remove(*RemoveRequest, grpc.ServerStreamingServer[Event]) error
 	// Services lists desired services with their instances. Roles: operator, viewer.
@@ -298,6 +313,9 @@ func (UnimplementedManagerServer) Preflight(context.Context, *MigrateRequest) (*
 }
 func (UnimplementedManagerServer) Migrate(*MigrateRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Migrate not implemented")
+}
+func (UnimplementedManagerServer) Moves(context.Context, *MovesRequest) (*MoveList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Moves not implemented")
 }
 func (UnimplementedManagerServer) Remove(*RemoveRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Remove not implemented")
@@ -398,6 +416,24 @@ func _Manager_Migrate_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Manager_MigrateServer = grpc.ServerStreamingServer[Event]
+
+func _Manager_Moves_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MovesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagerServer).Moves(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Manager_Moves_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagerServer).Moves(ctx, req.(*MovesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Manager_Remove_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(RemoveRequest)
@@ -528,6 +564,10 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Preflight",
 			Handler:    _Manager_Preflight_Handler,
+		},
+		{
+			MethodName: "Moves",
+			Handler:    _Manager_Moves_Handler,
 		},
 		{
 			MethodName: "Services",
