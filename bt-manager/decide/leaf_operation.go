@@ -84,7 +84,7 @@ func (i *issue) OnHalted(c *bt.Ctx, why bt.HaltWhy) {}
 
 // done notes a good end.
 func (l *leaves) done(c *bt.Ctx, replica, what, text, op string) {
-	delete(l.rests, replica)
+	l.succeeded(l.w, replica)
 	l.list(l.w)
 	if id, err := netmap.ParseReplicaID(replica); err == nil {
 		if r, ok := l.replicas[id]; ok {

@@ -49,11 +49,11 @@ func (l *leaves) admitService(c *bt.Ctx) bt.Status {
 	service := c.Text(0)
 	index, err := l.w.Admit(service)
 	if err != nil {
-		l.failed(service)
+		l.failed(l.w, service)
 		l.audit(l.w, "", Entry{What: "not admitted", Text: fmt.Sprintf("%s: %v", service, err), Path: c.Path()})
 		return c.Failf("admit %s: %v", service, err)
 	}
-	delete(l.rests, service)
+	l.succeeded(l.w, service)
 	l.list(l.w)
 	c.PutInt(1, int64(index))
 	l.publish(c, index)
@@ -197,7 +197,7 @@ func (l *leaves) rested(c *bt.Ctx) bt.Status {
 
 func (l *leaves) backOff(c *bt.Ctx) bt.Status {
 	of := c.Text(0)
-	wait, tries := l.failed(of)
+	wait, tries := l.failed(l.w, of)
 	c.Say(fmt.Sprintf("again in %v", wait))
 	l.audit(l.w, of, Entry{What: "rests", Text: fmt.Sprintf("try %d failed; again in %v", tries, wait), Path: c.Path()})
 	return bt.Success

@@ -42,9 +42,13 @@ func (m *Moves) End(id netmap.ReplicaID, now time.Duration) {
 	maps.DeleteFunc(m.cooling, func(_ netmap.ReplicaID, f flight) bool { return f.until <= now })
 	if f, ok := m.flying[id]; ok {
 		delete(m.flying, id)
-		f.until = now + time.Duration(m.params.CoolDown)*m.params.Period
-		m.cooling[id] = f
+		m.Recall(id, f.from, f.to, now)
 	}
+}
+
+// Recall says that a move ended at a time, perhaps before this Moves was made.
+func (m *Moves) Recall(id netmap.ReplicaID, from, to string, ended time.Duration) {
+	m.cooling[id] = flight{from, to, ended + time.Duration(m.params.CoolDown)*m.params.Period}
 }
 
 // Refused says that nothing was begun, because the target said no: the replica need not cool down.

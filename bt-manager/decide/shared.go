@@ -99,12 +99,24 @@ func (s *Shared) Root() map[string]any {
 func (s *Shared) Observe(w World, now time.Time) {
 	if s.origin.IsZero() {
 		s.origin = now
+		s.recall(w, now)
 	}
 	s.now = now.Sub(s.origin)
 	snap := w.Snapshot()
 	s.list(w)
 	s.sample(snap)
 	s.follow(w, snap)
+}
+
+// recall takes over what a manager before this one knew of failures and of moves. A wall clock that was set in between
+// makes no wait longer than it would have been.
+func (s *Shared) recall(w World, now time.Time) {
+	for key, r := range w.Rests() {
+		s.rests[key] = rest{r.Tries, min(r.Until.Sub(now), Backoff(r.Tries))}
+	}
+	for _, l := range w.Landed() {
+		s.moves.Recall(l.Replica, l.From, l.To, min(l.At.Sub(now), 0))
+	}
 }
 
 // list takes the replicas in, and words what the paper's figure 4 shows of each service.
@@ -285,7 +297,7 @@ func own(op string) bool { return strings.HasPrefix(op, treeOp) }
 func (s *Shared) resting(key string) time.Duration { return max(0, s.rests[key].until-s.now) }
 
 // failed begins a rest. Failures that lie further apart than the longest rest are not in a row.
-func (s *Shared) failed(key string) (time.Duration, int) {
+func (s *Shared) failed(w World, key string) (time.Duration, int) {
 	r := s.rests[key]
 	if s.now-r.until > Backoff(1<<10) {
 		r.tries = 0
@@ -293,7 +305,16 @@ func (s *Shared) failed(key string) (time.Duration, int) {
 	r.tries++
 	r.until = s.now + Backoff(r.tries)
 	s.rests[key] = r
+	w.Rest(key, Rest{r.tries, s.origin.Add(r.until)})
 	return r.until - s.now, r.tries
+}
+
+// succeeded ends a rest.
+func (s *Shared) succeeded(w World, key string) {
+	if _, ok := s.rests[key]; ok {
+		delete(s.rests, key)
+		w.Rest(key, Rest{})
+	}
 }
 
 // Forget drops what is known of a replica that is not desired any more.

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"errors"
+	"time"
 
 	"sonic-netservices/netmap"
 )
@@ -29,6 +30,13 @@ type World interface {
 	// Progress tells how far an operation is. Unknown operations are Gone.
 	Progress(id string) Progress
 
+	// Rest keeps until when something is not tried again, over the manager's death; without tries it is over. Rests gives
+	// what was kept.
+	Rest(key string, r Rest)
+	Rests() map[string]Rest
+	// Landed lists the moves that have ended, oldest first, whoever ordered them: those that cool down are among them.
+	Landed() []Landing
+
 	// Audit notes a decision for `nsctl why`: of a replica or, with an empty one, of the whole.
 	Audit(replica string, d Entry)
 }
@@ -52,6 +60,19 @@ type Replica struct {
 	Wanted    string      // node an operator asked for, "" when the tree chooses
 	Redeploy  bool        // on_lost_node
 	LeaseOver bool        // its node cannot be serving it any more: the lease and the margin have passed
+}
+
+// Rest of a replica, or of a service that waits to be admitted, after failures.
+type Rest struct {
+	Tries int       `json:"tries"` // that failed in a row
+	Until time.Time `json:"until"` // by the wall: no other clock outlives a machine
+}
+
+// Landing is the end of a move.
+type Landing struct {
+	Replica  netmap.ReplicaID
+	From, To string
+	At       time.Time
 }
 
 // Verb of an operation.

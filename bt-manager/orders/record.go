@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
 )
 
@@ -25,26 +26,28 @@ const (
 	Admitted  Kind = "admitted"  // ID (of a service), Index: the trees look after it from now on
 	Forgotten Kind = "forgotten" // ID (of a service): it is not wanted any more, and was nowhere
 	Drained   Kind = "drained"   // Node, Drain: services are to stay away from a node, or may come again
+	Rested    Kind = "rested"    // ID (of a replica or service), Rest: not tried again until then; none: it is over
 	Summed    Kind = "summed"    // Sum: what all records before it say
 )
 
 // Record is one line of the journal. Whatever bt-manager knows follows from its records.
 type Record struct {
-	Kind    Kind      `json:"kind"`
-	At      time.Time `json:"at"`
-	Epoch   uint64    `json:"epoch,omitempty"`
-	Member  *Member   `json:"member,omitempty"`
-	Image   *Image    `json:"image,omitempty"`
-	Desire  *Desire   `json:"desire,omitempty"`
-	Op      *Op       `json:"op,omitempty"`
-	ID      string    `json:"id,omitempty"`
-	Step    Step      `json:"step,omitempty"`
-	Node    string    `json:"node,omitempty"`
-	Problem string    `json:"problem,omitempty"`
-	Index   int       `json:"index,omitempty"`
-	Drain   bool      `json:"drain,omitempty"`
-	End     *End      `json:"end,omitempty"`
-	Sum     *Sum      `json:"sum,omitempty"`
+	Kind    Kind         `json:"kind"`
+	At      time.Time    `json:"at"`
+	Epoch   uint64       `json:"epoch,omitempty"`
+	Member  *Member      `json:"member,omitempty"`
+	Image   *Image       `json:"image,omitempty"`
+	Desire  *Desire      `json:"desire,omitempty"`
+	Op      *Op          `json:"op,omitempty"`
+	ID      string       `json:"id,omitempty"`
+	Step    Step         `json:"step,omitempty"`
+	Node    string       `json:"node,omitempty"`
+	Problem string       `json:"problem,omitempty"`
+	Index   int          `json:"index,omitempty"`
+	Drain   bool         `json:"drain,omitempty"`
+	End     *End         `json:"end,omitempty"`
+	Rest    *decide.Rest `json:"rest,omitempty"`
+	Sum     *Sum         `json:"sum,omitempty"`
 }
 
 // Encode writes a record as the journal stores it.
@@ -60,6 +63,7 @@ func DecodeRecord(text []byte) (Record, error) {
 		Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
 		Stepped: r.Step != "", Lost: true, Ended: r.End != nil, Summed: r.Sum != nil,
 		Admitted: r.Index > 0, Forgotten: r.ID != "", Drained: r.Node != "",
+		Rested: r.ID != "",
 	}
 	if complete, known := has[r.Kind]; !known {
 		return Record{}, fmt.Errorf("record kind %q is unknown to this version", r.Kind)

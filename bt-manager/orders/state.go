@@ -16,6 +16,7 @@ import (
 	"slices"
 	"time"
 
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
 	"sonic-netservices/spec"
 )
@@ -29,10 +30,11 @@ type State struct {
 	Members  map[string]Member // by node
 	Images   map[string]Image  // by name:tag
 	Services map[string]*Service
-	Drained  map[string]bool // nodes that services are to stay away from
-	Ops      map[string]*Op  // in flight, by ID
-	Done     []Past          // oldest first
-	Index    int             // newest number given to a service
+	Drained  map[string]bool        // nodes that services are to stay away from
+	Rests    map[string]decide.Rest // by replica or service: what failed and is not tried again yet
+	Ops      map[string]*Op         // in flight, by ID
+	Done     []Past                 // oldest first
+	Index    int                    // newest number given to a service
 }
 
 // Service is a desired service and where its replicas are.
@@ -62,7 +64,7 @@ type Past struct {
 // NewState is what an empty journal says.
 func NewState() *State {
 	return &State{Members: map[string]Member{}, Images: map[string]Image{}, Services: map[string]*Service{},
-		Drained: map[string]bool{}, Ops: map[string]*Op{}}
+		Drained: map[string]bool{}, Rests: map[string]decide.Rest{}, Ops: map[string]*Op{}}
 }
 
 // Apply changes the state by one record. Only a record that Deploy, Migrate, Remove or Report did not make can fail.
@@ -92,7 +94,12 @@ func (s *State) Apply(r Record) error {
 		}
 		service.Index, s.Index = r.Index, max(s.Index, r.Index)
 	case Forgotten:
-		delete(s.Services, r.ID)
+		s.drop(r.ID)
+	case Rested:
+		delete(s.Rests, r.ID)
+		if r.Rest != nil {
+			s.Rests[r.ID] = *r.Rest
+		}
 	case Drained:
 		delete(s.Drained, r.Node)
 		if r.Drain {
@@ -171,7 +178,16 @@ func (s *State) forget(service string) {
 			return
 		}
 	}
+	s.drop(service)
+}
+
+// drop forgets a service and its failures.
+func (s *State) drop(service string) {
 	delete(s.Services, service)
+	maps.DeleteFunc(s.Rests, func(key string, _ decide.Rest) bool {
+		id, err := netmap.ParseReplicaID(key)
+		return key == service || err == nil && id.Service == service
+	})
 }
 
 // removed says that an operator has ended a service: its newest operation that ended well is a removal.

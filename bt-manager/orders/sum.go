@@ -3,19 +3,21 @@ package orders
 import (
 	"fmt"
 
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/spec"
 )
 
 // Sum is a whole state as one record, so that the journal need not grow for ever.
 type Sum struct {
-	Epoch    uint64                `json:"epoch"`
-	Members  map[string]Member     `json:"members"`
-	Images   map[string]Image      `json:"images"`
-	Services map[string]ServiceSum `json:"services"`
-	Drained  map[string]bool       `json:"drained,omitempty"`
-	Index    int                   `json:"index,omitempty"`
-	Ops      map[string]*Op        `json:"ops"`
-	Done     []Past                `json:"done"`
+	Epoch    uint64                 `json:"epoch"`
+	Members  map[string]Member      `json:"members"`
+	Images   map[string]Image       `json:"images"`
+	Services map[string]ServiceSum  `json:"services"`
+	Drained  map[string]bool        `json:"drained,omitempty"`
+	Index    int                    `json:"index,omitempty"`
+	Rests    map[string]decide.Rest `json:"rests,omitempty"`
+	Ops      map[string]*Op         `json:"ops"`
+	Done     []Past                 `json:"done"`
 }
 
 // ServiceSum is a Service with its spec as text.
@@ -28,7 +30,7 @@ type ServiceSum struct {
 // sum gives the record that says what all records so far say.
 func (s *State) sum() (*Sum, error) {
 	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{},
-		Drained: s.Drained, Index: s.Index, Ops: s.Ops, Done: s.Done}
+		Drained: s.Drained, Index: s.Index, Rests: s.Rests, Ops: s.Ops, Done: s.Done}
 	for name, service := range s.Services {
 		text, err := spec.Print(service.Spec)
 		if err != nil {
@@ -45,6 +47,9 @@ func (s *State) applySum(sum *Sum) error {
 	s.Epoch, s.Done, s.Index = sum.Epoch, sum.Done, sum.Index
 	for node := range sum.Drained {
 		s.Drained[node] = true
+	}
+	for key, rest := range sum.Rests {
+		s.Rests[key] = rest
 	}
 	for node, member := range sum.Members {
 		s.Members[node] = member

@@ -314,6 +314,35 @@ func (t *Trees) Progress(id string) decide.Progress {
 	return decide.Progress{Stage: decide.Aborted, Detail: past.Error}
 }
 
+// Rest implements decide.World. A journal that cannot be written ends the manager, and commit says why.
+func (t *Trees) Rest(key string, r decide.Rest) {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	record := Record{Kind: Rested, At: time.Now(), ID: key}
+	if r.Tries > 0 {
+		record.Rest = &r
+	}
+	_ = t.m.commit([]Record{record})
+}
+
+// Rests implements decide.World.
+func (t *Trees) Rests() (all map[string]decide.Rest) {
+	t.m.View(func(s *State) { all = maps.Clone(s.Rests) })
+	return all
+}
+
+// Landed implements decide.World. A move that was refused began nothing.
+func (t *Trees) Landed() (list []decide.Landing) {
+	t.m.View(func(s *State) {
+		for _, past := range s.Done {
+			if past.Verb == Move && past.Code == codes.OK {
+				list = append(list, decide.Landing{Replica: past.Replica, From: past.Node, To: past.To, At: past.At})
+			}
+		}
+	})
+	return list
+}
+
 // Audit implements decide.World: whoever waits for a deployment hears why it takes time.
 func (t *Trees) Audit(replica string, e decide.Entry) {
 	t.m.mu.Lock()

@@ -28,7 +28,8 @@ type world struct {
 	stuck   map[decide.Step]bool
 	deaf    map[decide.Step]bool // an order to go on does not get through
 	begins  map[string]error     // by node: why nothing can be begun there
-	admits  map[string]error     // by service: why it cannot be admitted
+	rests   map[string]decide.Rest
+	admits  map[string]error // by service: why it cannot be admitted
 	begun   []decide.Operation
 	asked   []string // what the trees ordered after Begin: "cutover tree-kms-0-e1-1"
 }
@@ -43,6 +44,7 @@ type machine struct {
 
 type operation struct {
 	decide.Operation
+	from  string
 	stage decide.Stage
 	next  decide.Stage // reached at due
 	due   time.Time
@@ -52,7 +54,7 @@ type operation struct {
 func newWorld(nodes ...string) *world {
 	w := &world{now: time.Unix(1_800_000_000, 0), nodes: map[string]*machine{}, replicas: map[netmap.ReplicaID]*decide.Replica{},
 		ops: map[string]*operation{}, refuses: map[string]string{}, breaks: map[string]int{}, stuck: map[decide.Step]bool{},
-		deaf: map[decide.Step]bool{}, begins: map[string]error{}, admits: map[string]error{}}
+		deaf: map[decide.Step]bool{}, begins: map[string]error{}, admits: map[string]error{}, rests: map[string]decide.Rest{}}
 	for _, n := range nodes {
 		w.nodes[n] = &machine{
 			capacity: map[netmap.Kind]float64{netmap.Compute: 4, netmap.Memory: 8 << 30, netmap.Forwarding: 1000},
@@ -172,7 +174,7 @@ func (w *world) Begin(op decide.Operation) error {
 		return err
 	}
 	w.begun = append(w.begun, op)
-	o := &operation{Operation: op, stage: decide.Working, next: decide.Transferred, due: w.now.Add(time.Second)}
+	o := &operation{Operation: op, from: r.Node, stage: decide.Working, next: decide.Transferred, due: w.now.Add(time.Second)}
 	switch why := w.refuses[op.To]; {
 	case why != "":
 		o.next, o.fails, o.due = decide.Denied, why, w.now.Add(100*time.Millisecond)
@@ -240,6 +242,24 @@ func (w *world) Progress(id string) decide.Progress {
 		p.Detail = op.fails
 	}
 	return p
+}
+
+func (w *world) Rest(key string, r decide.Rest) {
+	if w.rests[key] = r; r.Tries == 0 {
+		delete(w.rests, key)
+	}
+}
+
+func (w *world) Rests() map[string]decide.Rest { return maps.Clone(w.rests) }
+
+func (w *world) Landed() (list []decide.Landing) {
+	for _, op := range w.ops {
+		if w.settle(op); op.Verb == decide.Move && (op.stage == decide.Committed || op.stage == decide.Aborted) {
+			list = append(list, decide.Landing{Replica: op.Replica, From: op.from, To: op.To, At: op.due})
+		}
+	}
+	slices.SortFunc(list, func(a, b decide.Landing) int { return a.At.Compare(b.At) })
+	return list
 }
 
 func (w *world) Audit(string, decide.Entry) {}
