@@ -21,10 +21,10 @@ const (
 
 // Of a calibration. What one request costs differs from minute to minute with all that shares caches and cores.
 const (
-	rounds    = 6    // at most
+	rounds    = 9    // at most
 	apart     = 0.03 // so close must two in a row be
-	roundTime = 10   // seconds of each that count
-	warmTime  = 2 * time.Second
+	roundTime = 4 * time.Second
+	restTime  = 4 * time.Second // until the tree has seen that a round was but a spike
 )
 
 // budgets come of what the high load costs. Never less than the share needs: a quota is microseconds of 10 ms.
@@ -33,10 +33,11 @@ func budgets(cores float64) map[string]float64 {
 	return map[string]float64{here: of(shareHere), there: of(shareThere), third: of(shareThird)}
 }
 
-// measure plays the high load without a limit until two rounds agree on what it costs. The high one, for cost does not
-// grow in proportion: at a low rate each request wakes a sleeping process. The checker reads the same records.
+// measure plays the high load until two rounds in a row agree on what it costs. The high one, for cost does not grow in
+// proportion: at a low rate each request wakes a sleeping process. The first round is without a limit; each later one has
+// the budget that comes of the one before, and is too short for the tree to act. The checker reads the same records.
 func (d *demo) measure(ctx context.Context, part string, s subject) (*load.Calibration, error) {
-	step("calibrate: what %d requests a second cost on %s without a limit", highRate, here)
+	step("calibrate: what %d requests a second cost on %s", highRate, here)
 	dir := filepath.Join(d.Dir, "calibration", part)
 	for n := 1; ; n++ {
 		if err := d.calm(ctx); err != nil {
@@ -49,45 +50,56 @@ func (d *demo) measure(ctx context.Context, part string, s subject) (*load.Calib
 		if err != nil {
 			return nil, err
 		}
-		step("  round %d: %.3f cores", n, c.Rounds[n-1].Cores)
+		r := c.Rounds[n-1]
+		step("  round %d: %.3f cores, %.3f ms a request, budget %.3f", n, r.Cores, r.PerRequest, r.Budget)
 		switch {
-		case c.Apart <= apart && c.Cores > 0.1:
-			return c, nil
-		case n == rounds && c.Cores > 0.1:
-			step("  ! the last two of %d rounds are %.1f %% apart, the machine is too busy: go on with their mean", rounds, 100*c.Apart)
+		case r.Cores < 0.1:
+			return nil, fmt.Errorf("%d requests a second cost %.3f cores: too little to calibrate with", highRate, r.Cores)
+		case n > 2 && c.Apart <= apart:
 			return c, nil
 		case n == rounds:
-			return nil, fmt.Errorf("%d requests a second cost %.3f cores: too little to calibrate with", highRate, c.Cores)
+			step("  ! the last two of %d rounds are %.1f %% apart, the machine is too busy: go on with their mean", rounds, 100*c.Apart)
+			return c, nil
+		}
+		if err := d.setBudget(ctx, here, budgets(r.Cores)[here]); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(restTime):
 		}
 	}
 }
 
-// round plays one load of a calibration and samples what leaf1's services use, when the load has become warm.
+// round plays one load of a calibration, between two samples of what leaf1's services have used.
 func (d *demo) round(ctx context.Context, dir string, s subject) error {
 	clients, err := d.startLoad(ctx, dir, s, strconv.Itoa(highRate), randomly)
 	if err != nil {
 		return err
 	}
 	defer clients.kill()
-	n, err := d.bed.Node(here)
-	if err != nil {
-		return err
-	}
-	wait := warmTime
-	for range roundTime + 1 {
-		if err := clients.wait(ctx, wait); err != nil {
+	sample := func() error {
+		n, err := d.bed.Node(here)
+		if err != nil {
 			return err
 		}
-		wait = time.Second
 		u, err := readUsage(n)
 		if err != nil {
 			return err
 		}
-		if err := load.AppendUsage(dir, u); err != nil {
-			return err
-		}
+		return load.AppendUsage(dir, u)
 	}
-	return clients.stop()
+	if err := sample(); err != nil {
+		return err
+	}
+	if err := clients.wait(ctx, roundTime); err != nil {
+		return err
+	}
+	if err := clients.stop(); err != nil {
+		return err
+	}
+	return sample()
 }
 
 // budgetTime is how long a node may take to set a new budget.

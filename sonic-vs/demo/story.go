@@ -99,7 +99,7 @@ func (d *demo) unlimited(ctx context.Context) error {
 }
 
 // part is one service with one load, from its deployment to its removal. It begins with all cores for everybody: a
-// budget that is nearly used up would admit no service, and what the service costs is measured without a limit.
+// budget that is nearly used up would admit no service.
 func (d *demo) part(ctx context.Context, suffix string, mode netmap.Mode, s *subject) error {
 	file, err := d.storySpec(suffix, mode)
 	if err != nil {

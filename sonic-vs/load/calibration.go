@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// calibrationDir is beside the folders of watched loads: calibration/<load>/1, 2, ... are loads without a limit, with
-// usage.jsonl, before the watched one.
+// calibrationDir is beside the folders of watched loads: calibration/<load>/1, 2, ... are short loads before the watched
+// one, each with a sample of usage.jsonl before its first request and one after its last answer.
 const calibrationDir = "calibration"
 
-// Calibration is what a service costs at a rate on a node that does not limit it.
+// Calibration is what a service costs at a rate.
 type Calibration struct {
 	Node   string  `json:"node"`
 	Rate   int     `json:"rate"` // requests a second
@@ -25,11 +25,17 @@ type Calibration struct {
 	Apart  float64 `json:"apart"` // share of it that those two differ by; one round: 1
 }
 
-// Round is one load of a calibration.
+// Round is one load of a calibration. A service that is short of CPU time works off more at once, and each request costs
+// it less; so what counts is what it costs under the budget that it shall be short of.
 type Round struct {
-	Seconds []float64 `json:"seconds"` // CPU time for each request answered, in ms, second by second
-	Cores   float64   `json:"cores"`   // their median times the rate
+	Budget     float64 `json:"budget"` // cores
+	Answers    int     `json:"answers"`
+	PerRequest float64 `json:"per_request_ms"` // CPU time
+	Cores      float64 `json:"cores"`          // at the rate
 }
+
+// leastAnswers of a round, so that a request more or less does not matter.
+const leastAnswers = 1000
 
 // ReadCalibration computes a calibration from the records in a folder of rounds; nil: there is no such folder.
 func ReadCalibration(dir, node string) (*Calibration, error) {
@@ -73,11 +79,11 @@ func calibrate(parts []Part, node string) (*Calibration, error) {
 			return nil, fmt.Errorf("round %s of the calibration has not one rate, that of the others", p.Name)
 		}
 		c.Rate = p.About.Steps[0].Rate
-		seconds := p.perRequest(node)
-		if len(seconds) < 5 {
-			return nil, fmt.Errorf("round %s of the calibration has %d seconds on %s, want 5 at least", p.Name, len(seconds), node)
+		r, err := p.round(node)
+		if err != nil {
+			return nil, fmt.Errorf("round %s of the calibration: %w", p.Name, err)
 		}
-		c.Rounds = append(c.Rounds, Round{seconds, rounded(float64(c.Rate) * middle(seconds) / 1000)})
+		c.Rounds = append(c.Rounds, r)
 	}
 	n := len(c.Rounds)
 	if n == 0 {
@@ -91,37 +97,32 @@ func calibrate(parts []Part, node string) (*Calibration, error) {
 	return &c, nil
 }
 
-// perRequest is the CPU time for each request between two samples of a node, in ms.
-func (p Part) perRequest(node string) []float64 {
-	var all []float64
-	var last *Usage
-	for i := range p.Usage {
-		u := &p.Usage[i]
-		if u.Node != node {
-			continue
+// round is what the answers between the first and the last sample of a node cost.
+func (p Part) round(node string) (Round, error) {
+	var r Round
+	var samples []Usage
+	for _, u := range p.Usage {
+		if u.Node == node {
+			samples = append(samples, u)
 		}
-		if last != nil {
-			from, to := last.At.Sub(p.About.Start), u.At.Sub(p.About.Start)
-			answers := 0
-			for _, r := range p.Records {
-				if inTime(r) && from <= r.Answered && r.Answered < to {
-					answers++
-				}
-			}
-			if answers > 0 {
-				all = append(all, rounded(float64(u.CPU-last.CPU)/float64(answers)/float64(time.Millisecond)))
-			}
-		}
-		last = u
 	}
-	return all
-}
-
-// middle is the median, of an even number the mean of the two in the middle.
-func middle(all []float64) float64 {
-	all = slices.Sorted(slices.Values(all))
-	n := len(all)
-	return (all[(n-1)/2] + all[n/2]) / 2
+	if len(samples) < 2 {
+		return r, fmt.Errorf("%d samples of %s, want 2 at least", len(samples), node)
+	}
+	first, last := samples[0], samples[len(samples)-1]
+	from, to := first.At.Sub(p.About.Start), last.At.Sub(p.About.Start)
+	for _, x := range p.Records {
+		if inTime(x) && from <= x.Answered && x.Answered < to {
+			r.Answers++
+		}
+	}
+	if r.Answers < leastAnswers {
+		return r, fmt.Errorf("%d answers between its samples, want %d at least", r.Answers, leastAnswers)
+	}
+	each := float64(last.CPU-first.CPU) / float64(r.Answers) / float64(time.Millisecond)
+	r.Budget, r.PerRequest = last.Budget, rounded(each)
+	r.Cores = rounded(each * float64(p.About.Steps[0].Rate) / 1000)
+	return r, nil
 }
 
 func rounded(x float64) float64 { return math.Round(10000*x) / 10000 }

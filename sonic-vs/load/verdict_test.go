@@ -154,50 +154,45 @@ func TestLimitsHold(t *testing.T) {
 	}
 }
 
-// round is a load of a calibration: even requests, and samples between which each costs so much.
-func round(name string, rate int, ms ...float64) Part {
+// round is a load of a calibration: even requests that cost so much each, and samples around them.
+func round(name string, rate, requests int, ms float64) Part {
 	s := begin()
 	s.Name, s.About.Steps = name, []Step{{0, rate}}
-	cpu := time.Duration(0)
-	sample := func(at time.Duration) {
-		s.Usage = append(s.Usage, Usage{At: zero.Add(at), Node: "leaf1", CPU: cpu}, Usage{At: zero.Add(at), Node: "leaf2"})
-	}
-	sample(0)
-	for i, cost := range ms {
-		from := time.Duration(i) * time.Second
-		for k := range 4 {
-			s.good(from+time.Duration(k)*200*msec, msec)
-			cpu += time.Duration(cost * float64(msec))
+	sample := func(at, cpu time.Duration) {
+		for _, node := range []string{"leaf1", "leaf2"} {
+			s.Usage = append(s.Usage, Usage{At: zero.Add(at), Node: node, CPU: time.Second + cpu, Budget: 0.4})
+			cpu = 0
 		}
-		sample(from + time.Second)
 	}
+	sample(0, 0)
+	for range requests {
+		s.add(Record{Due: msec, Answered: 2 * msec, Latency: msec})
+	}
+	sample(time.Second, time.Duration(float64(requests)*ms*float64(msec)))
+	s.bad(0, msec, "status 503") // no answer, no cost
 	return s.Part
 }
 
 func TestCalibrate(t *testing.T) {
-	c, err := calibrate([]Part{
-		round("1", 500, 9, 9, 9, 9, 9), // the machine was busy
-		round("2", 500, 0.6, 0.62, 5, 0.58, 0.6),
-		round("3", 500, 0.64, 0.6, 0.62, 0.62, 0.62, 0.62),
-	}, "leaf1")
+	c, err := calibrate([]Part{round("1", 500, 1000, 9), round("2", 500, 1000, 0.6), round("3", 500, 2000, 0.62)}, "leaf1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Rate != 500 || len(c.Rounds) != 3 || c.Rounds[1].Cores != 0.3 || c.Cores != 0.305 || c.Apart != 0.0328 {
+	if want := (Round{0.4, 2000, 0.62, 0.31}); c.Rate != 500 || len(c.Rounds) != 3 || c.Rounds[2] != want || c.Cores != 0.305 || c.Apart != 0.0328 {
 		t.Errorf("%+v", c)
 	}
+	unsampled := round("1", 500, 1000, 1)
+	unsampled.Usage = unsampled.Usage[:2]
 	for name, parts := range map[string][]Part{
 		"no round":       nil,
-		"another rate":   {round("1", 500, 1, 1, 1, 1, 1), round("2", 100, 1, 1, 1, 1, 1)},
-		"too short":      {round("1", 500, 1, 1, 1, 1)},
+		"another rate":   {round("1", 500, 1000, 1), round("2", 100, 1000, 1)},
+		"too short":      {round("1", 500, 999, 1)},
+		"one sample":     {unsampled},
 		"no load at all": {{Name: "1"}},
 	} {
 		if c, err := calibrate(parts, "leaf1"); err == nil {
 			t.Errorf("%s: %+v", name, c)
 		}
-	}
-	if _, err := calibrate([]Part{round("1", 500, 1, 1, 1, 1, 1)}, "leaf9"); err == nil {
-		t.Error("a node without samples was calibrated")
 	}
 }
 
@@ -212,7 +207,15 @@ func TestReadCalibration(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		p := round("", 500, cost, cost, cost, cost, cost)
+		p := begin().Part
+		p.About.Steps = []Step{{0, 500}}
+		made := round("", 500, 1000, cost)
+		p.Usage, p.About.PublicKey = made.Usage, "-"
+		_, answer := entry(signer, 1, bootA)
+		for _, r := range made.Records[:1000] {
+			r.Answer = &answer
+			p.Records = append(p.Records, r)
+		}
 		writer, err := createRecords(dir)
 		if err != nil {
 			t.Fatal(err)
