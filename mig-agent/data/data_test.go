@@ -97,10 +97,11 @@ func sendFull(t testing.TB, source, target string, kind Kind) Manifest {
 	return m
 }
 
-func sendDelta(t testing.TB, source, target string, have Manifest, kind Kind) (Manifest, Stats) {
+// sendDelta carries what changed; with more another delta follows.
+func sendDelta(t testing.TB, source, target string, have Manifest, kind Kind, more bool) (Manifest, Stats) {
 	t.Helper()
 	var b bytes.Buffer
-	m, sent, err := WriteDelta(&b, source, have, kind)
+	m, sent, err := WriteDelta(&b, source, have, kind, more)
 	must(t, err)
 	apply(t, b.Bytes(), target, sent)
 	return m, sent
@@ -239,7 +240,7 @@ func TestTravel(t *testing.T) {
 				time.Sleep(settled + 10*time.Millisecond) // now times are believed
 			}
 			change()
-			have, _ = sendDelta(t, source, target, have, Volume)
+			have, _ = sendDelta(t, source, target, have, Volume, true)
 			same(t, source, target)
 		}
 		atSource, err := Scan(source, Volume)
@@ -276,7 +277,7 @@ func TestDeltaIsSmall(t *testing.T) {
 	still.Blocks = make([]uint64, len(still.Blocks))
 	have["still"] = still
 
-	have, sent := sendDelta(t, source, target, have, Volume)
+	have, sent := sendDelta(t, source, target, have, Volume, true)
 	if sent.Content != 14 || sent.Stream > 300 {
 		t.Errorf("an append of 14 bytes sent %+v", sent)
 	}
@@ -287,7 +288,7 @@ func TestDeltaIsSmall(t *testing.T) {
 	}
 	must(t, os.Rename(log, filepath.Join(source, "log.1")))
 	must(t, os.WriteFile(filepath.Join(source, "other"), append(content[:blockSize:blockSize], bytes.Repeat([]byte{1}, 2*blockSize+1000)...), 0o600))
-	_, sent = sendDelta(t, source, target, have, Volume)
+	_, sent = sendDelta(t, source, target, have, Volume, false)
 	if want := int64(len(grown) + 2*blockSize + 1000); sent.Content != want {
 		t.Errorf("a rename and two blocks sent %d bytes of content, want %d", sent.Content, want)
 	}
@@ -333,10 +334,10 @@ func TestWhileWriting(t *testing.T) {
 	var have Manifest
 	for range 3 {
 		have = sendFull(t, source, target, Volume)
-		have, _ = sendDelta(t, source, target, have, Volume)
+		have, _ = sendDelta(t, source, target, have, Volume, true)
 	}
 	end()
-	sendDelta(t, source, target, have, Volume)
+	sendDelta(t, source, target, have, Volume, false)
 	same(t, source, target)
 }
 
@@ -354,11 +355,14 @@ func TestMapped(t *testing.T) {
 	time.Sleep(settled + 10*time.Millisecond)
 	have := sendFull(t, source, target, Volume)
 	memory[1] = 2
-	sendDelta(t, source, target, have, Volume)
+	time.Sleep(settled + 10*time.Millisecond)
+	have, _ = sendDelta(t, source, target, have, Volume, true)
+	memory[2] = 3 // behind the back of a delta, too
+	sendDelta(t, source, target, have, Volume, false)
 	got, err := os.ReadFile(filepath.Join(target, "mapped"))
 	must(t, err)
-	if got[0] != 1 || got[1] != 2 {
-		t.Errorf("target has % x, want 01 02", got[:2])
+	if !bytes.Equal(got[:3], []byte{1, 2, 3}) {
+		t.Errorf("target has % x, want 01 02 03", got[:3])
 	}
 }
 
@@ -433,11 +437,11 @@ func TestLayer(t *testing.T) {
 	write(source, "etc/hosts", "source")
 	write(target, "etc/hosts", "target")
 	write(source, "var/cache/b", "a file now")
-	have, _ = sendDelta(t, upper, target, have, Layer)
+	have, _ = sendDelta(t, upper, target, have, Layer, true)
 	write(target, "etc/hosts", "target") // the whole folder was replaced, as at the source
 	expect()
 
-	_, sent := sendDelta(t, upper, target, have, Layer)
+	_, sent := sendDelta(t, upper, target, have, Layer, false)
 	if sent.Content != 0 {
 		t.Errorf("nothing changed, yet %+v was sent", sent)
 	}

@@ -82,7 +82,7 @@ func hash(b []byte) uint64 { return maphash.Bytes(seed, b) }
 
 // Scan describes a tree without sending it.
 func Scan(root string, kind Kind) (Manifest, error) {
-	m, _, err := write(io.Discard, root, nil, kind)
+	m, _, err := write(io.Discard, root, nil, kind, false)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", root, err)
 	}

@@ -18,7 +18,7 @@ import (
 // WriteFull writes the whole tree, while it may still change: a file that grows is sent up to the size it had, one that vanishes is left out. The
 // manifest says what was really sent.
 func WriteFull(w io.Writer, root string, kind Kind) (Manifest, Stats, error) {
-	m, stats, err := write(w, root, nil, kind)
+	m, stats, err := write(w, root, nil, kind, true)
 	if err != nil {
 		return nil, stats, fmt.Errorf("write tree %s: %w", root, err)
 	}
@@ -27,11 +27,14 @@ func WriteFull(w io.Writer, root string, kind Kind) (Manifest, Stats, error) {
 
 // WriteDelta writes what is different from have, the manifest of the last full or delta stream the target has applied, and gives the new
 // one. A file whose attributes are as they were is not opened; of a changed one the changed blocks are sent, and of one that grew only the end.
-func WriteDelta(w io.Writer, root string, have Manifest, kind Kind) (Manifest, Stats, error) {
+//
+// more says that the service goes on and another delta follows: what is sent is put on the disk, so that the next one need not read it again. A
+// delta of a frozen service has no time for that.
+func WriteDelta(w io.Writer, root string, have Manifest, kind Kind, more bool) (Manifest, Stats, error) {
 	if have == nil {
 		return nil, Stats{}, errors.New("write delta: no manifest to compare with")
 	}
-	m, stats, err := write(w, root, have, kind)
+	m, stats, err := write(w, root, have, kind, more)
 	if err != nil {
 		return nil, stats, fmt.Errorf("write delta of %s: %w", root, err)
 	}
@@ -52,6 +55,7 @@ type sender struct {
 	out  *writer
 	kind Kind
 	full bool
+	more bool // a delta follows
 
 	have, now Manifest
 	first     map[inode]string // the first path sent of it
@@ -62,13 +66,13 @@ type sender struct {
 	zeroHash  uint64 // its hash: a hole may be long
 }
 
-func write(w io.Writer, root string, have Manifest, kind Kind) (Manifest, Stats, error) {
+func write(w io.Writer, root string, have Manifest, kind Kind, more bool) (Manifest, Stats, error) {
 	t, err := openTree(root)
 	if err != nil {
 		return nil, Stats{}, err
 	}
 	defer t.close()
-	s := &sender{tree: t, out: newWriter(w), kind: kind, full: have == nil, have: maps.Clone(have), now: Manifest{},
+	s := &sender{tree: t, out: newWriter(w), kind: kind, full: have == nil, more: more, have: maps.Clone(have), now: Manifest{},
 		first: map[inode]string{}, fresh: map[string]bool{}, touched: map[string]bool{},
 		block: make([]byte, blockSize), zeros: make([]byte, blockSize)}
 	s.zeroHash = hash(s.zeros)
@@ -268,7 +272,7 @@ func (s *sender) sendFile(p string, st *unix.Stat_t) error {
 		return nil
 	}
 	e := newEntry(st, time.Now())
-	if s.full {
+	if s.more {
 		// A store into a mapped page changes the file's times only if the page was clean. Clean them between looking at the times and reading, so
 		// that a store behind our back shows in the next delta. It may fail on what cannot be written back, which then has no such pages.
 		unix.Fdatasync(int(f.Fd()))

@@ -84,7 +84,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		log:     log,
 		leased:  make(chan struct{}, 1),
 		holds:   map[string]*address.Held{},
-		trees:   map[string]map[string]data.Manifest{},
 	}
 	changed, err := s.host.Install(cfg.DaemonJSON, cfg.DockerPID)
 	if err != nil {

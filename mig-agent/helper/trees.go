@@ -17,34 +17,36 @@ import (
 // between bulk and cut-over forgot what the target has, and the move is tried again from the beginning.
 var errNoBase = errors.New("no full stream of this tree went before")
 
-// ReadTree implements api.HelperServer. The writable layer has no bulk phase: the target's is new and empty, and its
-// delta is everything in it.
+// ReadTree implements api.HelperServer. A delta is relative to the stream before it, so that as many rounds as it takes
+// bring the target near. The writable layer needs no full stream: the target's is new and empty.
 func (s *Server) ReadTree(in *api.TreeRequest, stream api.Helper_ReadTreeServer) error {
 	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.Chunk{Data: b}) })
 	kind := data.Volume
 	if in.Name == "" {
 		kind = data.Layer
 	}
+	base := s.takeBase(in.Op, in.Name)
+	if base == nil && kind == data.Layer {
+		base = data.Manifest{}
+	}
+	var sent data.Manifest
 	var err error
 	switch {
-	case kind == data.Layer:
-		_, _, err = data.WriteDelta(w, in.Root, data.Manifest{}, kind)
-	case in.Delta:
-		base, ok := s.base(in.Op, in.Name)
-		if !ok {
-			return status.Errorf(codes.FailedPrecondition, "volume %s: %v", in.Name, errNoBase)
-		}
-		_, _, err = data.WriteDelta(w, in.Root, base, kind)
+	case !in.Delta && kind == data.Volume:
+		sent, _, err = data.WriteFull(w, in.Root, kind)
+	case base == nil:
+		return status.Errorf(codes.FailedPrecondition, "volume %s: %v", in.Name, errNoBase)
 	default:
-		var sent data.Manifest
-		if sent, _, err = data.WriteFull(w, in.Root, kind); err == nil {
-			s.setBase(in.Op, in.Name, sent)
-		}
+		sent, _, err = data.WriteDelta(w, in.Root, base, kind, in.More)
+	}
+	if err == nil {
+		err = w.Flush()
 	}
 	if err != nil {
 		return fail(fmt.Errorf("read tree %q: %w", in.Name, err))
 	}
-	return w.Flush()
+	s.setBase(in.Op, in.Name, sent)
+	return nil
 }
 
 // WriteTree implements api.HelperServer.
@@ -81,16 +83,21 @@ func (s *Server) Forget(_ context.Context, ref *api.OpRef) (*api.Empty, error) {
 	return &api.Empty{}, fail(s.host.Forget(ref.Op))
 }
 
-func (s *Server) base(op, tree string) (data.Manifest, bool) {
+// takeBase gives what the target has of a tree, nil when that is not known: a stream that breaks leaves it open.
+func (s *Server) takeBase(op, tree string) data.Manifest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m, ok := s.trees[op][tree]
-	return m, ok
+	m := s.trees[op][tree]
+	delete(s.trees[op], tree)
+	return m
 }
 
 func (s *Server) setBase(op, tree string, m data.Manifest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.trees == nil {
+		s.trees = map[string]map[string]data.Manifest{}
+	}
 	if s.trees[op] == nil {
 		s.trees[op] = map[string]data.Manifest{}
 	}
