@@ -30,7 +30,8 @@ func runCommand() *cobra.Command {
 	f.StringVarP(&config.Topology, "topology", "t", "sonic-vs/topologies/triangle.yaml", "topology `file`")
 	f.StringVar(&config.Out, "out", "out", "`folder` for nsctl.yaml, certificates and scenario/NAME/")
 	f.IntVar(&config.Rate, "rate", 50, "requests a second of the load of agent-kill and manager-kill")
-	f.StringSliceVar(&config.Cases, "case", nil, "only this `VICTIM/RECORD` of agent-kill or manager-kill; may be repeated")
+	f.StringSliceVar(&config.Cases, "case", nil, "only this `VICTIM/RECORD` of agent-kill or manager-kill, or server of services; may be repeated")
+	f.BoolVar(&config.Quick, "quick", false, "a sample of the cases")
 	return c
 }
 

@@ -75,18 +75,26 @@ func agentKill(ctx context.Context, s *stage) error {
 	return writeKills(s.dir, cases)
 }
 
-// cases are those asked for, step by step: two moves in a row never have the same victim.
+// cases are those asked for, step by step: two moves in a row never have the same victim. The sample has each record
+// once and each victim twice.
 func (s *stage) cases() []kill {
 	var all []kill
-	for _, step := range steps {
-		for _, victim := range victims {
-			name := victim + "/" + string(step)
-			if len(s.Cases) == 0 || slices.Contains(s.Cases, name) {
+	for i, step := range steps {
+		for j, victim := range victims {
+			if name := victim + "/" + string(step); s.wants(name, i%len(victims) == j) {
 				all = append(all, kill{Case: name, Victim: victim, Step: step, Faults: []string{}})
 			}
 		}
 	}
 	return all
+}
+
+// wants says whether a case is to be run; sampled, whether it is one of the sample.
+func (s *stage) wants(name string, sampled bool) bool {
+	if len(s.Cases) > 0 {
+		return slices.Contains(s.Cases, name)
+	}
+	return !s.Quick || sampled
 }
 
 // killOnce orders a move away from owner, kills the victim at its record, and waits until all is settled. It returns

@@ -32,7 +32,7 @@ func managerKill(ctx context.Context, s *stage) error {
 	}
 	var cases []kill
 	for _, step := range managerSteps {
-		if name := suite.Manager + "/" + string(step); len(s.Cases) == 0 || slices.Contains(s.Cases, name) {
+		if name := suite.Manager + "/" + string(step); s.wants(name, step == journal.Step(orders.StepCutover)) {
 			cases = append(cases, kill{Case: name, Victim: suite.Manager, Node: s.leader().Name, Step: step, Faults: []string{}})
 		}
 	}

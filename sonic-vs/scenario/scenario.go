@@ -37,6 +37,7 @@ func All() []Scenario {
 		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", garbage},
 		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", rows},
 		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", lostNode},
+		{"services", "servers from Debian packages move live under load; every answer is checked", services},
 	}
 }
 
@@ -47,7 +48,8 @@ type Config struct {
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
 	Rate     int       // requests a second of the load of agent-kill and manager-kill
-	Cases    []string  // of agent-kill or manager-kill, as they print them; none = all
+	Cases    []string  // of agent-kill, manager-kill or services, as they print them; none = all
+	Quick    bool      // without Cases: a sample of them
 	Lines    io.Writer // one line a step, and the verdict
 }
 
