@@ -80,7 +80,12 @@ const prefix = "RESOUR_"
 
 // All reads every row of resour_DB by its key. Keys that hold no hash are named in the error beside the rows.
 func (d *DB) All(ctx context.Context) (map[string]map[string]string, error) {
-	keys, err := d.db.Scan(ctx, prefix+"*")
+	return d.Match(ctx, prefix+"*")
+}
+
+// Match is All for the keys that match a glob pattern.
+func (d *DB) Match(ctx context.Context, pattern string) (map[string]map[string]string, error) {
+	keys, err := d.db.Scan(ctx, pattern)
 	if err != nil {
 		return nil, err
 	}

@@ -234,7 +234,7 @@ func (d *DB) HGetAll(ctx context.Context, key string) (map[string]string, error)
 // named in the error beside the others.
 func (d *DB) Rows(ctx context.Context, keys ...string) (map[string]map[string]string, error) {
 	if len(keys) == 0 {
-		return nil, nil
+		return map[string]map[string]string{}, nil
 	}
 	answers, _ := d.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, key := range keys {

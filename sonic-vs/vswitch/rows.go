@@ -65,9 +65,14 @@ func configTables(cfg Config) tables {
 	})
 	t.set("NETSERVICES", "global", map[string]string{
 		"manager": cfg.Manager, "manager_node": cfg.ManagerNode, "as": strconv.Itoa(cfg.AS), "tier": cfg.Tier,
+		"services_storage": strconv.Itoa(servicesStorage),
 	})
 	return t
 }
+
+// servicesStorage is the room a switch has for its services' data, bytes. All switches of a test bed lie on one disk; how
+// full that is says nothing about any of them.
+const servicesStorage = 8 << 30
 
 // portMTU of a front-panel port, SONiC's default. Links of a test bed are veth pairs, which carry it.
 const portMTU = 9100

@@ -106,6 +106,40 @@ func TestFlows(t *testing.T) {
 	}
 }
 
+// With a configured capacity, storage counts what services here have on disk, as long as the disk has that room left.
+func TestShare(t *testing.T) {
+	usage := map[string]map[string]string{
+		"RESOUR_USAGE|kms|0|leaf1": {"cpu": "0", "memory": "0", "disk": "300", "net": "0", "data_bytes": "900"},
+		"RESOUR_USAGE|fw|0|leaf1":  {"cpu": "0", "memory": "0", "disk": "100", "net": "0", "data_bytes": "100"},
+		"RESOUR_USAGE|odd|0|leaf1": {"disk": "plenty"},
+	}
+	for _, c := range []struct {
+		name           string
+		bytes          float64
+		disk           *Disk
+		usage          map[string]map[string]string
+		used, capacity float64
+		source         string
+	}{
+		{"the disk itself", 0, &Disk{10_000, 9000}, nil, 9000, 10_000, "file system of /host/netservices"},
+		{"a part of it", 800, &Disk{10_000, 9000}, usage, 400, 800, "NETSERVICES|global services_storage"},
+		{"nobody here yet", 800, &Disk{10_000, 9000}, map[string]map[string]string{}, 0, 800, "NETSERVICES|global services_storage"},
+		{"filled by others", 800, &Disk{10_000, 9900}, usage, 400, 500, "room in the file system of /host/netservices"},
+		{"more than there is", 800, &Disk{10_000, 10_000}, usage, 400, 400, "room in the file system of /host/netservices"},
+		{"usage unknown", 800, &Disk{10_000, 9000}, nil, 0, 0, ""},
+		{"disk unknown", 800, nil, usage, 0, 0, ""},
+	} {
+		rows, _ := (&meter{node: "leaf1"}).rows(&Reading{Disk: c.disk, Bytes: c.bytes, Usage: c.usage})
+		var got netmap.Resource
+		for _, r := range rows {
+			got = r.(resourdb.Resource).Resource
+		}
+		if got.Used != c.used || got.Capacity != c.capacity || got.Source != c.source {
+			t.Errorf("%s: %+v, want %v of %v, source %q", c.name, got, c.used, c.capacity, c.source)
+		}
+	}
+}
+
 // A row is written when it changes and before it would vanish; one that is gone goes when everything could be read.
 func TestPicture(t *testing.T) {
 	now := time.Unix(0, 0)

@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sonic-netservices/netmap"
+	"sonic-netservices/resourdb"
 )
 
 // Host is the switch's host as it is mounted here.
@@ -166,6 +169,21 @@ func (h Host) Disk() (Disk, error) {
 	}
 	used := float64(st.Blocks-st.Bfree) * float64(st.Bsize)
 	return Disk{Capacity: used + float64(st.Bavail)*float64(st.Bsize), Used: used}, nil
+}
+
+// share of the disk that services may have together: what they use of a configured capacity. Of the capacity counts what
+// the file system still has room for, whoever has filled it.
+func share(d Disk, capacity float64, usage map[string]map[string]string) netmap.Resource {
+	r := netmap.Resource{Kind: netmap.Storage, Capacity: capacity, Unit: "bytes", Source: "NETSERVICES|global services_storage"}
+	for key, row := range usage {
+		if u, err := resourdb.ParseUsage(key, row); err == nil { // a bad row is its writer's fault, and told by who decides
+			r.Used += u.Disk
+		}
+	}
+	if room := r.Used + max(0, d.Capacity-d.Used); room < capacity {
+		r.Capacity, r.Source = room, "room in the file system of "+netmap.HostDir
+	}
+	return r
 }
 
 func (h Host) path(parts ...string) string {

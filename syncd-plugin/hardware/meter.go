@@ -22,6 +22,8 @@ type Reading struct {
 	Ports map[string]map[string]string // APPL_DB PORT_TABLE by port
 	Flows float64                      // configured capacity of the security class; 0: ACL entries count
 	Rows  map[string]map[string]string // resour_DB, where Flows needs it
+	Bytes float64                      // configured capacity of storage; 0: the file system is
+	Usage map[string]map[string]string // RESOUR_USAGE of this node, where Bytes needs it; nil: not read
 	Bad   []error
 }
 
@@ -46,9 +48,12 @@ func (m *meter) rows(r *Reading) (rows []resourdb.Row, bad error) {
 		}
 		resource(netmap.Resource{Kind: netmap.Memory, Capacity: g.MemoryMax, Used: g.Memory, Unit: "bytes", Source: g.MemorySource}, 0)
 	}
-	if r.Disk != nil {
+	switch {
+	case r.Disk != nil && r.Bytes == 0:
 		resource(netmap.Resource{Kind: netmap.Storage, Capacity: r.Disk.Capacity, Used: r.Disk.Used, Unit: "bytes",
 			Source: "file system of " + netmap.HostDir}, 0)
+	case r.Disk != nil && r.Usage != nil:
+		resource(share(*r.Disk, r.Bytes, r.Usage), 0)
 	}
 	counts := crmCounts(r.CRM)
 	if one, ok := scarcest(counts); ok {

@@ -13,7 +13,7 @@ import (
 	"sonic-netservices/resourdb"
 )
 
-// Config of syncd-plugin. NETSERVICES|global security_flows applies live; the rest at start.
+// Config of syncd-plugin. NETSERVICES|global security_flows and services_storage apply live; the rest at start.
 type Config struct {
 	Node  string
 	Host  Host
@@ -38,6 +38,7 @@ type sensor struct {
 	acls     []string // keys of ACL tables in COUNTERS_DB
 	poll     time.Duration
 	flows    float64
+	bytes    float64
 }
 
 // Run measures until ctx ends.
@@ -94,13 +95,19 @@ func (s *sensor) read(ctx context.Context) *Reading {
 	if time.Since(s.surveyed) >= surveyEvery && fail(s.survey(ctx)) {
 		s.surveyed = time.Now()
 	}
-	r.Poll, r.Flows = s.poll, s.flows
+	r.Poll, r.Flows, r.Bytes = s.poll, s.flows, s.bytes
 	r.At = time.Since(s.start)
 	if g, err := s.cfg.Host.Group(); fail(err) {
 		r.Group = &g
 	}
 	if d, err := s.cfg.Host.Disk(); fail(err) {
 		r.Disk = &d
+	}
+	if s.bytes > 0 {
+		usage, err := s.resour.Match(ctx, resourdb.UsageTable+"|*|"+s.cfg.Node)
+		if fail(err) {
+			r.Usage = usage
+		}
 	}
 	const crm = "CRM:STATS"
 	rows, err := s.counter.Rows(ctx, append([]string{crm}, s.acls...)...)
@@ -153,7 +160,7 @@ func (s *sensor) survey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ports, s.acls, s.poll, s.flows = ports, acls, 300*time.Second, 0
+	s.ports, s.acls, s.poll, s.flows, s.bytes = ports, acls, 300*time.Second, 0, 0
 	if n, err := strconv.Atoi(rows["CRM|Config"]["polling_interval"]); err == nil && n > 0 {
 		s.poll = time.Duration(n) * time.Second
 	}
@@ -163,6 +170,13 @@ func (s *sensor) survey(ctx context.Context) error {
 			return fmt.Errorf("NETSERVICES|global security_flows: %w", err)
 		}
 		s.flows = float64(n)
+	}
+	if text := rows["NETSERVICES|global"]["services_storage"]; text != "" {
+		n, err := strconv.ParseUint(text, 10, 63)
+		if err != nil || n < 1<<20 {
+			return fmt.Errorf("NETSERVICES|global services_storage=%q: want bytes, at least %d", text, 1<<20)
+		}
+		s.bytes = float64(n)
 	}
 	return nil
 }
