@@ -1494,6 +1494,135 @@ func (x *TreeRequest) GetMore() bool {
 	return false
 }
 
+type MemoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`                      // full id
+	LeastBytes    int64                  `protobuf:"varint,3,opt,name=least_bytes,json=leastBytes,proto3" json:"least_bytes,omitempty"` // of memory that is worth a round; below, nothing is sent
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoryRequest) Reset() {
+	*x = MemoryRequest{}
+	mi := &file_helper_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryRequest) ProtoMessage() {}
+
+func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
+func (*MemoryRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *MemoryRequest) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *MemoryRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *MemoryRequest) GetLeastBytes() int64 {
+	if x != nil {
+		return x.LeastBytes
+	}
+	return 0
+}
+
+// MemoryPart is a piece of the stream; the last one has the numbers and no data.
+type MemoryPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // of all pages
+	SentBytes     int64                  `protobuf:"varint,3,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`       // of them in this round
+	Skipped       bool                   `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`                            // too little to be worth it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoryPart) Reset() {
+	*x = MemoryPart{}
+	mi := &file_helper_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryPart) ProtoMessage() {}
+
+func (x *MemoryPart) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
+func (*MemoryPart) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MemoryPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *MemoryPart) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *MemoryPart) GetSentBytes() int64 {
+	if x != nil {
+		return x.SentBytes
+	}
+	return 0
+}
+
+func (x *MemoryPart) GetSkipped() bool {
+	if x != nil {
+		return x.Skipped
+	}
+	return false
+}
+
 type TreePart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`    // in the first part
@@ -1505,7 +1634,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1646,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1659,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{24}
+	return file_helper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -1563,7 +1692,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1704,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1717,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{25}
+	return file_helper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -1708,14 +1837,25 @@ const file_helper_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\tR\x04root\x12\x14\n" +
 	"\x05delta\x18\x04 \x01(\bR\x05delta\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\bR\x04more\"H\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"^\n" +
+	"\rMemoryRequest\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1f\n" +
+	"\vleast_bytes\x18\x03 \x01(\x03R\n" +
+	"leastBytes\"|\n" +
+	"\n" +
+	"MemoryPart\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
+	"\n" +
+	"sent_bytes\x18\x03 \x01(\x03R\tsentBytes\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\bR\askipped\"H\n" +
 	"\bTreePart\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe6\n" +
-	"\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xb1\v\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
@@ -1734,7 +1874,9 @@ const file_helper_proto_rawDesc = "" +
 	"\bTakeBack\x12\x1f.netservices.v1.TakeBackRequest\x1a\x15.netservices.v1.Empty\x12;\n" +
 	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12C\n" +
 	"\aRestore\x12\x1e.netservices.v1.RestoreRequest\x1a\x18.netservices.v1.Restored\x12>\n" +
-	"\x06Disarm\x12\x1d.netservices.v1.DisarmRequest\x1a\x15.netservices.v1.Empty\x12@\n" +
+	"\x06Disarm\x12\x1d.netservices.v1.DisarmRequest\x1a\x15.netservices.v1.Empty\x12I\n" +
+	"\n" +
+	"ReadMemory\x12\x1d.netservices.v1.MemoryRequest\x1a\x1a.netservices.v1.MemoryPart0\x01\x12@\n" +
 	"\bReadTree\x12\x1b.netservices.v1.TreeRequest\x1a\x15.netservices.v1.Chunk0\x01\x12B\n" +
 	"\tWriteTree\x12\x18.netservices.v1.TreePart\x1a\x19.netservices.v1.TreeReply(\x01\x12:\n" +
 	"\tSetBudget\x12\x16.netservices.v1.Budget\x1a\x15.netservices.v1.Empty\x12A\n" +
@@ -1753,7 +1895,7 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_helper_proto_goTypes = []any{
 	(*Budget)(nil),          // 0: netservices.v1.Budget
 	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
@@ -1779,29 +1921,31 @@ var file_helper_proto_goTypes = []any{
 	(*RestoreRequest)(nil),  // 21: netservices.v1.RestoreRequest
 	(*DisarmRequest)(nil),   // 22: netservices.v1.DisarmRequest
 	(*TreeRequest)(nil),     // 23: netservices.v1.TreeRequest
-	(*TreePart)(nil),        // 24: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 25: netservices.v1.TreeReply
-	(*Platform)(nil),        // 26: netservices.v1.Platform
-	(*Check)(nil),           // 27: netservices.v1.Check
-	(*Probe)(nil),           // 28: netservices.v1.Probe
-	(*Empty)(nil),           // 29: netservices.v1.Empty
-	(*OpRef)(nil),           // 30: netservices.v1.OpRef
-	(*Restored)(nil),        // 31: netservices.v1.Restored
-	(*Chunk)(nil),           // 32: netservices.v1.Chunk
+	(*MemoryRequest)(nil),   // 24: netservices.v1.MemoryRequest
+	(*MemoryPart)(nil),      // 25: netservices.v1.MemoryPart
+	(*TreePart)(nil),        // 26: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 27: netservices.v1.TreeReply
+	(*Platform)(nil),        // 28: netservices.v1.Platform
+	(*Check)(nil),           // 29: netservices.v1.Check
+	(*Probe)(nil),           // 30: netservices.v1.Probe
+	(*Empty)(nil),           // 31: netservices.v1.Empty
+	(*OpRef)(nil),           // 32: netservices.v1.OpRef
+	(*Restored)(nil),        // 33: netservices.v1.Restored
+	(*Chunk)(nil),           // 34: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	26, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	27, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
+	28, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	29, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
 	11, // 5: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
 	15, // 6: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
 	12, // 7: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
-	28, // 8: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	30, // 8: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
 	12, // 9: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
 	5,  // 10: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	29, // 11: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	31, // 11: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
 	8,  // 12: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
 	10, // 13: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
 	16, // 14: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
@@ -1817,35 +1961,37 @@ var file_helper_proto_depIdxs = []int32{
 	17, // 24: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
 	21, // 25: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
 	22, // 26: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	23, // 27: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	24, // 28: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 29: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 30: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	30, // 31: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	29, // 32: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 33: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	9,  // 34: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
-	29, // 35: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	29, // 36: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	29, // 37: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	29, // 38: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	29, // 39: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	29, // 40: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	13, // 41: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	29, // 42: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	29, // 43: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	19, // 44: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	29, // 45: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	29, // 46: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	31, // 47: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	29, // 48: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	32, // 49: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	25, // 50: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	29, // 51: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 52: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	29, // 53: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	32, // [32:54] is the sub-list for method output_type
-	10, // [10:32] is the sub-list for method input_type
+	24, // 27: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
+	23, // 28: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	26, // 29: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 30: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 31: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	32, // 32: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	31, // 33: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 34: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 35: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	31, // 36: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	31, // 37: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	31, // 38: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	31, // 39: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	31, // 40: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	31, // 41: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	13, // 42: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	31, // 43: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	31, // 44: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	19, // 45: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	31, // 46: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	31, // 47: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	33, // 48: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	31, // 49: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	25, // 50: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
+	34, // 51: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	27, // 52: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	31, // 53: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 54: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	31, // 55: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	33, // [33:56] is the sub-list for method output_type
+	10, // [10:33] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1863,7 +2009,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

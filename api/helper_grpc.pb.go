@@ -42,6 +42,7 @@ const (
 	Helper_Kill_FullMethodName       = "/netservices.v1.Helper/Kill"
 	Helper_Restore_FullMethodName    = "/netservices.v1.Helper/Restore"
 	Helper_Disarm_FullMethodName     = "/netservices.v1.Helper/Disarm"
+	Helper_ReadMemory_FullMethodName = "/netservices.v1.Helper/ReadMemory"
 	Helper_ReadTree_FullMethodName   = "/netservices.v1.Helper/ReadTree"
 	Helper_WriteTree_FullMethodName  = "/netservices.v1.Helper/WriteTree"
 	Helper_SetBudget_FullMethodName  = "/netservices.v1.Helper/SetBudget"
@@ -89,6 +90,9 @@ type HelperClient interface {
 	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*Restored, error)
 	// Disarm ends an armed start with a reason.
 	Disarm(ctx context.Context, in *DisarmRequest, opts ...grpc.CallOption) (*Empty, error)
+	// ReadMemory streams the pages of a container's processes that the target does not have yet, while they go on (package
+	// memory), and keeps the table of what it has then.
+	ReadMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MemoryPart], error)
 	// ReadTree streams a folder of the switch; WriteTree applies such a stream.
 	ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 	WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error)
@@ -281,9 +285,28 @@ func (c *helperClient) Disarm(ctx context.Context, in *DisarmRequest, opts ...gr
 	return out, nil
 }
 
+func (c *helperClient) ReadMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MemoryPart], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[1], Helper_ReadMemory_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[MemoryRequest, MemoryPart]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Helper_ReadMemoryClient = grpc.ServerStreamingClient[MemoryPart]
+
 func (c *helperClient) ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[1], Helper_ReadTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_ReadTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +325,7 @@ type Helper_ReadTreeClient = grpc.ServerStreamingClient[Chunk]
 
 func (c *helperClient) WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_WriteTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_WriteTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -383,6 +406,9 @@ type HelperServer interface {
 	Restore(context.Context, *RestoreRequest) (*Restored, error)
 	// Disarm ends an armed start with a reason.
 	Disarm(context.Context, *DisarmRequest) (*Empty, error)
+	// ReadMemory streams the pages of a container's processes that the target does not have yet, while they go on (package
+	// memory), and keeps the table of what it has then.
+	ReadMemory(*MemoryRequest, grpc.ServerStreamingServer[MemoryPart]) error
 	// ReadTree streams a folder of the switch; WriteTree applies such a stream.
 	ReadTree(*TreeRequest, grpc.ServerStreamingServer[Chunk]) error
 	WriteTree(grpc.ClientStreamingServer[TreePart, TreeReply]) error
@@ -452,6 +478,9 @@ func (UnimplementedHelperServer) Restore(context.Context, *RestoreRequest) (*Res
 }
 func (UnimplementedHelperServer) Disarm(context.Context, *DisarmRequest) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Disarm not implemented")
+}
+func (UnimplementedHelperServer) ReadMemory(*MemoryRequest, grpc.ServerStreamingServer[MemoryPart]) error {
+	return status.Error(codes.Unimplemented, "method ReadMemory not implemented")
 }
 func (UnimplementedHelperServer) ReadTree(*TreeRequest, grpc.ServerStreamingServer[Chunk]) error {
 	return status.Error(codes.Unimplemented, "method ReadTree not implemented")
@@ -784,6 +813,17 @@ func _Helper_Disarm_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Helper_ReadMemory_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(MemoryRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(HelperServer).ReadMemory(m, &grpc.GenericServerStream[MemoryRequest, MemoryPart]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Helper_ReadMemoryServer = grpc.ServerStreamingServer[MemoryPart]
+
 func _Helper_ReadTree_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(TreeRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -946,6 +986,11 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Helper_Watch_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "ReadMemory",
+			Handler:       _Helper_ReadMemory_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "ReadTree",

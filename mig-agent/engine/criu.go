@@ -38,6 +38,21 @@ func (h Host) OpFolder(op string) string { return filepath.Join(h.Dir, "work", "
 // ImageFolder holds the CRIU image of one operation, at the source and at the target.
 func (h Host) ImageFolder(op string) string { return filepath.Join(h.OpFolder(op), "image") }
 
+// MemoryTable says what the target of an operation has of the container's memory.
+func (h Host) MemoryTable(op string) string { return filepath.Join(h.OpFolder(op), "memory.table") }
+
+// MemoryFolder holds memory at the target that was sent ahead of its image; it becomes part of that.
+func (h Host) MemoryFolder(op string) string { return filepath.Join(h.OpFolder(op), "memory") }
+
+// Processes of a container, as this host counts them.
+func (h Host) Processes(id string) ([]int, error) {
+	z, err := freezerByName(h.Cgroups, id)
+	if err != nil {
+		return nil, err
+	}
+	return z.pids()
+}
+
 // DumpResult says what a dump took.
 type DumpResult struct {
 	Freeze time.Duration // until every process stood still

@@ -28,6 +28,7 @@ import (
 	"sonic-netservices/mig-agent/data"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/memory"
 	"sonic-netservices/mig-agent/witness"
 )
 
@@ -64,6 +65,8 @@ type Server struct {
 	leases []*api.HolderLease                  // newest list of the agent
 	fenced map[int32]bool                      // holders muted for want of a lease, by pid; nil before the first list
 	trees  map[string]map[string]data.Manifest // op -> tree -> what the target has
+
+	memories map[string]*memory.Source // by op: what the target has of the memory; nil: a round runs
 }
 
 // Run serves until ctx ends. It is called after Enter.
@@ -77,13 +80,14 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	s := &Server{
-		cfg:     cfg,
-		host:    engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
-		journal: j,
-		asker:   witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
-		log:     log,
-		leased:  make(chan struct{}, 1),
-		holds:   map[string]*address.Held{},
+		cfg:      cfg,
+		host:     engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
+		journal:  j,
+		asker:    witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
+		log:      log,
+		leased:   make(chan struct{}, 1),
+		holds:    map[string]*address.Held{},
+		memories: map[string]*memory.Source{},
 	}
 	changed, err := s.host.Install(cfg.DaemonJSON, cfg.DockerPID)
 	if err != nil {

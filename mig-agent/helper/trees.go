@@ -79,6 +79,7 @@ func (s *Server) WriteTree(stream api.Helper_WriteTreeServer) error {
 func (s *Server) Forget(_ context.Context, ref *api.OpRef) (*api.Empty, error) {
 	s.mu.Lock()
 	delete(s.trees, ref.Op)
+	delete(s.memories, ref.Op)
 	s.mu.Unlock()
 	return &api.Empty{}, fail(s.host.Forget(ref.Op))
 }

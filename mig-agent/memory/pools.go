@@ -59,6 +59,10 @@ func (p *Pools) apply(r *bufio.Reader) (bytes int64, err error) {
 		switch word {
 		case wordEnd:
 			return bytes, nil
+		case wordNew:
+			if f, err = nil, p.Close(); err != nil {
+				return bytes, err
+			}
 		case wordPool:
 			if f, err = p.open(r); err != nil {
 				return bytes, err

@@ -110,3 +110,21 @@ func readMemory(pid int, addr uint64, b []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// Size of the pages of some processes in bytes, without reading one.
+func Size(proc string, pids []int) (int64, error) {
+	var sum int64
+	for _, pid := range pids {
+		list, err := extents(proc, pid)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range list {
+			sum += int64(e.pages) * PageSize
+		}
+	}
+	return sum, nil
+}

@@ -11,10 +11,12 @@ import (
 
 // Words of the stream of a round. Numbers are unsigned varints.
 //
+//	new                       the target is to forget what it has: the first word of the first round
 //	pool   NUMBER GAP PAGES   what follows belongs to this pool, which has this many pages now
 //	pages  POSITION COUNT     and COUNT*PageSize bytes
 //	end
 const (
+	wordNew   = 'N'
 	wordPool  = 'P'
 	wordPages = 'W'
 	wordEnd   = 'E'
@@ -53,6 +55,9 @@ type Stats struct {
 // was read is for the next round, or for the freeze.
 func (s *Source) Round(ctx context.Context, w *bufio.Writer, pids []int) (Stats, error) {
 	var all Stats
+	if len(s.pools) == 0 {
+		w.WriteByte(wordNew)
+	}
 	for _, pid := range pids {
 		list, err := extents(s.proc, pid)
 		if err != nil {

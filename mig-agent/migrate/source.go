@@ -25,6 +25,8 @@ const (
 	SendImage   Act = "send-image"   // unless the target has it
 	SendVolumes Act = "send-volumes" // in bulk
 	Arm         Act = "arm"          // the target creates the container and, for live, holds packets
+	SendMemory  Act = "send-memory"  // live: pages of the running processes, in bulk
+	SendPages   Act = "send-pages"   // live: what changed of them since, until little is left
 	CancelPeer  Act = "cancel-peer"  // the target forgets the reservation
 
 	// Inside the cut-over.
@@ -97,13 +99,13 @@ type Input struct {
 
 // Source is the machine of the node that gives the replica away.
 //
-//	idle --transfer--> bulk --prewarm--> armed --cutover--> cutting --(record committed)--> forward --> finished
-//	  |                  |                 |                   |
-//	  +---- failure -----+- cancel --------+                   +-- failure --> backward ------------> finished
+//	idle --transfer--> bulk --prewarm--> armed --cutover--> nearing --> cutting --(record committed)--> forward --> finished
+//	  |                  |                 |                   |           |
+//	  +---- failure -----+- cancel --------+------ failure ----+           +-- failure --> backward --------------> finished
 //	                     v
-//	                cancelling ----------------------------------------------------------------------> finished
+//	                cancelling --------------------------------------------------------------------------------> finished
 //
-// Bulk and armed change nothing that matters: the service runs, and the target alone holds something.
+// Until cutting begins nothing changes that matters: the service runs, and the target alone holds something.
 type Source struct {
 	mode  netmap.Mode
 	state state
@@ -117,6 +119,7 @@ const (
 	idle       state = "idle"
 	bulk       state = "bulk"
 	armed      state = "armed"
+	nearing    state = "nearing"
 	cancelling state = "cancelling"
 	cutting    state = "cutting"
 	forward    state = "forward"
@@ -190,9 +193,13 @@ func (s *Source) order(what Happened) Action {
 		s.todo = acts(Reserve, SendImage, SendVolumes)
 	case what == Prewarm && s.state == bulk:
 		s.todo = acts(Arm)
+		if s.mode == netmap.Live {
+			s.todo = acts(Arm, SendMemory)
+		}
+	case what == Cutover && s.state == armed && s.mode == netmap.Live:
+		s.state, s.todo = nearing, acts(SendPages)
 	case what == Cutover && s.state == armed:
-		s.state = cutting
-		s.todo = s.cutover()
+		s.state, s.todo = cutting, s.cutover()
 	case what == Cancel && (s.state == bulk || s.state == armed):
 		s.state = cancelling
 		s.todo = acts(CancelPeer)
@@ -264,6 +271,9 @@ func (s *Source) done() Action {
 		s.state = bulk
 	case bulk:
 		s.state = armed
+	case nearing:
+		s.state, s.todo = cutting, s.cutover()
+		return s.todo[0]
 	case forward, backward, cancelling:
 		s.state = finished
 	}
@@ -276,9 +286,13 @@ func (s *Source) failed(in Input) Action {
 	}
 	last := s.todo[0]
 	switch s.state {
-	case idle, bulk: // only the target holds something; the manager cancels or orders anew
+	case idle, bulk, nearing: // only the target holds something; the manager cancels or orders anew
+		near := s.state == nearing
 		s.err, s.state = in.Err, cancelling
 		s.todo = acts(CancelPeer)
+		if near { // whoever asks for the outcome of the cut-over shall hear it
+			s.todo = []Action{{Act: Record, Step: journal.Aborted, Err: s.err}, {Act: CancelPeer}}
+		}
 		if last.Act == Reserve { // nothing was reserved
 			s.state, s.todo = finished, nil
 			return Action{Act: Reply, Err: s.err}

@@ -1,8 +1,6 @@
 package orders
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -104,65 +102,6 @@ func TestReplicaFiles(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-func checkpoint(t testing.TB, files map[string]string) []byte {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var buf bytes.Buffer
-	if err := writeTar(&buf, dir); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
-func TestCheckpointTravels(t *testing.T) {
-	files := map[string]string{"core-1.img": "core", "pages-1.img": strings.Repeat("p", 3*chunk.Size), "empty.img": ""}
-	dir := filepath.Join(t.TempDir(), "image")
-	if err := readTar(bytes.NewReader(checkpoint(t, files)), dir); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range files {
-		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
-			t.Errorf("%s: %d bytes, %v; want %d", name, len(got), err, len(want))
-		}
-	}
-}
-
-// A checkpoint is plain files; anything else could write outside its folder.
-func TestCheckpointStaysInside(t *testing.T) {
-	for _, h := range []tar.Header{
-		{Name: "../up", Typeflag: tar.TypeReg}, {Name: "/abs", Typeflag: tar.TypeReg}, {Name: "a/b", Typeflag: tar.TypeReg},
-		{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, {Name: "dev", Typeflag: tar.TypeChar}, {Name: "..", Typeflag: tar.TypeReg},
-	} {
-		var buf bytes.Buffer
-		tw := tar.NewWriter(&buf)
-		if err := tw.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		tw.Close()
-		if err := readTar(&buf, filepath.Join(t.TempDir(), "image")); err == nil {
-			t.Errorf("%s (type %c) was taken", h.Name, h.Typeflag)
-		}
-	}
-}
-
-func FuzzReadTar(f *testing.F) {
-	f.Add(checkpoint(f, map[string]string{"core-1.img": "core"}))
-	f.Add([]byte("not a tar"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		root := t.TempDir()
-		readTar(bytes.NewReader(data), filepath.Join(root, "image"))
-		entries, err := os.ReadDir(root)
-		if err != nil || len(entries) != 1 {
-			t.Fatalf("files outside the folder: %v, %v", entries, err)
-		}
-	})
 }
 
 // A section ends with its end mark; a conversation that breaks before it is an error, not a short section.

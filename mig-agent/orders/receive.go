@@ -32,8 +32,8 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.machine.State() != netmap.Migrating {
-		return status.Errorf(codes.FailedPrecondition, "op: bulk data after the target is %s", m.machine.State())
+	if want := stateFor(first.Section); m.machine.State() != want {
+		return status.Errorf(codes.FailedPrecondition, "op: %s while the target is %s, want %s", first.Section, m.machine.State(), want)
 	}
 	var n int64
 	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, &m.touched))}
@@ -43,6 +43,8 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 		if img, err = a.docker.LoadImage(stream.Context(), r); err == nil && img.ID != m.image {
 			err = fmt.Errorf("got image %s, the replica needs %s", img.ID, m.image)
 		}
+	case first.Section == memorySection:
+		err = a.takeMemory(m, r)
 	case isVolume && a.hasVolume(m, volume):
 		err = a.applyTree(stream.Context(), a.volumePath(m.local.id, volume), false, r)
 	default:
@@ -56,6 +58,15 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 	}
 	m.pushed[first.Section] = true
 	return stream.SendAndClose(&api.PushReply{Bytes: n})
+}
+
+// stateFor is the state in which the target takes a section: memory is for a container that is there, the rest for one that
+// will be.
+func stateFor(section string) netmap.State {
+	if section == memorySection {
+		return netmap.Ready
+	}
+	return netmap.Migrating
 }
 
 // sectionReader reads the parts of one section up to its end mark.
@@ -128,7 +139,7 @@ func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_C
 	}, &m.touched))
 	err := func() error {
 		if first.Section == "checkpoint" {
-			return readTar(r, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op))
+			return a.takeCheckpoint(m, r)
 		}
 		name, ok := strings.CutPrefix(first.Section, "delta/")
 		if ok && name == "" {

@@ -43,6 +43,7 @@ type sourceMove struct {
 	trace *api.Move
 	began time.Time
 	held  time.Time // traffic switched
+	dump  *follower // sends the image while it is written
 	out   *operation
 
 	instance *api.Instance // the replica as the target reported it, after the commit
@@ -255,6 +256,10 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		m.out.phase("arm", "container on %s", m.order.To)
 		_, err := api.NewPeerClient(m.conn).Arm(ctx, &api.OpRef{Op: m.op})
 		return err
+	case migrate.SendMemory:
+		return a.sendMemory(ctx, m)
+	case migrate.SendPages:
+		return a.sendPages(ctx, m)
 	case migrate.CancelPeer:
 		_, err := api.NewPeerClient(m.conn).Cancel(ctx, &api.OpRef{Op: m.op})
 		return err
@@ -274,17 +279,12 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		_, err := a.helper.Mute(ctx, t)
 		return err
 	case migrate.Dump:
-		reply, err := a.helper.Dump(ctx, &api.DumpRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)})
-		if err == nil {
-			m.trace.CheckpointBytes = reply.Bytes
-			m.out.phase("dump", "%.1f ms, frozen after %.1f ms", reply.DumpMs, reply.FrozenAfterMs)
-		}
-		return err
+		return a.dump(ctx, m)
 	case migrate.Stop:
 		m.out.phase("stop", "SIGTERM to %s", m.local.id)
 		return a.docker.Stop(ctx, m.local.container.ID, stopGrace)
 	case migrate.SendCheckpoint:
-		return a.sendCheckpoint(m)
+		return a.sendCheckpoint(ctx, m)
 	case migrate.SendDelta:
 		return a.sendDelta(ctx, m)
 	case migrate.Restore:
@@ -306,9 +306,9 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 // actionTime bounds one action: bulk data and a graceful stop take what they take, the rest is quick or broken.
 func (a *Agent) actionTime(act migrate.Act) time.Duration {
 	switch act {
-	case migrate.SendImage, migrate.SendVolumes:
+	case migrate.SendImage, migrate.SendVolumes, migrate.SendMemory:
 		return time.Hour
-	case migrate.Stop, migrate.Restore:
+	case migrate.Stop, migrate.Restore, migrate.SendPages:
 		return stopGrace + stepTimeout
 	}
 	return stepTimeout

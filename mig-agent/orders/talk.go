@@ -10,7 +10,6 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
-	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/netmap"
 )
 
@@ -49,15 +48,6 @@ func (a *Agent) switchOver(m *sourceMove) error {
 		err = fmt.Errorf("expected switched, got %T", says.Says)
 	}
 	return err
-}
-
-// sendCheckpoint streams the CRIU image as a tar.
-func (a *Agent) sendCheckpoint(m *sourceMove) error {
-	w := m.section("checkpoint")
-	if err := writeTar(w, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op)); err != nil {
-		return m.said(err)
-	}
-	return m.endSection(w)
 }
 
 func (a *Agent) sendDelta(ctx context.Context, m *sourceMove) error {

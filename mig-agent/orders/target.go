@@ -16,6 +16,7 @@ import (
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/memory"
 	"sonic-netservices/mig-agent/migrate"
 	"sonic-netservices/netmap"
 )
@@ -40,6 +41,7 @@ type targetMove struct {
 	touched time.Time
 	pushed  map[string]bool // sections that are complete
 	startup chan error      // end of the armed docker start
+	pools   *memory.Pools   // sent ahead of the freeze
 	held    int64           // packets
 	took    api.Restored
 }
@@ -257,6 +259,11 @@ func (a *Agent) afterTargetStep(m *targetMove) {
 		a.mu.Lock()
 		delete(a.targets, m.op)
 		a.mu.Unlock()
+		if m.pools != nil {
+			if err := m.pools.Close(); err != nil {
+				a.log.Warn("forget memory", "op", m.op, "err", err)
+			}
+		}
 		if _, err := a.helper.Forget(a.life, &api.OpRef{Op: m.op}); err != nil {
 			a.log.Warn("forget operation", "op", m.op, "err", err)
 		}

@@ -1,0 +1,195 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/chunk"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/memory"
+)
+
+// memorySection is what pages sent ahead of the freeze come in.
+const memorySection = "memory"
+
+// Of the rounds before a cut-over. Each costs a look at all memory, so they end when little is left, when the service
+// writes as fast as they send, or when it takes too long.
+const (
+	roundsMost  = 8
+	roundsTime  = 5 * time.Second
+	roundLittle = 2 << 20 // bytes
+	roundPays   = 0.7     // a round that sends more than this share of the one before is the last
+)
+
+// precopyLeast is the memory below which a look at it costs more than it saves (docs/decisions/0031).
+const precopyLeast = 32 << 20
+
+// sendMemory is the bulk: all pages, once.
+func (a *Agent) sendMemory(ctx context.Context, m *sourceMove) error {
+	if m.order.GetOptions().GetPrecopy() == api.Precopy_PRECOPY_OFF {
+		m.note("precopy", "off, as ordered")
+		return nil
+	}
+	_, err := a.memoryRound(ctx, m)
+	return err
+}
+
+// sendPages brings the target near.
+func (a *Agent) sendPages(ctx context.Context, m *sourceMove) error {
+	if len(m.trace.Rounds) == 0 {
+		return nil // it was not worth it
+	}
+	before := m.trace.Rounds[len(m.trace.Rounds)-1].Bytes
+	for began := time.Now(); len(m.trace.Rounds) < roundsMost && time.Since(began) < roundsTime; {
+		sent, err := a.memoryRound(ctx, m)
+		if err != nil || sent < roundLittle || float64(sent) > roundPays*float64(before) {
+			return err
+		}
+		before = sent
+	}
+	return nil
+}
+
+// memoryRound sends what the target does not have of the running processes' memory.
+func (a *Agent) memoryRound(ctx context.Context, m *sourceMove) (sent int64, err error) {
+	req := &api.MemoryRequest{Op: m.op, Container: m.local.container.ID}
+	if m.order.GetOptions().GetPrecopy() == api.Precopy_PRECOPY_AUTO {
+		req.LeastBytes = precopyLeast
+	}
+	began := time.Now()
+	stream, err := a.helper.ReadMemory(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	part, err := stream.Recv()
+	if err != nil {
+		return 0, err
+	}
+	if part.Skipped {
+		m.note("precopy", fmt.Sprintf("%d KiB of memory are not worth it", part.MemoryBytes>>10))
+		return 0, nil
+	}
+	m.out.phase(memorySection, "round %d to %s", len(m.trace.Rounds)+1, m.order.To)
+	var last *api.MemoryPart
+	next := func() ([]byte, error) {
+		p := part
+		if part = nil; p == nil {
+			if p, err = stream.Recv(); err != nil {
+				return nil, err
+			}
+		}
+		if len(p.Data) == 0 { // the numbers at the end
+			last = p
+		}
+		return p.Data, nil
+	}
+	if _, err := a.push(ctx, m, memorySection, chunk.Reader(next)); err != nil {
+		return 0, err
+	}
+	if last == nil {
+		return 0, errors.New("memory: the stream ended without its numbers")
+	}
+	m.trace.Rounds = append(m.trace.Rounds, &api.Round{What: memorySection, Bytes: last.SentBytes, TookMs: milliseconds(time.Since(began))})
+	return last.SentBytes, nil
+}
+
+// follower sends the CRIU image while it is written.
+type follower struct {
+	dumped chan struct{} // closed: the image is complete
+	give   context.CancelFunc
+	ended  chan struct{} // closed: sent and err are final
+	sent   memory.Sent
+	err    error
+}
+
+// dump freezes the container and writes its image, which is on its way meanwhile.
+func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
+	host := engine.Host{Dir: a.cfg.Dir}
+	folder := host.ImageFolder(m.op)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	var table *memory.Table
+	if len(m.trace.Rounds) > 0 {
+		var err error
+		if table, err = memory.ReadTable(host.MemoryTable(m.op)); err != nil {
+			return err
+		}
+	}
+	following, give := context.WithCancel(a.life)
+	f := &follower{dumped: make(chan struct{}), give: give, ended: make(chan struct{})}
+	m.dump = f
+	go func() {
+		defer close(f.ended)
+		w := m.section("checkpoint")
+		f.sent, f.err = memory.WriteCheckpoint(following, w, folder, table, f.dumped)
+		f.err = errors.Join(m.said(f.err), m.endSection(w)) // also of one that ends early: the conversation goes on
+	}()
+	reply, err := a.helper.Dump(ctx, &api.DumpRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)})
+	if err != nil {
+		give()
+		select {
+		case <-f.ended:
+		case <-time.After(time.Second): // it waits for a target that does not read
+			m.hangUp()
+			<-f.ended
+		}
+		return err
+	}
+	close(f.dumped)
+	m.trace.CheckpointBytes = reply.Bytes
+	m.out.phase("dump", "%.1f ms, frozen after %.1f ms", reply.DumpMs, reply.FrozenAfterMs)
+	return nil
+}
+
+// sendCheckpoint waits until the image is on the other side.
+func (a *Agent) sendCheckpoint(ctx context.Context, m *sourceMove) error {
+	defer m.dump.give()
+	select {
+	case <-m.dump.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	m.trace.PresentBytes = m.dump.sent.Present
+	return m.dump.err
+}
+
+// takeMemory takes one round at the target.
+func (a *Agent) takeMemory(m *targetMove, r io.Reader) error {
+	if m.pools == nil {
+		host := engine.Host{Dir: a.cfg.Dir}
+		var st unix.Statfs_t
+		if err := os.MkdirAll(host.OpFolder(m.op), 0o700); err != nil {
+			return err
+		}
+		if err := unix.Statfs(host.OpFolder(m.op), &st); err != nil {
+			return fmt.Errorf("room for memory: %w", err)
+		}
+		m.pools = memory.NewPools(host.MemoryFolder(m.op), int64(st.Bavail)*st.Bsize)
+	}
+	_, err := m.pools.Apply(r)
+	return err
+}
+
+func (a *Agent) takeCheckpoint(m *targetMove, r io.Reader) error {
+	pools := m.pools
+	if pools == nil {
+		pools = memory.NewPools((engine.Host{Dir: a.cfg.Dir}).MemoryFolder(m.op), 0)
+	}
+	return pools.ReadCheckpoint(r, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op))
+}
+
+// note says what was chosen or left out, and why.
+func (m *sourceMove) note(what, why string) {
+	if m.trace.Notes == nil {
+		m.trace.Notes = map[string]string{}
+	}
+	m.trace.Notes[what] = why
+}
