@@ -2,6 +2,7 @@ package helper
 
 import (
 	"math/rand/v2"
+	"os"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -31,6 +32,9 @@ func (s *Server) ReadMemory(in *api.MemoryRequest, stream api.Helper_ReadMemoryS
 	}
 	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.MemoryPart{Data: b}) })
 	stats, err := source.Round(stream.Context(), w, pids)
+	if err == nil {
+		err = os.MkdirAll(s.host.OpFolder(in.Op), 0o700)
+	}
 	if err == nil {
 		err = source.WriteTable(s.host.MemoryTable(in.Op))
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +26,31 @@ const (
 	present = 1 << 63
 	swapped = 1 << 62
 	shared  = 1 << 61 // a page of a file, or shared memory
+	frame   = 1<<55 - 1
 )
+
+// zeroFrame is the page frame that all memory shares that was read before it was written; 0: not to be found. CRIU
+// leaves such pages out.
+var zeroFrame = sync.OnceValue(func() uint64 {
+	page, err := unix.Mmap(-1, 0, PageSize, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return 0
+	}
+	defer unix.Munmap(page)
+	if page[0] != 0 { // the read maps it
+		return 0
+	}
+	pagemap, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return 0
+	}
+	defer pagemap.Close()
+	var e [8]byte
+	if _, err := pagemap.ReadAt(e[:], int64(uintptr(unsafe.Pointer(&page[0]))/PageSize*8)); err != nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(e[:]) & frame // 0 also for whoever may not see frames
+})
 
 // extents are the pages of a process that CRIU would write, by address: private ones that have content of their own. It
 // need not be exact: what is missed is sent inside the freeze, what is too much was sent for nothing.
@@ -80,7 +106,8 @@ func appendPresent(list []extent, pagemap io.ReaderAt, start, end uint64) ([]ext
 		}
 		for i := 0; i+8 <= n; i += 8 {
 			e := binary.LittleEndian.Uint64(entries[i:])
-			if e&(present|swapped) != 0 && e&shared == 0 {
+			zero := e&present != 0 && e&frame != 0 && e&frame == zeroFrame()
+			if e&(present|swapped) != 0 && e&shared == 0 && !zero {
 				list = add(list, at)
 			}
 			at += PageSize

@@ -138,8 +138,9 @@ func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 		select {
 		case <-f.ended:
 		case <-time.After(time.Second): // it waits for a target that does not read
-			m.hangUp()
+			m.close()
 			<-f.ended
+			m.hangUp()
 		}
 		return err
 	}

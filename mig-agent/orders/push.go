@@ -2,6 +2,7 @@ package orders
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -64,11 +65,11 @@ func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Re
 		err = stream.Send(&api.Part{End: true})
 	}
 	reply, cerr := stream.CloseAndRecv()
+	if err != nil && !errors.Is(err, io.EOF) { // what could not be read here; the target only saw the stream end
+		return 0, fmt.Errorf("%s: %w", section, err)
+	}
 	if cerr != nil { // the target's own words say more than a broken Send
 		return 0, fmt.Errorf("%s: %w", section, cerr)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", section, err)
 	}
 	if reply.Bytes != n {
 		return 0, fmt.Errorf("%s: sent %d bytes, %s took %d", section, n, m.order.To, reply.Bytes)
