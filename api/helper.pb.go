@@ -428,7 +428,8 @@ func (x *Guarded) GetRole() string {
 type HostFacts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Platform      *Platform              `protobuf:"bytes,1,opt,name=platform,proto3" json:"platform,omitempty"`
-	Missing       []string               `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"` // what `live` lacks here, in words
+	Missing       []string               `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`                   // what `live` lacks here, in words
+	CriuFrom      string                 `protobuf:"bytes,3,opt,name=criu_from,json=criuFrom,proto3" json:"criu_from,omitempty"` // host, or bundle: brought along by our image
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +476,13 @@ func (x *HostFacts) GetMissing() []string {
 		return x.Missing
 	}
 	return nil
+}
+
+func (x *HostFacts) GetCriuFrom() string {
+	if x != nil {
+		return x.CriuFrom
+	}
+	return ""
 }
 
 type ExamineRequest struct {
@@ -1759,10 +1767,11 @@ const file_helper_proto_rawDesc = "" +
 	"\aguarded\x18\x01 \x03(\v2\x17.netservices.v1.GuardedR\aguarded\"-\n" +
 	"\aGuarded\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
-	"\x04role\x18\x02 \x01(\tR\x04role\"[\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"x\n" +
 	"\tHostFacts\x124\n" +
 	"\bplatform\x18\x01 \x01(\v2\x18.netservices.v1.PlatformR\bplatform\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xa7\x01\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\x12\x1b\n" +
+	"\tcriu_from\x18\x03 \x01(\tR\bcriuFrom\"\xa7\x01\n" +
 	"\x0eExamineRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +

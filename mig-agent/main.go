@@ -5,6 +5,7 @@
 //	mig-agent              the agent, a SONiC feature container (orders)
 //	mig-agent helper       its privileged half, in the switch's own namespaces (helper)
 //	mig-agent pause        holder of a replica's network namespace
+//	mig-agent uninstall    takes everything of ours off the switch (helper)
 //	mig-agent dump         one CRIU dump, apart from the helper's life (engine)
 //	mig-runc               OCI runtime: a restore in place of a create (engine)
 package main
@@ -49,6 +50,8 @@ func main() {
 		exit(runAgent(ctx, args))
 	case "helper":
 		exit(runHelper(ctx, args))
+	case "uninstall":
+		exit(runUninstall(ctx, args))
 	case "pause":
 		runPause()
 	case "dump":
@@ -56,7 +59,7 @@ func main() {
 	case "version":
 		fmt.Println(daemon.Version())
 	default:
-		exit(fmt.Errorf("unknown command %q: want helper, pause, dump, version or nothing", life))
+		exit(fmt.Errorf("unknown command %q: want helper, uninstall, pause, dump, version or nothing", life))
 	}
 }
 
@@ -191,6 +194,12 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error
 	if cfg.Budget, err = orders.ParseBudget(global); err != nil {
 		bad = append(bad, err.Error())
 	}
+	if cfg.CRIU, err = engine.ParseCRIUFrom(global["criu"]); err != nil {
+		bad = append(bad, fmt.Sprintf("NETSERVICES|global criu: %v", err))
+	}
+	if cfg.LiveRestore = global["live_restore"] == "true"; !cfg.LiveRestore && global["live_restore"] != "" && global["live_restore"] != "false" {
+		bad = append(bad, fmt.Sprintf("NETSERVICES|global live_restore=%q: want true or false", global["live_restore"]))
+	}
 	for _, need := range []struct{ what, value string }{
 		{"DEVICE_METADATA|localhost hostname", cfg.Node},
 		{"NETSERVICES|global manager", cfg.Manager},
@@ -244,7 +253,7 @@ func watchBudget(ctx context.Context, dbs *sonicdb.Set, last orders.Budget, log 
 }
 
 func runHelper(ctx context.Context, args []string) error {
-	cfg := helper.Config{DaemonJSON: "/etc/docker/daemon.json", DockerPID: "/var/run/docker.pid"}
+	cfg := helper.Config{Dockerd: engine.Dockerd{JSON: "/etc/docker/daemon.json", PID: "/var/run/docker.pid"}}
 	fs := flag.NewFlagSet("mig-agent helper", flag.ContinueOnError)
 	level := daemon.LogLevel(fs)
 	fs.StringVar(&cfg.Dir, "dir", netmap.AgentDir, "the agent's folder")
@@ -253,14 +262,97 @@ func runHelper(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.Manager, "manager", "", "host:port of bt-manager")
 	fs.StringVar(&cfg.ManagerName, "manager-name", "", "node of the manager's certificate")
 	fs.DurationVar(&cfg.Silence, "silence", 300*time.Millisecond, "after this guarded operations are settled without the agent")
+	fs.BoolVar(&cfg.Dockerd.LiveRestore, "live-restore", false, "containers outlive a dockerd that dies; false: as it was before us")
+	prefer := fs.String("criu", "", "host: ours only where the switch's own will not do; bundle: always ours")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if err := helper.Enter(); err != nil {
+	var err error
+	if cfg.PreferCRIU, err = engine.ParseCRIUFrom(*prefer); err != nil {
+		return fmt.Errorf("criu: %w", err)
+	}
+	if cfg.Bundle, err = helper.Enter(engine.BundleFile); err != nil {
 		return err
 	}
 	return helper.Run(ctx, cfg, daemon.Logger(*level))
 }
+
+// runUninstall is called twice: by the operator, in an ordinary container, and from there in a helper that enters the
+// switch. What is refused ends with 2.
+func runUninstall(ctx context.Context, args []string) error {
+	r := helper.Removal{
+		Config:  helper.Config{Dir: netmap.AgentDir, Dockerd: engine.Dockerd{JSON: "/etc/docker/daemon.json", PID: "/var/run/docker.pid"}},
+		Volumes: netmap.VolumesDir,
+	}
+	fs := flag.NewFlagSet("mig-agent uninstall", flag.ContinueOnError)
+	inside := fs.Bool("inside", false, "this is the helper already")
+	docker := fs.String("docker", "/var/run/docker.sock", "dockerd's socket")
+	fs.StringVar(&r.Dir, "dir", r.Dir, "the agent's folder")
+	fs.StringVar(&r.Volumes, "volumes", r.Volumes, "volumes of the replicas")
+	fs.StringVar(&r.Agent, "container", "mig-agent", "the agent's container")
+	fs.BoolVar(&r.Force, "force", false, "end replicas that are here, forget unfinished operations")
+	fs.BoolVar(&r.Purge, "purge", false, "delete the volumes, too")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *inside {
+		if _, err := helper.Enter(""); err != nil {
+			return err
+		}
+		done, err := helper.Uninstall(ctx, r)
+		if err == nil {
+			err = removeRow(ctx)
+		}
+		for _, what := range done {
+			fmt.Println("removed", what)
+		}
+		if errors.Is(err, helper.ErrRefused) {
+			fmt.Println(err)
+			os.Exit(exitRefused)
+		}
+		return err
+	}
+	dockerd, err := engine.OpenDocker(ctx, *docker)
+	if err != nil {
+		return err
+	}
+	defer dockerd.Close()
+	image, err := dockerd.Self(ctx)
+	if err != nil {
+		return err
+	}
+	said, code, err := dockerd.RunHelper(ctx, helper.UninstallContainer, image, append([]string{"uninstall", "--inside"}, args...), netmap.HostDir)
+	fmt.Print(said)
+	if err == nil && code != 0 {
+		os.Exit(code)
+	}
+	return err
+}
+
+// removeRow takes back what the agent said of this node.
+func removeRow(ctx context.Context) error {
+	dbs, err := sonicdb.Open("/")
+	if err != nil {
+		return err
+	}
+	defer dbs.Close()
+	config, err := dbs.DB(ctx, "CONFIG_DB")
+	if err != nil {
+		return err
+	}
+	meta, err := config.HGetAll(ctx, config.Key("DEVICE_METADATA", "localhost"))
+	if err != nil {
+		return err
+	}
+	rows, err := resourdb.Open(ctx, dbs)
+	if err != nil {
+		return err
+	}
+	return rows.Delete(ctx, resourdb.Agent{Node: meta["hostname"]})
+}
+
+// exitRefused tells an operator's script that nothing was touched.
+const exitRefused = 2
 
 // runPause holds a network namespace: it does nothing until it is told to end, and reaps what is left to it as pid 1.
 func runPause() {

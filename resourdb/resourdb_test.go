@@ -20,7 +20,7 @@ var at = time.Date(2026, 11, 21, 12, 0, 0, 250e6, time.UTC)
 
 // samples holds one row of each table.
 var samples = []Row{
-	Agent{Node: "leaf1", Addr: "10.1.0.1:7302", CRIU: "4.2.1", Runtime: "runc 1.1.15",
+	Agent{Node: "leaf1", Addr: "10.1.0.1:7302", CRIU: "4.2.1", From: "bundle", Runtime: "runc 1.1.15",
 		Modes:  []netmap.Mode{netmap.Live, netmap.Cold},
 		Cannot: map[netmap.Mode]string{netmap.Warm: "no state handler in the image"}},
 	Instance{ID: netmap.ReplicaID{Service: "kms"}, Node: "leaf1", State: netmap.Running, Container: "kms-0",

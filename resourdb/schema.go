@@ -35,6 +35,7 @@ type Agent struct {
 	Node    string
 	Addr    string                 // host:port of its gRPC services
 	CRIU    string                 // version, "" when there is none
+	From    string                 // criu_from: host, or bundle: brought along by the agent's image
 	Runtime string                 // OCI runtime that live uses
 	Modes   []netmap.Mode          // it can do
 	Cannot  map[netmap.Mode]string // why not: cannot_<mode>
@@ -48,7 +49,7 @@ func (a Agent) Row() map[string]string {
 	for i, m := range a.Modes {
 		modes[i] = string(m)
 	}
-	row := map[string]string{"addr": a.Addr, "criu": a.CRIU, "runtime": a.Runtime, "modes": strings.Join(modes, ",")}
+	row := map[string]string{"addr": a.Addr, "criu": a.CRIU, "criu_from": a.From, "runtime": a.Runtime, "modes": strings.Join(modes, ",")}
 	for mode, why := range a.Cannot {
 		row["cannot_"+string(mode)] = why
 	}
@@ -58,7 +59,7 @@ func (a Agent) Row() map[string]string {
 // ParseAgent reads what Row wrote.
 func ParseAgent(key string, row map[string]string) (Agent, error) {
 	p := parse(AgentTable, key, 1, row)
-	a := Agent{Node: p.part(0), Addr: p.text("addr"), CRIU: p.text("criu"), Runtime: p.text("runtime")}
+	a := Agent{Node: p.part(0), Addr: p.text("addr"), CRIU: p.text("criu"), From: p.text("criu_from"), Runtime: p.text("runtime")}
 	for _, s := range p.list("modes") {
 		a.Modes = append(a.Modes, into(p, "modes", s, netmap.ParseMode))
 	}

@@ -25,7 +25,7 @@ import (
 
 // Labels of the containers we make.
 const (
-	labelRole    = "netservices.role"    // holder, service, helper
+	labelRole    = "netservices.role"    // RoleHolder, RoleService, RoleHelper
 	labelReplica = "netservices.replica" // kms-0
 )
 
@@ -149,7 +149,8 @@ type Container struct {
 	ID      string
 	Name    string
 	Image   string // ID
-	PID     int    // in the pid namespace of dockerd; 0 when it does not run
+	Args    []string
+	PID     int // in the pid namespace of dockerd; 0 when it does not run
 	Running bool
 	Exit    int
 	Upper   string // overlay2: the writable layer
@@ -164,7 +165,7 @@ func (d *Docker) Container(ctx context.Context, ref string) (Container, error) {
 		return Container{}, wrap("inspect container "+ref, err)
 	}
 	return Container{
-		ID: in.ID, Name: strings.TrimPrefix(in.Name, "/"), Image: in.Image,
+		ID: in.ID, Name: strings.TrimPrefix(in.Name, "/"), Image: in.Image, Args: in.Config.Cmd,
 		PID: in.State.Pid, Running: in.State.Running, Exit: in.State.ExitCode,
 		Upper: in.GraphDriver.Data["UpperDir"], Merged: in.GraphDriver.Data["MergedDir"],
 		Replica: in.Config.Labels[labelReplica],
@@ -213,7 +214,7 @@ func (d *Docker) CreateService(ctx context.Context, s Service) (Container, error
 	}
 	cfg := &container.Config{
 		Image: d.nameOf(ctx, s.Image, s.ImageName), Cmd: s.Command, Env: s.Environment,
-		Labels: map[string]string{labelRole: "service", labelReplica: s.Name},
+		Labels: map[string]string{labelRole: RoleService, labelReplica: s.Name},
 	}
 	return d.create(ctx, s.Name, cfg, host)
 }
@@ -233,7 +234,7 @@ func (d *Docker) Limit(ctx context.Context, ref string, cpu float64) error {
 func (d *Docker) CreateHolder(ctx context.Context, name, img, replica string) (Container, error) {
 	return d.create(ctx, name, &container.Config{
 		Image: img, Cmd: []string{"pause"},
-		Labels: map[string]string{labelRole: "holder", labelReplica: replica},
+		Labels: map[string]string{labelRole: RoleHolder, labelReplica: replica},
 	}, &container.HostConfig{
 		NetworkMode:   "none",
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
@@ -246,7 +247,7 @@ func (d *Docker) CreateHolder(ctx context.Context, name, img, replica string) (C
 func (d *Docker) CreateHelper(ctx context.Context, name, img string, args []string, hostDir string) (Container, error) {
 	return d.create(ctx, name, &container.Config{
 		Image: img, Cmd: args,
-		Labels: map[string]string{labelRole: "helper"},
+		Labels: map[string]string{labelRole: RoleHelper},
 	}, &container.HostConfig{
 		PidMode:       "host",
 		NetworkMode:   "host",

@@ -38,6 +38,8 @@ func (h Host) Facts() (p Platform, missing []string) {
 		lack("criu: %v", err)
 	} else if p.CRIU = field(out, "Version:"); older(p.CRIU, minCRIU) {
 		lack("criu %s is older than %d.%d.%d", p.CRIU, minCRIU[0], minCRIU[1], minCRIU[2])
+	} else if out, err := exec.Command("criu", "check").CombinedOutput(); err != nil {
+		lack("criu check: %v: %s", err, tail(out, 400))
 	}
 	if out, err = exec.Command("runc", "--version").Output(); err != nil {
 		lack("runc: %v", err)
@@ -71,9 +73,16 @@ func (p Platform) Differ(q Platform) []string {
 	return list
 }
 
+// Dockerd is what Install tells dockerd, and where.
+type Dockerd struct {
+	JSON        string // its configuration
+	PID         string // its pid file
+	LiveRestore bool   // containers shall outlive it; false leaves it as it was before us
+}
+
 // Install makes the host ready: our runtime's executable, the runtime entry of dockerd, the tmpfs for images, CRIU's
 // configuration. Idempotent; dockerd is told by SIGHUP and restarts nothing. It says whether anything changed.
-func (h Host) Install(daemonJSON, dockerPID string) (changed bool, err error) {
+func (h Host) Install(d Dockerd) (changed bool, err error) {
 	for _, dir := range []string{"bin", "work"} {
 		if err := os.MkdirAll(filepath.Join(h.Dir, dir), 0o755); err != nil {
 			return false, fmt.Errorf("install: %w", err)
@@ -86,53 +95,71 @@ func (h Host) Install(daemonJSON, dockerPID string) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("install: %w", err)
 	}
-	runtime := filepath.Join(h.Dir, "bin", RuntimeFile)
-	if err := replaceFile(runtime, self, 0o755); err != nil {
+	if err := replaceFile(h.runtime(), self, 0o755); err != nil {
 		return false, err
 	}
 	if err := replaceFile(CRIUConfigPath(h.Dir), []byte(criuConfig), 0o644); err != nil {
 		return false, err
 	}
-	old, err := os.ReadFile(daemonJSON)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("install runtime: %w", err)
-	}
-	text, changed, err := withRuntime(old, runtime)
+	return h.ConfigureDockerd(d)
+}
+
+func (h Host) runtime() string { return filepath.Join(h.Dir, "bin", RuntimeFile) }
+
+// ConfigureDockerd makes dockerd know our runtime, and live-restore be what d says. What stands in daemon.json beside
+// stays.
+func (h Host) ConfigureDockerd(d Dockerd) (changed bool, err error) {
+	b, err := h.rememberBefore(d.JSON)
 	if err != nil {
-		return false, fmt.Errorf("install runtime: %s: %w", daemonJSON, err)
+		return false, fmt.Errorf("configure dockerd: %w", err)
+	}
+	old, err := os.ReadFile(d.JSON)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("configure dockerd: %w", err)
+	}
+	text, changed, err := b.want(old, h.runtime(), d.LiveRestore)
+	if err != nil {
+		return false, fmt.Errorf("configure dockerd: %s: %w", d.JSON, err)
 	}
 	if !changed {
 		return false, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(daemonJSON), 0o755); err != nil {
-		return false, fmt.Errorf("install runtime: %w", err)
+	if string(old) == b.Ours || b.Ours == "" { // else somebody has changed it, which must not be undone with ours
+		b.Ours = string(text)
+		if err := writeJSON(h.beforeFile(), b); err != nil {
+			return false, fmt.Errorf("configure dockerd: %w", err)
+		}
 	}
-	if err := replaceFile(daemonJSON, text, 0o644); err != nil {
-		return false, err
+	return true, d.reload(text)
+}
+
+// reload gives dockerd a new configuration without a restart.
+func (d Dockerd) reload(text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(d.JSON), 0o755); err != nil {
+		return fmt.Errorf("configure dockerd: %w", err)
 	}
-	pid, err := readPID(dockerPID)
+	if err := replaceFile(d.JSON, text, 0o644); err != nil {
+		return err
+	}
+	pid, err := readPID(d.PID)
 	if err != nil {
-		return true, fmt.Errorf("install runtime: dockerd's pid: %w", err)
+		return fmt.Errorf("configure dockerd: its pid: %w", err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
-		return true, fmt.Errorf("install runtime: reload dockerd: %w", err)
+		return fmt.Errorf("configure dockerd: reload: %w", err)
 	}
-	return true, nil
+	return nil
 }
 
 // withRuntime adds our runtime to the text of daemon.json and leaves everything else as it is.
 func withRuntime(text []byte, path string) (out []byte, changed bool, err error) {
-	conf := map[string]json.RawMessage{}
-	if len(bytes.TrimSpace(text)) > 0 {
-		if err := json.Unmarshal(text, &conf); err != nil {
-			return nil, false, err
-		}
+	conf, err := parseDaemonJSON(text)
+	if err != nil {
+		return nil, false, err
 	}
-	runtimes := map[string]json.RawMessage{}
-	if raw, ok := conf["runtimes"]; ok {
-		if err := json.Unmarshal(raw, &runtimes); err != nil {
-			return nil, false, fmt.Errorf("runtimes: %w", err)
-		}
+	runtimes, err := conf.runtimes()
+	if err != nil {
+		return nil, false, err
 	}
 	var entry struct {
 		Path string `json:"path"`
@@ -144,11 +171,8 @@ func withRuntime(text []byte, path string) (out []byte, changed bool, err error)
 	if runtimes[RuntimeName], err = json.Marshal(entry); err != nil {
 		return nil, false, err
 	}
-	if conf["runtimes"], err = json.Marshal(runtimes); err != nil {
-		return nil, false, err
-	}
-	out, err = json.MarshalIndent(conf, "", "  ")
-	return append(out, '\n'), true, err
+	conf.setRuntimes(runtimes)
+	return conf.text(), true, nil
 }
 
 // mountWork puts a tmpfs on the work folder, once: a CRIU image is written inside the freeze and is worthless after it.

@@ -57,16 +57,19 @@ const armWait = 120 * time.Second
 // RunRuntime is mig-runc: it passes everything to runc, except the create and start of an armed container.
 // It returns only on failure or after a restore; otherwise the process becomes runc.
 func RunRuntime(args []string) error {
-	runc, err := exec.LookPath("runc")
-	if err != nil {
-		return fmt.Errorf("mig-runc: %w", err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("mig-runc: %w", err)
 	}
-	// The executable lives in <agent folder>/bin, the armed folders in <agent folder>/work/armed.
-	base := filepath.Join(filepath.Dir(filepath.Dir(self)), "work", armedDir)
+	agent := filepath.Dir(filepath.Dir(self)) // the executable lives in <agent folder>/bin
+	if err := OwnProgramsFirst(agent); err != nil {
+		return fmt.Errorf("mig-runc: %w", err)
+	}
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		return fmt.Errorf("mig-runc: %w", err)
+	}
+	base := filepath.Join(agent, "work", armedDir)
 	call := parseRuntimeArgs(args)
 	dir := filepath.Join(base, call.id)
 	switch {

@@ -40,8 +40,9 @@ type Config struct {
 	Manager     string        // host:port, second path of an outcome
 	ManagerName string        // node of the manager's certificate
 	Silence     time.Duration // the agent counts as dead after this; shorter than a client's patience, longer than a busy machine's hiccup
-	DaemonJSON  string        // dockerd's configuration
-	DockerPID   string        // dockerd's pid file
+	Dockerd     engine.Dockerd
+	Bundle      string // CRIU to install where the host's will not do; "" = there is none
+	PreferCRIU  engine.CRIUFrom
 }
 
 // Socket is where a helper listens for its agent.
@@ -89,13 +90,19 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		holds:    map[string]*address.Held{},
 		memories: map[string]*memory.Source{},
 	}
-	changed, err := s.host.Install(cfg.DaemonJSON, cfg.DockerPID)
+	from, err := s.host.InstallCRIU(cfg.Bundle, cfg.PreferCRIU)
+	if err != nil { // cold moves go on; Facts says what live lacks
+		log.Error("no CRIU", "err", err)
+	} else {
+		log.Info("CRIU", "from", from)
+	}
+	changed, err := s.host.Install(cfg.Dockerd)
 	if err != nil {
 		return err
 	}
 	debug.FreeOSMemory() // Install had this whole program in memory, twice; an idle helper shares the switch
 	if changed {
-		log.Info("runtime entry added to dockerd", "file", cfg.DaemonJSON)
+		log.Info("dockerd configured", "file", cfg.Dockerd.JSON, "live_restore", cfg.Dockerd.LiveRestore)
 	}
 	socket := Socket(cfg.Dir)
 	os.Remove(socket) // of a dead predecessor: Docker runs one helper of this name at a time
@@ -141,7 +148,7 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 	p, missing := s.host.Facts()
 	return &api.HostFacts{Platform: &api.Platform{
 		Criu: p.CRIU, Runc: p.Runc, Kernel: p.Kernel, Cpu: p.CPU, Propagation: p.Propagation,
-	}, Missing: missing}, nil
+	}, Missing: missing, CriuFrom: string(s.host.CRIUFrom())}, nil
 }
 
 // Dump implements api.HelperServer.

@@ -42,10 +42,12 @@ type Config struct {
 	ManagerName string // node of its certificate
 	Version     string
 	Segment     Segment
-	Container   string        // our own container, whose image also serves as holder and helper
-	Silence     time.Duration // how long the helper waits for us in a guarded operation; see helper.Config
-	Budget      Budget        // of the services, at the start
-	Budgets     <-chan Budget // and whenever it changes; nil = never
+	Container   string          // our own container, whose image also serves as holder and helper
+	Silence     time.Duration   // how long the helper waits for us in a guarded operation; see helper.Config
+	Budget      Budget          // of the services, at the start
+	Budgets     <-chan Budget   // and whenever it changes; nil = never
+	CRIU        engine.CRIUFrom // which one moves prefer
+	LiveRestore bool            // containers shall outlive a dockerd that dies
 }
 
 // Segment is this node's part of the service network.
@@ -97,6 +99,7 @@ type local struct {
 	op    string
 	since time.Time
 
+	mending   sync.Mutex // one runReplica at a time
 	container engine.Container
 	holder    engine.Container
 	quiet     bool // the address is another node's still
@@ -247,10 +250,17 @@ func (a *Agent) applySegment(ctx context.Context) error {
 }
 
 // superviseContainers starts a running replica's container again when it ended by itself: Docker is told not to, so
-// that nothing starts behind the back of a move.
+// that nothing starts behind the back of a move. A dockerd that went away tells nobody what ended with it, so all are
+// looked at when it is back.
 func (a *Agent) superviseContainers(ctx context.Context) {
-	for ctx.Err() == nil {
-		names, errs := a.docker.Deaths(ctx)
+	for away := false; ctx.Err() == nil; away = true {
+		watching, stop := context.WithCancel(ctx)
+		names, errs := a.docker.Deaths(watching)
+		if away {
+			for _, l := range a.sortedLocals() {
+				go a.revive(ctx, l.id.String())
+			}
+		}
 		for alive := true; alive; {
 			select {
 			case name := <-names:
@@ -262,6 +272,7 @@ func (a *Agent) superviseContainers(ctx context.Context) {
 				alive = false
 			}
 		}
+		stop()
 		pause(ctx, time.Second)
 	}
 }
@@ -291,6 +302,8 @@ func (a *Agent) revive(ctx context.Context, name string) {
 
 // runReplica makes an existing replica's holder and container run.
 func (a *Agent) runReplica(ctx context.Context, l *local) error {
+	l.mending.Lock()
+	defer l.mending.Unlock()
 	holder, err := a.docker.Container(ctx, l.id.Holder())
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,7 +61,8 @@ func startHelper(ctx context.Context, a *Agent) (*helperLink, error) {
 	}
 	args := []string{"helper", "--dir", a.cfg.Dir, "--pki", a.cfg.PKI,
 		"--listen", fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
-		"--manager", a.cfg.Manager, "--manager-name", a.cfg.ManagerName, "--silence", a.cfg.Silence.String()}
+		"--manager", a.cfg.Manager, "--manager-name", a.cfg.ManagerName, "--silence", a.cfg.Silence.String(),
+		"--criu", string(a.cfg.CRIU), fmt.Sprintf("--live-restore=%t", a.cfg.LiveRestore)}
 	if err := h.ensure(ctx, self.Image, args); err != nil {
 		conn.Close()
 		return nil, err
@@ -102,10 +104,11 @@ var errNoAnswer = errors.New("helper does not answer")
 // answerTime is long for a helper that runs, short for packets that wait for one that does not.
 const answerTime = 100 * time.Millisecond
 
-// ensure makes a helper of this image run. One of another image is replaced: it is a leftover of another version.
+// ensure makes a helper of this image run. One of another image is replaced, it is a leftover of another version; so is
+// one with other arguments, of another configuration.
 func (h *helperLink) ensure(ctx context.Context, image string, args []string) error {
 	c, err := h.docker.Container(ctx, HelperContainer)
-	if err == nil && c.Image != image {
+	if err == nil && (c.Image != image || !slices.Equal(c.Args, args)) {
 		if err := h.docker.Remove(ctx, c.ID); err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func (a *Agent) hello(ctx context.Context) (*api.Hello, error) {
 	} else {
 		h.Cannot[string(netmap.Live)] = strings.Join(facts.Missing, "; ")
 	}
-	row := resourdb.Agent{Node: a.cfg.Node, Addr: h.Agent, CRIU: facts.Platform.GetCriu(), Runtime: "mig",
+	row := resourdb.Agent{Node: a.cfg.Node, Addr: h.Agent, CRIU: facts.Platform.GetCriu(), From: facts.CriuFrom, Runtime: "mig",
 		Cannot: map[netmap.Mode]string{}}
 	for _, m := range h.Modes {
 		row.Modes = append(row.Modes, netmap.Mode(m))

@@ -49,6 +49,9 @@ func read(ctx context.Context, repo, name string) (source, error) {
 	if err := s.readProgram(repo); err != nil {
 		return source{}, err
 	}
+	if err := s.readDebian(ctx, filepath.Join(repo, "containers", name), rootfs.Switch); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return source{}, err
+	}
 	m, err := manifest.Parse(text)
 	if err != nil {
 		return source{}, fmt.Errorf("%s: %w", name, err)
@@ -88,23 +91,30 @@ func (s *source) readExample(ctx context.Context, repo string) error {
 		return err
 	}
 	s.tag = service.Image
-	list, err := os.ReadFile(filepath.Join(dir, "files"))
-	if errors.Is(err, os.ErrNotExist) {
+	if err := s.readDebian(ctx, dir, rootfs.Services); errors.Is(err, os.ErrNotExist) {
 		return s.readProgram(repo)
+	} else if err != nil {
+		return err
 	}
+	return s.readBeside(dir)
+}
+
+// readDebian packs what the list named files takes from a Debian root; os.ErrNotExist says that there is no list.
+func (s *source) readDebian(ctx context.Context, dir string, from rootfs.Root) error {
+	list, err := os.ReadFile(filepath.Join(dir, "files"))
 	if err != nil {
 		return err
 	}
-	root, err := rootfs.Services.Ensure(ctx)
+	root, err := from.Ensure(ctx)
 	if err != nil {
 		return err
 	}
 	packed, err := packRoot(root, string(list))
 	if err != nil {
-		return fmt.Errorf("%s/files: %w", dir, err)
+		return fmt.Errorf("%s/files: %v", dir, err) // a file it lacks is no missing list
 	}
 	s.more = []contextFile{{rootTar, 0o644, packed}}
-	return s.readBeside(dir)
+	return nil
 }
 
 // readBeside takes the files of an example that are neither its spec nor its recipe.

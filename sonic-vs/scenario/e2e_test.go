@@ -67,6 +67,34 @@ func TestScenarios(t *testing.T) {
 	t.Run("leftovers", func(t *testing.T) { seeLeftovers(ctx, t, s) })
 }
 
+// TestBareScenarios runs those on switches without CRIU, on a test bed of their own.
+func TestBareScenarios(t *testing.T) {
+	const instance = "e2e-bare"
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	buildPrograms(t)
+	down(t, instance)
+	t.Cleanup(func() { down(t, instance) })
+	s, err := raise(ctx, Config{
+		Instance: instance, Topology: filepath.Join(repo, "sonic-vs/topologies/bare.yaml"), Repo: repo, Out: t.TempDir(),
+		Rate: 50, Lines: lines{t},
+	})
+	if err != nil {
+		keepLogs(t, instance)
+		t.Fatal(err)
+	}
+	defer s.close()
+	for _, sc := range Bare() {
+		t.Run(sc.Name, func(t *testing.T) {
+			s.Lines = lines{t}
+			if err := s.play(ctx, sc); err != nil {
+				keepLogs(t, instance)
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // buildPrograms makes out/bin what the sources say: the test must not judge programs of yesterday.
 func buildPrograms(t *testing.T) {
 	build := exec.Command("make", "build")

@@ -41,10 +41,17 @@ func All() []Scenario {
 	}
 }
 
+// Bare lists those on switches that come without CRIU, in the order in which they can follow one another.
+func Bare() []Scenario {
+	return []Scenario{
+		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bundled},
+	}
+}
+
 // Config says where a scenario runs.
 type Config struct {
 	Instance string    // of the test bed; "" = the topology's name
-	Topology string    // file
+	Topology string    // file; "" = the scenario's own
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
 	Rate     int       // requests a second of the load of agent-kill and manager-kill
@@ -55,9 +62,12 @@ type Config struct {
 
 // Run raises and installs the test bed as far as that is missing, and runs one scenario on it.
 func Run(ctx context.Context, c Config, name string) error {
-	sc, err := find(name)
+	sc, topology, err := find(name)
 	if err != nil {
 		return err
+	}
+	if c.Topology == "" {
+		c.Topology = filepath.Join(c.Repo, "sonic-vs/topologies", topology)
 	}
 	s, err := raise(ctx, c)
 	if err != nil {
@@ -67,13 +77,14 @@ func Run(ctx context.Context, c Config, name string) error {
 	return s.play(ctx, sc)
 }
 
-func find(name string) (Scenario, error) {
-	all := All()
-	i := slices.IndexFunc(all, func(sc Scenario) bool { return sc.Name == name })
-	if i < 0 {
-		return Scenario{}, fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
+// find a scenario and the topology that is its own.
+func find(name string) (sc Scenario, topology string, err error) {
+	for topology, list := range map[string][]Scenario{"triangle.yaml": All(), "bare.yaml": Bare()} {
+		if i := slices.IndexFunc(list, func(sc Scenario) bool { return sc.Name == name }); i >= 0 {
+			return list[i], topology, nil
+		}
 	}
-	return all[i], nil
+	return Scenario{}, "", fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
 }
 
 // play runs one scenario and says what came of it.

@@ -111,7 +111,7 @@ func (p *parser) nodes(n *yaml.Node, t *Topology) {
 	managers := 0
 	p.entries(n, "nodes", func(key, value *yaml.Node, field string) {
 		node := SwitchSpec{Name: p.name(key, field, nodeName), Tier: "access"}
-		f := p.fields(value, field, []string{"loopback"}, []string{"tier", "manager"})
+		f := p.fields(value, field, []string{"loopback"}, []string{"tier", "manager", "criu"})
 		if v := f["loopback"]; v != nil {
 			node.Loopback = p.address(v, field+".loopback")
 			if s := t.Segment.Gateway; s.IsValid() && s.Contains(node.Loopback) {
@@ -127,6 +127,9 @@ func (p *parser) nodes(n *yaml.Node, t *Topology) {
 			if node.Manager = p.flag(v, field+".manager"); node.Manager {
 				managers++
 			}
+		}
+		if v := f["criu"]; v != nil {
+			node.NoCRIU = !p.flag(v, field+".criu")
 		}
 		t.Nodes = append(t.Nodes, node)
 	})

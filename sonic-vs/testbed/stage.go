@@ -24,6 +24,7 @@ type stageConfig struct {
 	Netns       string         `json:"netns"`
 	Hierarchies []hierarchy    `json:"hierarchies"`
 	Hosts       string         `json:"hosts"` // /etc/hosts
+	NoCRIU      bool           `json:"no_criu"`
 	Switch      vswitch.Config `json:"switch"`
 }
 
@@ -136,6 +137,11 @@ func fillNode(c stageConfig, root string) error {
 	}
 	for path, text := range files {
 		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if c.NoCRIU {
+		if err := os.Remove(filepath.Join(root, "/usr/sbin/criu")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

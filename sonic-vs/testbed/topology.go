@@ -27,7 +27,8 @@ type SwitchSpec struct {
 	Name     string     `json:"name"`
 	Loopback netip.Addr `json:"loopback"`
 	Tier     string     `json:"tier"`
-	Manager  bool       `json:"manager"` // bt-manager runs here; exactly one
+	Manager  bool       `json:"manager"`           // bt-manager runs here; exactly one
+	NoCRIU   bool       `json:"no_criu,omitempty"` // it comes without CRIU, as SONiC does
 }
 
 // LinkSpec is a point-to-point link. Its A end has the even address of its /31.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -221,9 +222,10 @@ func (u *raising) startNode(ctx context.Context, c vswitch.Config) error {
 	if err := resetNetns(netnsPath(u.Instance, c.Name), names); err != nil {
 		return fmt.Errorf("reset network namespace: %w", err)
 	}
+	spec := u.topo.Nodes[slices.IndexFunc(u.topo.Nodes, func(n SwitchSpec) bool { return n.Name == c.Name })]
 	return runStage(u.Binary, u.lock, stageConfig{
 		Name: c.Name, Instance: u.Instance, Base: u.base, Dir: dataDir(u.Instance, c.Name),
-		Netns: netnsPath(u.Instance, c.Name), Hierarchies: u.hierarchies, Hosts: u.hosts(), Switch: c,
+		Netns: netnsPath(u.Instance, c.Name), Hierarchies: u.hierarchies, Hosts: u.hosts(), Switch: c, NoCRIU: spec.NoCRIU,
 	})
 }
 
