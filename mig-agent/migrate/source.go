@@ -24,8 +24,8 @@ const (
 	Reserve     Act = "reserve"      // ask the target; it refuses or changes to migrating
 	SendImage   Act = "send-image"   // unless the target has it
 	SendVolumes Act = "send-volumes" // in bulk
+	SendMemory  Act = "send-memory"  // live: pages of the running processes, in bulk; an armed start does not wait for ever
 	Arm         Act = "arm"          // the target creates the container and, for live, holds packets
-	SendMemory  Act = "send-memory"  // live: pages of the running processes, in bulk
 	SendPages   Act = "send-pages"   // live: what changed of them since, until little is left
 	CancelPeer  Act = "cancel-peer"  // the target forgets the reservation
 
@@ -191,11 +191,11 @@ func (s *Source) order(what Happened) Action {
 	switch {
 	case what == Transfer && s.state == idle:
 		s.todo = acts(Reserve, SendImage, SendVolumes)
+		if s.mode == netmap.Live {
+			s.todo = append(s.todo, Action{Act: SendMemory})
+		}
 	case what == Prewarm && s.state == bulk:
 		s.todo = acts(Arm)
-		if s.mode == netmap.Live {
-			s.todo = acts(Arm, SendMemory)
-		}
 	case what == Cutover && s.state == armed && s.mode == netmap.Live:
 		s.state, s.todo = nearing, acts(SendPages)
 	case what == Cutover && s.state == armed:

@@ -32,8 +32,9 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if want := stateFor(first.Section); m.machine.State() != want {
-		return status.Errorf(codes.FailedPrecondition, "op: %s while the target is %s, want %s", first.Section, m.machine.State(), want)
+	// Memory goes on changing until the freeze, and so do its rounds.
+	if is := m.machine.State(); is != netmap.Migrating && (is != netmap.Ready || first.Section != memorySection) {
+		return status.Errorf(codes.FailedPrecondition, "op: %s after the target is %s", first.Section, is)
 	}
 	var n int64
 	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, &m.touched))}
@@ -58,15 +59,6 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 	}
 	m.pushed[first.Section] = true
 	return stream.SendAndClose(&api.PushReply{Bytes: n})
-}
-
-// stateFor is the state in which the target takes a section: memory is for a container that is there, the rest for one that
-// will be.
-func stateFor(section string) netmap.State {
-	if section == memorySection {
-		return netmap.Ready
-	}
-	return netmap.Migrating
 }
 
 // sectionReader reads the parts of one section up to its end mark.
