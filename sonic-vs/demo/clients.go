@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"sonic-netservices/sonic-vs/testbed"
 )
 
 // clients is a running `sonic-vs load run`: a process of its own, so that nothing the demo does delays a request.
@@ -41,7 +43,7 @@ func (d *demo) startLoad(ctx context.Context, dir string, s subject, rate string
 		return nil, err
 	}
 	defer log.Close()
-	c := &clients{exec.Command("nice", append([]string{"-n", clientsNice, self}, args...)...), make(chan error, 1)}
+	c := &clients{exec.Command("nice", append([]string{"-n", testbed.ClientsNice, self}, args...)...), make(chan error, 1)}
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the demo, which ends its load in order
 	if err := c.cmd.Start(); err != nil {

@@ -44,7 +44,7 @@ func Story(ctx context.Context, o Options, out io.Writer) error {
 	if err := d.loadImage(ctx); err != nil {
 		return err
 	}
-	undo, err := d.prefer()
+	undo, err := d.bed.Prefer()
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package demo
+package testbed
 
 import (
 	"errors"
@@ -10,22 +10,23 @@ import (
 	"strings"
 )
 
-// A switch has its cores to itself. Here it shares them with whatever runs on this machine, so the demo has the scheduler
-// prefer its switches and its clients. The services' budgets are quotas: they stay what they are.
-const (
-	preferred   = 10    // times the default weight of a cgroup
-	clientsNice = "-10" // about ten times the weight of a process, too
-)
+// preferred is how many times the default weight the switches' cgroups get. A switch has its cores to itself. Here it
+// shares them with whatever runs on this machine, so whoever measures has the scheduler prefer the switches and the
+// clients. The services' budgets are quotas: they stay what they are.
+const preferred = 10
 
-// prefer raises the weight of the switches' cgroups, from theirs up to the testbed's top. Undo gives back what was.
-func (d *demo) prefer() (undo func(), err error) {
+// ClientsNice is the nice value of the process that plays the clients: about ten times the default weight, too.
+const ClientsNice = "-10"
+
+// Prefer raises the weight of the switches' cgroups, from theirs up to the testbed's top. Undo gives back what was.
+func (t *Testbed) Prefer() (undo func(), err error) {
 	var undos []func()
 	undo = func() {
 		for _, u := range undos {
 			u()
 		}
 	}
-	node := d.bed.Nodes[0]
+	node := t.Nodes[0]
 	dir, file := node.Cgroups["cpu"], "cpu.shares"
 	if dir == "" {
 		dir, file = node.Cgroups[""], "cpu.weight"
