@@ -1,7 +1,8 @@
 # Targets for people; `make` lists them. Outputs go to out/.
 export CGO_ENABLED := 0
 FUZZTIME := 20s
-PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./examples/kms
+AREAS := migrate go
+PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
 E2E := /(sonic-vs|mig-agent)(/|$$)
 
@@ -39,10 +40,18 @@ demo: build ## overload a switch and look on as the behaviour tree moves its ser
 demo-move: build ## move a key service between switches by command under load, live and cold; writes out/demo-move
 	out/bin/sonic-vs demo move
 
-bench: setup ## Go benchmarks
+bench: setup ## measure one AREA (migrate: moves; go: Go benchmarks) or all; figures go to out/bench.jsonl
+	@for a in $(or $(AREA),$(AREAS)); do case " $(AREAS) " in *" $$a "*) ;; \
+		*) echo "AREA=$$a: no such area; there are: $(AREAS)" >&2; exit 2;; esac; done
+	@for a in $(or $(AREA),$(AREAS)); do $(MAKE) --no-print-directory bench-$$a || exit; done
+
+bench-migrate: build
+	out/bin/sonic-vs bench migrate
+
+bench-go: setup
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz demo demo-move bench clean-testbed
+.PHONY: help setup build generate check test test-full fuzz demo demo-move bench bench-migrate bench-go clean-testbed

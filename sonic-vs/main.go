@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sonic-netservices/sonic-vs/bench"
 	"sonic-netservices/sonic-vs/demo"
 	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/load"
@@ -37,6 +38,7 @@ func main() {
 	root.AddCommand(suite.Command())
 	root.AddCommand(load.Command())
 	root.AddCommand(demo.Command())
+	root.AddCommand(bench.Command())
 	root.AddCommand(scenario.Command())
 	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }

@@ -36,7 +36,7 @@ func runCommand() *cobra.Command {
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := enterNetns(ns); err != nil {
+			if err := EnterNetns(ns); err != nil {
 				return err
 			}
 			var err error
@@ -71,9 +71,9 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// enterNetns starts this program again in another network namespace. A namespace belongs to a thread, and only a new
+// EnterNetns starts this program again in another network namespace. A namespace belongs to a thread, and only a new
 // program image makes sure that no thread is left in the old one.
-func enterNetns(path string) error {
+func EnterNetns(path string) error {
 	if path == "" {
 		return nil
 	}

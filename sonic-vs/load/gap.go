@@ -79,6 +79,12 @@ func gaps(records []Record, end time.Duration) []span {
 	return all
 }
 
+// LongestGap is the longest time in which a request was due and no answer came, to any client; both zero without one.
+func LongestGap(records []Record, end time.Duration) (from, to time.Duration) {
+	s := longest(gaps(records, end))
+	return s.from, s.to
+}
+
 // inTime says whether a request was answered before its client gave up.
 func inTime(r Record) bool { return r.Answered != 0 && r.Latency <= Patience }
 
