@@ -30,7 +30,7 @@ func runCommand() *cobra.Command {
 	f.StringVarP(&config.Topology, "topology", "t", "", "topology `file` (default: the scenario's)")
 	f.StringVar(&config.Out, "out", "out", "`folder` for nsctl.yaml, certificates and scenario/NAME/")
 	f.IntVar(&config.Rate, "rate", 50, "requests a second of the load of agent-kill and manager-kill")
-	f.StringSliceVar(&config.Cases, "case", nil, "only this `VICTIM/RECORD` of agent-kill or manager-kill, or server of services; may be repeated")
+	f.StringSliceVar(&config.Cases, "case", nil, "only this `VICTIM/RECORD` of agent-kill or manager-kill, server of services or act of line; may be repeated")
 	f.BoolVar(&config.Quick, "quick", false, "a sample of the cases")
 	return c
 }
@@ -42,7 +42,7 @@ func listCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			for _, s := range append(All(), Bare()...) {
+			for _, s := range All() {
 				fmt.Fprintf(w, "%s\t%s\n", s.Name, s.About)
 			}
 			return w.Flush()

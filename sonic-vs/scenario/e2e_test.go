@@ -6,7 +6,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,54 +37,32 @@ const repo = "../.."
 
 var full = flag.Bool("full", false, "run all cases of every scenario, not a sample")
 
-// TestScenarios raises one test bed with the suite of out/bin on it and runs all scenarios there. A scenario's own
-// lines are the log; its faults fail the test.
+// TestScenarios raises one test bed of each topology with the suite of out/bin on it and runs its scenarios there. A
+// scenario's own lines are the log; its faults fail the test.
 func TestScenarios(t *testing.T) {
-	const instance = "e2e"
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	buildPrograms(t)
-	down(t, instance)
-	t.Cleanup(func() { down(t, instance) })
-	s, err := raise(ctx, Config{
-		Instance: instance, Topology: filepath.Join(repo, "sonic-vs/topologies/triangle.yaml"), Repo: repo, Out: t.TempDir(),
-		Rate: 50, Quick: !*full, Lines: lines{t},
-	})
-	if err != nil {
-		keepLogs(t, instance)
-		t.Fatal(err)
+	for _, topology := range []string{triangle, bare, inLine} {
+		all := slices.DeleteFunc(All(), func(sc Scenario) bool { return sc.topology != topology })
+		t.Run(topology, func(t *testing.T) { playAll(ctx, t, all) })
 	}
-	defer s.close()
-	for _, sc := range All() {
-		t.Run(sc.Name, func(t *testing.T) {
-			s.Lines = lines{t}
-			if err := s.play(ctx, sc); err != nil {
-				keepLogs(t, instance)
-				t.Error(err)
-			}
-		})
-	}
-	t.Run("leftovers", func(t *testing.T) { seeLeftovers(ctx, t, s) })
 }
 
-// TestBareScenarios runs those on switches without CRIU, on a test bed of their own.
-func TestBareScenarios(t *testing.T) {
-	const instance = "e2e-bare"
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	buildPrograms(t)
+// playAll raises the topology that the scenarios have in common.
+func playAll(ctx context.Context, t *testing.T, all []Scenario) {
+	instance := "e2e" + all[0].topology
 	down(t, instance)
 	t.Cleanup(func() { down(t, instance) })
 	s, err := raise(ctx, Config{
-		Instance: instance, Topology: filepath.Join(repo, "sonic-vs/topologies/bare.yaml"), Repo: repo, Out: t.TempDir(),
-		Rate: 50, Lines: lines{t},
+		Instance: instance, Topology: all[0].file(repo), Repo: repo, Out: t.TempDir(), Rate: 50, Quick: !*full, Lines: lines{t},
 	})
 	if err != nil {
 		keepLogs(t, instance)
 		t.Fatal(err)
 	}
 	defer s.close()
-	for _, sc := range Bare() {
+	for _, sc := range all {
 		t.Run(sc.Name, func(t *testing.T) {
 			s.Lines = lines{t}
 			if err := s.play(ctx, sc); err != nil {
@@ -92,6 +70,9 @@ func TestBareScenarios(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+	if all[0].topology == triangle {
+		t.Run("leftovers", func(t *testing.T) { seeLeftovers(ctx, t, s) })
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sonic-netservices/netmap"
+	"sonic-netservices/plan/balance"
 )
 
 // powerOff kills a node's first process: its namespaces and all in them are gone, its disk stays.
@@ -56,9 +58,19 @@ func (s *stage) awaitDead(ctx context.Context, n *node) error {
 
 // decision is what a scenario looks at of `nsctl why --json`.
 type decision struct {
-	Replica string `json:"replica"`
-	What    string `json:"what"`
-	Text    string `json:"text"`
+	At      time.Time       `json:"at"`
+	Replica string          `json:"replica"`
+	What    string          `json:"what"`
+	Text    string          `json:"text"`
+	Detail  json.RawMessage `json:"detail"`
+}
+
+// choice is the detail of a decision that chose a node, or found none.
+func (d decision) choice() (all balance.Decision, err error) {
+	if err := json.Unmarshal(d.Detail, &all); err != nil {
+		return all, fmt.Errorf("nsctl why: detail of %q: %w", d.Text, err)
+	}
+	return all, nil
 }
 
 func (s *stage) why(ctx context.Context, service string) (list []decision, err error) {

@@ -7,6 +7,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,27 +25,36 @@ var ErrFailed = errors.New("scenario failed")
 type Scenario struct {
 	Name  string
 	About string
-	run   func(ctx context.Context, s *stage) error
+
+	topology string // of sonic-vs/topologies
+	run      func(ctx context.Context, s *stage) error
 }
 
-// All lists the scenarios.
+// The topologies of scenarios.
+const (
+	triangle = "triangle"
+	bare     = "bare" // its switches come without CRIU
+	inLine   = "line"
+)
+
+// file of the topology it plays on.
+func (sc Scenario) file(repo string) string {
+	return filepath.Join(repo, "sonic-vs/topologies", sc.topology+".yaml")
+}
+
+// All lists the scenarios; those of one topology can follow one another in this order.
 func All() []Scenario {
 	return []Scenario{
-		{"agent-kill", "kill -9 of an agent or helper at each record of a move's journal, under load", agentKill},
-		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", badInput},
-		{"refuse", "a target that cannot take the replica says so, and the service goes on", refuse},
-		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", managerKill},
-		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", garbage},
-		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", rows},
-		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", lostNode},
-		{"services", "servers from Debian packages move live under load; every answer is checked", services},
-	}
-}
-
-// Bare lists those on switches that come without CRIU, in the order in which they can follow one another.
-func Bare() []Scenario {
-	return []Scenario{
-		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bundled},
+		{"agent-kill", "kill -9 of an agent or helper at each record of a move's journal, under load", triangle, agentKill},
+		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", triangle, badInput},
+		{"refuse", "a target that cannot take the replica says so, and the service goes on", triangle, refuse},
+		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", triangle, managerKill},
+		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", triangle, garbage},
+		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", triangle, rows},
+		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", triangle, lostNode},
+		{"services", "servers from Debian packages move live under load; every answer is checked", triangle, services},
+		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bare, bundled},
+		{"line", "five switches in a line, overloaded: spike, hops, bandwidth, an idle switch, no room anywhere", inLine, overloadLine},
 	}
 }
 
@@ -55,20 +65,18 @@ type Config struct {
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
 	Rate     int       // requests a second of the load of agent-kill and manager-kill
-	Cases    []string  // of agent-kill, manager-kill or services, as they print them; none = all
+	Cases    []string  // of agent-kill, manager-kill, services or line, as they print them; none = all
 	Quick    bool      // without Cases: a sample of them
 	Lines    io.Writer // one line a step, and the verdict
 }
 
 // Run raises and installs the test bed as far as that is missing, and runs one scenario on it.
 func Run(ctx context.Context, c Config, name string) error {
-	sc, topology, err := find(name)
+	sc, err := find(name)
 	if err != nil {
 		return err
 	}
-	if c.Topology == "" {
-		c.Topology = filepath.Join(c.Repo, "sonic-vs/topologies", topology)
-	}
+	c.Topology = cmp.Or(c.Topology, sc.file(c.Repo))
 	s, err := raise(ctx, c)
 	if err != nil {
 		return fmt.Errorf("raise test bed: %w", err)
@@ -77,14 +85,13 @@ func Run(ctx context.Context, c Config, name string) error {
 	return s.play(ctx, sc)
 }
 
-// find a scenario and the topology that is its own.
-func find(name string) (sc Scenario, topology string, err error) {
-	for topology, list := range map[string][]Scenario{"triangle.yaml": All(), "bare.yaml": Bare()} {
-		if i := slices.IndexFunc(list, func(sc Scenario) bool { return sc.Name == name }); i >= 0 {
-			return list[i], topology, nil
-		}
+func find(name string) (Scenario, error) {
+	all := All()
+	i := slices.IndexFunc(all, func(sc Scenario) bool { return sc.Name == name })
+	if i < 0 {
+		return Scenario{}, fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
 	}
-	return Scenario{}, "", fmt.Errorf("no scenario %q; see sonic-vs scenario list", name)
+	return all[i], nil
 }
 
 // play runs one scenario and says what came of it.
