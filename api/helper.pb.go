@@ -1864,7 +1864,7 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xb1\v\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf2\v\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
@@ -1878,7 +1878,8 @@ const file_helper_proto_rawDesc = "" +
 	"\x04Hold\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12@\n" +
 	"\aRelease\x12\x17.netservices.v1.Traffic\x1a\x1c.netservices.v1.ReleaseReply\x126\n" +
 	"\x04Drop\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12:\n" +
-	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12>\n" +
+	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12?\n" +
+	"\tReadyDump\x12\x1b.netservices.v1.DumpRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
 	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12B\n" +
 	"\bTakeBack\x12\x1f.netservices.v1.TakeBackRequest\x1a\x15.netservices.v1.Empty\x12;\n" +
 	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12C\n" +
@@ -1965,42 +1966,44 @@ var file_helper_proto_depIdxs = []int32{
 	12, // 19: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
 	12, // 20: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
 	14, // 21: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
-	18, // 22: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	20, // 23: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	17, // 24: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	21, // 25: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	22, // 26: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	24, // 27: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
-	23, // 28: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	26, // 29: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 30: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 31: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	32, // 32: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	31, // 33: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 34: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	9,  // 35: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
-	31, // 36: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	31, // 37: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	31, // 38: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	31, // 39: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	31, // 40: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	31, // 41: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	13, // 42: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	31, // 43: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	31, // 44: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	19, // 45: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	31, // 46: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	31, // 47: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	33, // 48: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	31, // 49: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	25, // 50: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
-	34, // 51: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	27, // 52: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	31, // 53: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 54: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	31, // 55: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	33, // [33:56] is the sub-list for method output_type
-	10, // [10:33] is the sub-list for method input_type
+	18, // 22: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
+	18, // 23: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	20, // 24: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	17, // 25: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	21, // 26: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	22, // 27: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	24, // 28: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
+	23, // 29: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	26, // 30: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 31: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 32: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	32, // 33: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	31, // 34: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 35: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 36: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	31, // 37: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	31, // 38: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	31, // 39: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	31, // 40: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	31, // 41: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	31, // 42: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	13, // 43: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	31, // 44: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	31, // 45: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	31, // 46: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
+	19, // 47: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	31, // 48: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	31, // 49: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	33, // 50: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	31, // 51: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	25, // 52: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
+	34, // 53: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	27, // 54: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	31, // 55: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 56: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	31, // 57: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	34, // [34:58] is the sub-list for method output_type
+	10, // [10:34] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name

@@ -37,6 +37,7 @@ const (
 	Helper_Release_FullMethodName    = "/netservices.v1.Helper/Release"
 	Helper_Drop_FullMethodName       = "/netservices.v1.Helper/Drop"
 	Helper_SetLeases_FullMethodName  = "/netservices.v1.Helper/SetLeases"
+	Helper_ReadyDump_FullMethodName  = "/netservices.v1.Helper/ReadyDump"
 	Helper_Dump_FullMethodName       = "/netservices.v1.Helper/Dump"
 	Helper_TakeBack_FullMethodName   = "/netservices.v1.Helper/TakeBack"
 	Helper_Kill_FullMethodName       = "/netservices.v1.Helper/Kill"
@@ -80,6 +81,9 @@ type HelperClient interface {
 	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
 	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
 	SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error)
+	// ReadyDump starts the process of a dump that is about to be ordered; it waits, and goes when the operation is taken
+	// back or forgotten.
+	ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*Empty, error)
 	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
 	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
@@ -229,6 +233,16 @@ func (c *helperClient) SetLeases(ctx context.Context, in *Leases, opts ...grpc.C
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
 	err := c.cc.Invoke(ctx, Helper_SetLeases_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_ReadyDump_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -396,6 +410,9 @@ type HelperServer interface {
 	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
 	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
 	SetLeases(context.Context, *Leases) (*Empty, error)
+	// ReadyDump starts the process of a dump that is about to be ordered; it waits, and goes when the operation is taken
+	// back or forgotten.
+	ReadyDump(context.Context, *DumpRequest) (*Empty, error)
 	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
 	Dump(context.Context, *DumpRequest) (*DumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
@@ -463,6 +480,9 @@ func (UnimplementedHelperServer) Drop(context.Context, *Traffic) (*Empty, error)
 }
 func (UnimplementedHelperServer) SetLeases(context.Context, *Leases) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetLeases not implemented")
+}
+func (UnimplementedHelperServer) ReadyDump(context.Context, *DumpRequest) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadyDump not implemented")
 }
 func (UnimplementedHelperServer) Dump(context.Context, *DumpRequest) (*DumpReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Dump not implemented")
@@ -723,6 +743,24 @@ func _Helper_SetLeases_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Helper_ReadyDump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DumpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).ReadyDump(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_ReadyDump_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).ReadyDump(ctx, req.(*DumpRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Helper_Dump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DumpRequest)
 	if err := dec(in); err != nil {
@@ -946,6 +984,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetLeases",
 			Handler:    _Helper_SetLeases_Handler,
+		},
+		{
+			MethodName: "ReadyDump",
+			Handler:    _Helper_ReadyDump_Handler,
 		},
 		{
 			MethodName: "Dump",

@@ -377,5 +377,5 @@ func runDump(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	return engine.RunDump(host, *op, *id)
+	return engine.RunDump(host, *op, *id, os.Stdin)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -60,17 +61,59 @@ type DumpResult struct {
 	Bytes  int64
 }
 
-// Dump freezes a container and writes its image into ImageFolder. The container stays frozen whatever happens; TakeBack
-// or Kill ends that. The runc process survives the death of the helper (see RunDump): a CRIU killed in the middle of a
-// dump would leave its parasite code in the service.
-func (h Host) Dump(ctx context.Context, op, id string) (DumpResult, error) {
-	var res DumpResult
+// Dumper is a dump that has not begun: its process is there and waits. A program of this size takes some ten milliseconds
+// to begin, which are not spent inside the freeze.
+type Dumper struct {
+	host   Host
+	op, id string
+	start  *os.File // a byte lets it begin, its end lets it go
+	log    *os.File
+	ended  chan error
+}
+
+// ReadyDump makes one. The runc process that it becomes survives the death of the helper (see RunDump): a CRIU killed in
+// the middle of a dump would leave its parasite code in the service.
+func (h Host) ReadyDump(op, id string) (*Dumper, error) {
 	for _, dir := range []string{h.ImageFolder(op), h.workFolder(op)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return res, fmt.Errorf("dump: %w", err)
+			return nil, fmt.Errorf("dump: %w", err)
 		}
 	}
-	z, err := freezerByName(h.Cgroups, id)
+	log, err := os.Create(filepath.Join(h.workFolder(op), "runc.log"))
+	if err != nil {
+		return nil, fmt.Errorf("dump: %w", err)
+	}
+	waits, start, err := os.Pipe()
+	if err != nil {
+		log.Close()
+		return nil, fmt.Errorf("dump: %w", err)
+	}
+	defer waits.Close()
+	cmd := exec.Command(filepath.Join(h.Dir, "bin", RuntimeFile)) // not CommandContext: a dump is never cut short
+	cmd.Args = []string{"mig-agent", "dump", "--dir", h.Dir, "--op", op, "--container", id}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = waits, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	d := &Dumper{host: h, op: op, id: id, start: start, log: log, ended: make(chan error, 1)}
+	if err := cmd.Start(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("dump: %w", err)
+	}
+	go func() { d.ended <- cmd.Wait() }()
+	return d, nil
+}
+
+// Close lets a dump go that has not begun; of one that has, only the waiting ends.
+func (d *Dumper) Close() {
+	d.start.Close()
+	d.log.Close()
+}
+
+// Dump freezes the container and writes its image into ImageFolder. The container stays frozen whatever happens; TakeBack
+// or Kill ends that. The context's end ends only the waiting.
+func (d *Dumper) Dump(ctx context.Context) (DumpResult, error) {
+	defer d.Close()
+	var res DumpResult
+	z, err := freezerByName(d.host.Cgroups, d.id)
 	if err != nil {
 		return res, fmt.Errorf("dump: %w", err)
 	}
@@ -79,43 +122,39 @@ func (h Host) Dump(ctx context.Context, op, id string) (DumpResult, error) {
 		return res, err
 	}
 	res.Freeze = time.Since(began)
-	log, err := os.Create(filepath.Join(h.workFolder(op), "runc.log"))
-	if err != nil {
-		return res, fmt.Errorf("dump: %w", err)
+	if _, err := d.start.Write([]byte{1}); err != nil {
+		return res, fmt.Errorf("dump: its process has ended: %w", err)
 	}
-	defer log.Close()
-	// Not CommandContext: the dump is never cut short, the caller's time limit ends only the waiting.
-	cmd := exec.Command(filepath.Join(h.Dir, "bin", RuntimeFile))
-	cmd.Args = []string{"mig-agent", "dump", "--dir", h.Dir, "--op", op, "--container", id}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return res, fmt.Errorf("dump: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	select {
-	case err = <-ended:
+	case err = <-d.ended:
 	case <-ctx.Done():
 		return res, fmt.Errorf("dump: %w", ctx.Err())
 	}
 	res.Dump = time.Since(began) - res.Freeze
 	if err != nil {
-		text, _ := os.ReadFile(log.Name())
+		text, _ := os.ReadFile(d.log.Name())
 		return res, fmt.Errorf("dump: runc checkpoint: %w: %s", err, tail(text, 400))
 	}
-	res.Bytes, err = folderSize(h.ImageFolder(op))
+	res.Bytes, err = folderSize(d.host.ImageFolder(d.op))
 	if err != nil {
 		return res, fmt.Errorf("dump: %w", err)
 	}
 	return res, nil
 }
 
-// RunDump is the child process of Dump. It leaves the helper's cgroups, so that the end of the helper's container does
-// not end it, takes the op's dump lock, and becomes runc, whose CRIU inherits the lock: it is free when all are gone.
-func RunDump(h Host, op, id string) error {
+// RunDump is the child process of a Dumper. It leaves the helper's cgroups, so that the end of the helper's container
+// does not end it, waits on its input, takes the op's dump lock, and becomes runc, whose CRIU inherits the lock: it is
+// free when all are gone.
+func RunDump(h Host, op, id string, start io.Reader) error {
 	if err := leaveCgroups(h.Cgroups); err != nil {
 		return err
+	}
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	if _, err := io.ReadFull(start, make([]byte, 1)); err != nil {
+		return fmt.Errorf("dump: not wanted any more: %w", err)
 	}
 	lock, err := h.lockDump(op, syscall.LOCK_EX)
 	if err != nil {
@@ -123,10 +162,6 @@ func RunDump(h Host, op, id string) error {
 	}
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil { // runc inherits it
 		return fmt.Errorf("dump: keep lock: %w", err)
-	}
-	runc, err := exec.LookPath("runc")
-	if err != nil {
-		return fmt.Errorf("dump: %w", err)
 	}
 	args := []string{"runc", "--root", runcRoot, "checkpoint", "--leave-running", "--tcp-established",
 		"--image-path", h.ImageFolder(op), "--work-path", h.workFolder(op), id}

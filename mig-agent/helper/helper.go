@@ -68,6 +68,7 @@ type Server struct {
 	trees  map[string]map[string]data.Manifest // op -> tree -> what the target has
 
 	memories map[string]*memory.Source // by op: what the target has of the memory; nil: a round runs
+	dumpers  map[string]*engine.Dumper // by op: ready to begin
 }
 
 // Run serves until ctx ends. It is called after Enter.
@@ -89,6 +90,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		leased:   make(chan struct{}, 1),
 		holds:    map[string]*address.Held{},
 		memories: map[string]*memory.Source{},
+		dumpers:  map[string]*engine.Dumper{},
 	}
 	from, err := s.host.InstallCRIU(cfg.Bundle, cfg.PreferCRIU)
 	if err != nil { // cold moves go on; Facts says what live lacks
@@ -151,6 +153,40 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 	}, Missing: missing, CriuFrom: string(s.host.CRIUFrom())}, nil
 }
 
+// ReadyDump implements api.HelperServer.
+func (s *Server) ReadyDump(_ context.Context, in *api.DumpRequest) (*api.Empty, error) {
+	d, err := s.dumper(in)
+	if err != nil {
+		return nil, fail(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dumpers[in.Op] = d
+	return &api.Empty{}, nil
+}
+
+// dumper gives the one that is ready, or a new one.
+func (s *Server) dumper(in *api.DumpRequest) (*engine.Dumper, error) {
+	s.mu.Lock()
+	d := s.dumpers[in.Op]
+	delete(s.dumpers, in.Op)
+	s.mu.Unlock()
+	if d != nil {
+		return d, nil
+	}
+	return s.host.ReadyDump(in.Op, in.Container)
+}
+
+// dropDumper lets one go that was not used.
+func (s *Server) dropDumper(op string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.dumpers[op]; d != nil {
+		d.Close()
+		delete(s.dumpers, op)
+	}
+}
+
 // Dump implements api.HelperServer.
 func (s *Server) Dump(ctx context.Context, in *api.DumpRequest) (*api.DumpReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
@@ -165,7 +201,11 @@ func (s *Server) Dump(ctx context.Context, in *api.DumpRequest) (*api.DumpReply,
 	if step := journal.Settled(recs); step != "" {
 		return nil, fail(&journal.SettledError{Op: in.Op, Step: step})
 	}
-	res, err := s.host.Dump(ctx, in.Op, in.Container)
+	d, err := s.dumper(in)
+	if err != nil {
+		return nil, fail(err)
+	}
+	res, err := d.Dump(ctx)
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -180,6 +220,7 @@ func (s *Server) TakeBack(_ context.Context, in *api.TakeBackRequest) (*api.Empt
 // takeBack makes the source whole again. Thaw comes after unmute and before the announcement, so that the first
 // packet that finds its way back is answered.
 func (s *Server) takeBack(op, container string, t *api.Traffic) error {
+	s.dropDumper(op)
 	ns := netns(t.Pid)
 	if err := address.Unmute(ns); err != nil {
 		return err

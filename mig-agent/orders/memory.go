@@ -109,6 +109,19 @@ type follower struct {
 	err    error
 }
 
+// drain gives answers under way time to leave, and the dump's process time to begin.
+func (a *Agent) drain(ctx context.Context, m *sourceMove) error {
+	answered := time.After(drainTime)
+	if _, err := a.helper.ReadyDump(ctx, &api.DumpRequest{Op: m.op, Container: m.local.container.ID}); err != nil {
+		return err
+	}
+	select {
+	case <-answered:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
 // dump freezes the container and writes its image, which is on its way meanwhile.
 func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 	host := engine.Host{Dir: a.cfg.Dir}

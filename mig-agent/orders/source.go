@@ -273,8 +273,7 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	case migrate.Switch:
 		return a.switchOver(m)
 	case migrate.Drain:
-		pause(ctx, drainTime)
-		return ctx.Err()
+		return a.drain(ctx, m)
 	case migrate.Mute:
 		_, err := a.helper.Mute(ctx, t)
 		return err
