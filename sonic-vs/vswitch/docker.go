@@ -19,11 +19,13 @@ import (
 
 const dockerSocket = "/var/run/docker.sock"
 
-// dockerd has the flags of a switch's unit; daemon.json belongs to whoever needs one (mig-agent registers its runtime).
+// dockerd has the flags and the socket of a switch's units: a container that has the socket mounted has it still when
+// dockerd was started again. daemon.json belongs to whoever needs one (mig-agent registers its runtime).
 func dockerd() process {
 	return process{
-		name: "dockerd",
-		argv: []string{"dockerd", "-H", "unix://" + dockerSocket, "--storage-driver=overlay2", "--bip=240.127.1.1/24",
+		name:   "dockerd",
+		socket: dockerSocket,
+		argv: []string{"dockerd", "-H", "fd://", "--storage-driver=overlay2", "--bip=240.127.1.1/24",
 			"--iptables=false", "--ip6tables=false"},
 		// A pid file of a killed dockerd would stop the next one: its number may be in use by then.
 		before: []string{"/run/docker.pid"},

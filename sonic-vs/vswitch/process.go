@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 type process struct {
 	name    string
 	argv    []string
+	socket  string                      // listened at over all its lives, and given to each as systemd does; "" = none
 	before  []string                    // files to remove before a start
 	started func(context.Context) error // tried until it succeeds after every start; nil = nothing to do
 }
@@ -22,8 +24,15 @@ type process struct {
 const stopWait = 10 * time.Second
 
 func (p process) keep(ctx context.Context) {
+	var socket *os.File
 	for ctx.Err() == nil {
-		err := p.run(ctx)
+		var err error
+		if p.socket != "" && socket == nil {
+			socket, err = listenUnix(p.socket)
+		}
+		if err == nil {
+			err = p.run(ctx, socket)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -32,12 +41,34 @@ func (p process) keep(ctx context.Context) {
 	}
 }
 
+// listenUnix makes a socket that stays while daemons come and go.
+func listenUnix(path string) (*os.File, error) {
+	os.Remove(path) // of the life of the node before
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	ln.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o660); err != nil {
+		return nil, err
+	}
+	return ln.File()
+}
+
 // run starts the daemon and returns when it has ended.
-func (p process) run(ctx context.Context) error {
+func (p process) run(ctx context.Context, socket *os.File) error {
 	for _, file := range p.before {
 		os.Remove(file) // it may not be there
 	}
-	cmd := exec.CommandContext(ctx, p.argv[0], p.argv[1:]...)
+	argv := p.argv
+	if socket != nil { // a daemon looks whether the socket is meant for its own PID, which the shell hands on to it
+		argv = append([]string{"sh", "-c", `export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"`, "sh"}, argv...)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	if socket != nil {
+		cmd.ExtraFiles = []*os.File{socket}
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopWait
 	log, err := os.OpenFile("/var/log/"+p.name+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
