@@ -222,6 +222,15 @@ func Disarm(dir, id, reason string) error {
 	return nil
 }
 
+// Unarm makes the next start an ordinary one, whatever the armed one has come to.
+func Unarm(dir, id string) error {
+	Disarmed(dir, id)
+	if err := os.RemoveAll(filepath.Join(dir, "work", armedDir, id)); err != nil {
+		return fmt.Errorf("unarm: %w", err)
+	}
+	return nil
+}
+
 // Disarmed removes what an armed start left behind once its container is restored or given up.
 func Disarmed(dir, id string) {
 	os.Remove(filepath.Join(dir, "work", armedDir, id+resultSuffix))

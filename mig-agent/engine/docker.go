@@ -58,6 +58,20 @@ func OpenDocker(ctx context.Context, socket string) (*Docker, error) {
 
 func (d *Docker) Close() error { return d.cli.Close() }
 
+// aliveTime is long for a dockerd that lives, short for clients of a service that is frozen. The socket is systemd's: it
+// takes connections while dockerd is dead.
+const aliveTime = 500 * time.Millisecond
+
+// Alive says whether dockerd answers.
+func (d *Docker) Alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	if _, err := d.cli.Ping(ctx); err != nil {
+		return fmt.Errorf("dockerd: %w", err)
+	}
+	return nil
+}
+
 // Image is a container image, known by its ID: the digest of its configuration, equal on every node.
 type Image struct {
 	ID    string

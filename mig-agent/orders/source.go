@@ -243,6 +243,9 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Action) error {
 	ctx, cancel := context.WithTimeout(ctx, a.actionTime(act.Act))
 	defer cancel()
+	if m.close != nil { // a target that says nothing more is not waited for beyond the step's time
+		defer context.AfterFunc(ctx, m.close)()
+	}
 	t := traffic(m.local)
 	switch act.Act {
 	case migrate.Reserve:
@@ -271,7 +274,7 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		_, err := a.helper.Yield(ctx, t)
 		return err
 	case migrate.Switch:
-		return a.switchOver(m)
+		return a.switchOver(ctx, m)
 	case migrate.Drain:
 		return a.drain(ctx, m)
 	case migrate.Mute:
@@ -318,7 +321,7 @@ func (a *Agent) dialPeer(m *sourceMove) error {
 	if m.conn != nil {
 		return nil
 	}
-	conn, err := daemon.Dial(m.facts.PeerAgent, a.id.Client(m.facts.Peer, pki.Node))
+	conn, err := daemon.DialQuick(m.facts.PeerAgent, a.id.Client(m.facts.Peer, pki.Node))
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", m.facts.Peer, err)
 	}
@@ -383,8 +386,12 @@ func (a *Agent) discard(ctx context.Context, m *sourceMove) error {
 	return a.dropReplica(ctx, m.local, m.op)
 }
 
-// takeBack makes this node serve again as before.
+// takeBack makes this node serve again as before. A copy that died with its holder is started anew, from its volumes,
+// when the recovery is done.
 func (a *Agent) takeBack(ctx context.Context, m *sourceMove) error {
+	if m.local.holder.PID == 0 {
+		return nil
+	}
 	t := traffic(m.local)
 	if m.mode == netmap.Live {
 		_, err := a.helper.TakeBack(ctx, &api.TakeBackRequest{Op: m.op, Container: m.local.container.ID, Traffic: t})

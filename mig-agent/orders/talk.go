@@ -30,9 +30,10 @@ func (a *Agent) abortThere(ctx context.Context, m *sourceMove) error {
 }
 
 // switchOver opens the conversation of the cut-over; packets for the address arrive at the target from now on.
-func (a *Agent) switchOver(m *sourceMove) error {
-	ctx, cancel := context.WithCancel(a.life)
-	talk, err := api.NewPeerClient(m.conn).Cutover(ctx)
+func (a *Agent) switchOver(ctx context.Context, m *sourceMove) error {
+	life, cancel := context.WithCancel(a.life)
+	defer context.AfterFunc(ctx, cancel)()
+	talk, err := api.NewPeerClient(m.conn).Cutover(life)
 	if err != nil {
 		cancel()
 		return err

@@ -304,6 +304,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 		m.took.TookMs = milliseconds(time.Since(began))
 	case migrate.Release:
 		var reply *api.ReleaseReply
+		if m.local.holder.PID == 0 { // it died after the commit, and its packets with it
+			break
+		}
 		if reply, err = a.helper.Release(ctx, t); err == nil {
 			m.held = reply.Packets
 		}
@@ -315,6 +318,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			a.grantLease(m.local)
 			a.setState(m.local, netmap.Running, m.op)
 			err = a.shareLeases(ctx)
+			if m.local.holder.PID == 0 {
+				go a.revive(a.life, m.local.id.String())
+			}
 		}
 	case migrate.DropHeld:
 		if m.local.holder.PID != 0 {
@@ -357,8 +363,8 @@ func (a *Agent) armStart(m *targetMove) error {
 	}
 }
 
-// awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise it has ended the restored
-// processes: the replica is started again from its volumes, for the source is gone.
+// awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise, or died before it wrote
+// that down, the replica is started again from its volumes, for the source is gone.
 func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) {
 	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	if m.startup == nil { // cold, or armed by an earlier life of the agent
@@ -369,10 +375,27 @@ func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) {
 		m.startup = nil // adopt may come again
 		if err != nil {
 			a.log.Error("docker lost the restored container", "op", m.op, "err", err)
-			go a.revive(a.life, m.local.id.String())
+			go a.startAnew(m.local)
 		}
 	case <-ctx.Done():
 		a.log.Error("docker start has not returned", "op", m.op)
+	}
+}
+
+// startAnew starts a replica whose restored processes Docker does not know: they run where nobody can stop or move them.
+// The next start must be an ordinary one.
+func (a *Agent) startAnew(l *local) {
+	for a.life.Err() == nil {
+		_, err := a.helper.Kill(a.life, &api.ContainerRef{Id: l.container.ID})
+		if err == nil {
+			err = engine.Unarm(a.cfg.Dir, l.container.ID)
+		}
+		if err == nil {
+			a.revive(a.life, l.id.String())
+			return
+		}
+		a.log.Warn("end processes that Docker does not know", "service", l.id.Service, "replica", l.id.Replica, "err", err)
+		pause(a.life, time.Second)
 	}
 }
 
@@ -387,9 +410,12 @@ func (a *Agent) restoreHere(ctx context.Context, m *targetMove) error {
 	}
 	m.took.Pid, m.took.TookMs = r.Pid, r.TookMs
 	if p := m.local.spec.Probe; p != nil && len(p.Exec) == 0 {
-		return a.awaitProbe(ctx, m.local)
+		if err := a.awaitProbe(ctx, m.local); err != nil {
+			return err
+		}
 	}
-	return nil
+	// A dockerd that has died meanwhile ends the restored processes when it comes back: the source still has a copy.
+	return a.docker.Alive(ctx)
 }
 
 // awaitProbe probes a restored replica. Unlike awaitHealthy it does not inspect the container: that blocks until

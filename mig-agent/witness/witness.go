@@ -73,38 +73,114 @@ type Asker struct {
 	Identity    *pki.Identity
 	Manager     string        // host:port, "" = no second path
 	ManagerName string        // node of its certificate
-	Timeout     time.Duration // for each of the three
+	Timeout     time.Duration // of each of the three
 }
 
-// Ask gives the first answer of peer's agent, its helper and the manager.
+// nextAfter is the silence after which the next of the three is asked as well: held packets wait for the answer.
+const nextAfter = 300 * time.Millisecond
+
+type ask func(context.Context) (*api.OutcomeReply, error)
+
+// answer is what one of them said.
+type answer struct {
+	from  int
+	reply *api.OutcomeReply
+	err   error
+}
+
+// Ask gives the answer of peer's agent, of its helper or of the manager: whoever first says how it ended, else the
+// first of them that answers at all. A way that loses everything is not waited for.
 func (a Asker) Ask(ctx context.Context, op, peer, agent, helper string) (*api.OutcomeReply, error) {
+	reply, err := inTurn(ctx, []ask{
+		func(ctx context.Context) (*api.OutcomeReply, error) { return a.askNode(ctx, op, peer, agent) },
+		func(ctx context.Context) (*api.OutcomeReply, error) { return a.askNode(ctx, op, peer, helper) },
+		func(ctx context.Context) (*api.OutcomeReply, error) { return a.askManager(ctx, op) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("outcome of %s: %w", op, err)
+	}
+	return reply, nil
+}
+
+// inTurn asks each when the one before has failed or been silent for a while.
+func inTurn(ctx context.Context, asks []ask) (*api.OutcomeReply, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer, len(asks))
+	asked, told := 0, make([]*answer, len(asks))
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-next.C:
+			if asked < len(asks) {
+				from := asked
+				asked++
+				go func() {
+					reply, err := asks[from](ctx)
+					answers <- answer{from, reply, err}
+				}()
+				next.Reset(nextAfter)
+			}
+		case got := <-answers:
+			told[got.from] = &got
+			if got.err != nil {
+				next.Reset(0)
+			} else if got.reply.Outcome == api.Outcome_COMMITTED || got.reply.Outcome == api.Outcome_ABORTED {
+				return got.reply, nil
+			}
+		}
+		if reply, err, done := first(told); done {
+			return reply, err
+		}
+	}
+}
+
+// first is the answer of the first that gave one, once all before it have failed; done without a reply: all have.
+func first(told []*answer) (reply *api.OutcomeReply, err error, done bool) {
 	var errs []error
-	for _, addr := range []string{agent, helper} {
-		if addr == "" {
-			continue
-		}
-		reply, err := a.call(ctx, addr, peer, pki.Node, func(ctx context.Context, conn *grpc.ClientConn) (*api.OutcomeReply, error) {
-			return api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: op})
-		})
-		if err == nil {
-			return reply, nil
-		}
-		errs = append(errs, fmt.Errorf("%s at %s: %w", peer, addr, err))
-	}
-	if a.Manager != "" {
-		reply, err := a.call(ctx, a.Manager, a.ManagerName, pki.Manager, func(ctx context.Context, conn *grpc.ClientConn) (*api.OutcomeReply, error) {
-			return api.NewManagerClient(conn).Outcome(ctx, &api.OpRef{Op: op})
-		})
-		// The manager passes on what the source said; its own ignorance decides nothing.
+	for _, t := range told {
 		switch {
-		case err == nil && reply.Outcome != api.Outcome_UNKNOWN:
-			return reply, nil
-		case err == nil:
-			err = errors.New("does not know it")
+		case t == nil:
+			return nil, nil, false
+		case t.err == nil:
+			return t.reply, nil, true
 		}
-		errs = append(errs, fmt.Errorf("manager at %s: %w", a.Manager, err))
+		errs = append(errs, t.err)
 	}
-	return nil, fmt.Errorf("outcome of %s: %w", op, errors.Join(errs...))
+	return nil, errors.Join(errs...), true
+}
+
+func (a Asker) askNode(ctx context.Context, op, peer, addr string) (*api.OutcomeReply, error) {
+	if addr == "" {
+		return nil, errors.New(peer + " has no such address")
+	}
+	reply, err := a.call(ctx, addr, peer, pki.Node, func(ctx context.Context, conn *grpc.ClientConn) (*api.OutcomeReply, error) {
+		return api.NewWitnessClient(conn).Outcome(ctx, &api.OpRef{Op: op})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s at %s: %w", peer, addr, err)
+	}
+	return reply, nil
+}
+
+// askManager: it passes on what the source said; its own ignorance decides nothing.
+func (a Asker) askManager(ctx context.Context, op string) (*api.OutcomeReply, error) {
+	if a.Manager == "" {
+		return nil, errors.New("there is no manager to ask")
+	}
+	reply, err := a.call(ctx, a.Manager, a.ManagerName, pki.Manager, func(ctx context.Context, conn *grpc.ClientConn) (*api.OutcomeReply, error) {
+		return api.NewManagerClient(conn).Outcome(ctx, &api.OpRef{Op: op})
+	})
+	if err == nil && reply.Outcome == api.Outcome_UNKNOWN {
+		err = errors.New("does not know it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("manager at %s: %w", a.Manager, err)
+	}
+	return reply, nil
 }
 
 func (a Asker) call(ctx context.Context, addr, name string, role pki.Role,
