@@ -47,14 +47,25 @@ func (m *Manager) keepLeases(ctx context.Context) {
 	}
 }
 
-// leases lists what a node is to go on serving.
+// leases lists what a node is to go on serving, and all that it is to have: one that was without power starts nothing
+// else.
 func (s *State) leases(node string) *api.RenewRequest {
-	request := &api.RenewRequest{Epoch: s.Epoch}
+	request := &api.RenewRequest{Epoch: s.Epoch, Complete: true}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		service := s.Services[name]
 		for _, n := range slices.Sorted(maps.Keys(service.Replicas)) {
-			if service.Replicas[n].Node == node && service.Spec.OnLostNode == spec.Redeploy {
-				request.Replicas = append(request.Replicas, &api.Leased{Service: name, Replica: int32(n)})
+			ref := &api.Leased{Service: name, Replica: int32(n)}
+			op, busy := s.InFlight(netmap.ReplicaID{Service: name, Replica: n})
+			switch {
+			case busy && op.Verb == Move && op.To == node: // it may be there already
+				request.Placed = append(request.Placed, ref)
+				continue
+			case service.Replicas[n].Node != node, busy && op.Verb == Deploy: // it is being placed anew
+				continue
+			}
+			request.Placed = append(request.Placed, ref)
+			if service.Spec.OnLostNode == spec.Redeploy {
+				request.Replicas = append(request.Replicas, ref)
 			}
 		}
 	}

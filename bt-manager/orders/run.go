@@ -85,7 +85,10 @@ func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 		}
 
 		m.mu.Lock()
-		err := m.commit(m.state.Report(time.Now(), id, r))
+		var err error
+		if _, ok := m.state.Ops[id]; ok { // nobody has given it up meanwhile
+			err = m.commit(m.state.Report(time.Now(), id, r))
+		}
 		m.mu.Unlock()
 		if err != nil {
 			return

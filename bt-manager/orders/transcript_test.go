@@ -35,6 +35,8 @@ var update = flag.Bool("update", false, "record the transcripts anew")
 //	deploy KEY=VALUE...              fields of the spec; node=NODE chooses
 //	migrate REPLICA TO [MODE]
 //	remove SERVICE
+//	recover REPLICA [accept]         what a lost node had is given up
+//	runs NODE REPLICA                a node that answers has it
 //	report OP ANSWER [CODE] [TEXT]   what the agent answered to the newest action
 //	sum                              the journal is replaced by its sum
 //	restart                          bt-manager is killed and begins again from its journal
@@ -71,11 +73,12 @@ type machine struct {
 	state   *State
 	journal [][]byte
 	world   World
+	told    map[string][]*api.Instance // what nodes that answer have
 	ids     int
 }
 
 func play(t *testing.T, text string) string {
-	m := &machine{t: t, state: NewState()}
+	m := &machine{t: t, state: NewState(), told: map[string][]*api.Instance{}}
 	m.world = World{
 		At:      time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
 		Here:    map[string]bool{},
@@ -118,7 +121,7 @@ func (m *machine) command(words []string) {
 				node = value
 				continue
 			}
-			if strings.HasPrefix(value, "{") {
+			if strings.ContainsAny(value[:1], "{[") {
 				value = strings.ReplaceAll(value, ":", ": ") // words hold no space, YAML wants one
 			}
 			fmt.Fprintf(&yaml, "%s: %s\n", key, value)
@@ -140,6 +143,11 @@ func (m *machine) command(words []string) {
 		m.commit(m.state.Migrate(m.world, id, args[1], mode))
 	case "remove":
 		m.commit(m.state.Remove(m.world, args[0]))
+	case "recover":
+		m.commit(m.state.Recover(m.world, m.replica(args[0]), "", len(args) > 1, m.told))
+	case "runs":
+		id := m.replica(args[1])
+		m.told[args[0]] = []*api.Instance{{Service: id.Service, Replica: int32(id.Replica), State: api.State_RUNNING}}
 	case "trees":
 		m.world.Trees = true
 	case "admit":
@@ -163,6 +171,9 @@ func (m *machine) command(words []string) {
 	case "leases":
 		for _, r := range m.state.leases(args[0]).Replicas {
 			fmt.Fprintf(&m.out, "  %s renews %s-%d\n", args[0], r.Service, r.Replica)
+		}
+		for _, r := range m.state.leases(args[0]).Placed {
+			fmt.Fprintf(&m.out, "  %s has %s-%d\n", args[0], r.Service, r.Replica)
 		}
 	case "report":
 		r := Result{Answer: Answer(args[1])}

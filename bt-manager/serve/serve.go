@@ -85,6 +85,7 @@ var rules = map[string][]pki.Role{
 	api.Manager_Deploy_FullMethodName:    {pki.Operator},
 	api.Manager_Migrate_FullMethodName:   {pki.Operator},
 	api.Manager_Remove_FullMethodName:    {pki.Operator},
+	api.Manager_Recover_FullMethodName:   {pki.Operator},
 	api.Manager_Services_FullMethodName:  {pki.Operator, pki.Viewer},
 	api.Manager_Outcome_FullMethodName:   {pki.Node},
 	api.Manager_Nodes_FullMethodName:     {pki.Operator, pki.Viewer},

@@ -89,6 +89,12 @@ func (s *server) Remove(req *api.RemoveRequest, stream grpc.ServerStreamingServe
 	return s.follow(feeds, err, stream)
 }
 
+func (s *server) Recover(req *api.RecoverRequest, stream grpc.ServerStreamingServer[api.Event]) error {
+	id := netmap.ReplicaID{Service: req.Service, Replica: int(req.Replica)}
+	feeds, err := s.m.Recover(stream.Context(), id, req.To, req.AcceptLoss)
+	return s.follow(feeds, err, stream)
+}
+
 // follow passes on the events of all operations of a command, one operation after the other; they run at the same time.
 // It ends with the first error among them, after the events of all.
 func (s *server) follow(feeds []*orders.Feed, err error, stream grpc.ServerStreamingServer[api.Event]) error {

@@ -89,6 +89,9 @@ type Agent struct {
 	members []*api.Hello
 	known   bool             // recover is done: what stands here is all there is
 	leases  map[string]int64 // by replica: until when it may serve, CLOCK_BOOTTIME ns
+
+	word   chan struct{}             // closed with the manager's first word; nil: not waited for
+	placed map[netmap.ReplicaID]bool // what is this node's by the manager's newest word; nil before the first
 }
 
 // local is one replica on this node.
@@ -145,11 +148,11 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 		return err
 	}
 	a.limitContainers(ctx)
-	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Address, fmt.Sprint(netmap.AgentPort)))
+	ln, err := daemon.ListenQuick(ctx, net.JoinHostPort(cfg.Address, fmt.Sprint(netmap.AgentPort)))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	srv := daemon.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()))...)
+	srv := daemon.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()), daemon.QuickServer())...)
 	api.RegisterAgentServer(srv, a)
 	api.RegisterPeerServer(srv, a)
 	api.RegisterProberServer(srv, a)

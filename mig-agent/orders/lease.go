@@ -20,7 +20,12 @@ import (
 // the manager gives the address to another one. The agent keeps the leases, the helper enforces them.
 //
 // They stand in a file on tmpfs: a restarted agent goes on with them, a node that was without power has none, and does
-// not start such a replica before the manager says that it is still this node's.
+// not start such a replica before the manager says that it is still this node's. One without a lease may have been given
+// up by an operator meanwhile: after a loss of power it waits for the manager's word too, but not for ever.
+
+// wordTime is how long a switch that was without power waits for the manager before it starts what needs no lease: an
+// agent joins within seconds, and a service must not stay away because the manager does.
+const wordTime = 20 * time.Second
 
 // leaseLimit is how long the replica may go on serving after now.
 func leaseLimit(r *api.Replica) int64 {
@@ -51,6 +56,9 @@ func (a *Agent) Renew(ctx context.Context, req *api.RenewRequest) (*api.RenewRep
 	if err := a.admit(req.Epoch); err != nil {
 		return nil, err
 	}
+	if req.Complete {
+		a.hear(req.Placed)
+	}
 	reply := &api.RenewReply{}
 	for _, ref := range req.Replicas {
 		l := a.local(netmap.ReplicaID{Service: ref.Service, Replica: int(ref.Replica)})
@@ -71,6 +79,51 @@ func (a *Agent) Renew(ctx context.Context, req *api.RenewRequest) (*api.RenewRep
 		reply.Instances = append(reply.Instances, a.instance(l))
 	}
 	return reply, nil
+}
+
+// hear takes the manager's word of what this node is to have.
+func (a *Agent) hear(placed []*api.Leased) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.placed = map[netmap.ReplicaID]bool{}
+	for _, ref := range placed {
+		a.placed[netmap.ReplicaID{Service: ref.Service, Replica: int(ref.Replica)}] = true
+	}
+	if a.word != nil {
+		close(a.word)
+		a.word = nil
+	}
+}
+
+// reviveOurs starts what this node had before it lost its power, once the manager has said that it still has it. What
+// was placed elsewhere the manager has removed here.
+func (a *Agent) reviveOurs(ctx context.Context, id netmap.ReplicaID, word <-chan struct{}) {
+	if word != nil {
+		select {
+		case <-word:
+		case <-time.After(wordTime):
+			a.log.Warn("start without the manager's word", "service", id.Service, "replica", id.Replica)
+		case <-ctx.Done():
+			return
+		}
+	}
+	for told := false; a.elsewhere(id); pause(ctx, time.Second) {
+		if ctx.Err() != nil || a.local(id) == nil {
+			return
+		}
+		if !told {
+			a.log.Warn("not started: the manager has placed it elsewhere", "service", id.Service, "replica", id.Replica)
+			told = true
+		}
+	}
+	a.revive(ctx, id.String())
+}
+
+// elsewhere says that a replica here is not this node's by the manager's newest word.
+func (a *Agent) elsewhere(id netmap.ReplicaID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.placed != nil && !a.placed[id]
 }
 
 // shareLeases writes the leases down and tells the helper. Replicas on their way are left out: there the move's own
@@ -112,10 +165,11 @@ func (a *Agent) informHelper(ctx context.Context) {
 	}
 }
 
-// readLeases takes up those of an earlier life on the same boot.
+// readLeases takes up those of an earlier life on the same boot. None at all: the node was without power.
 func (a *Agent) readLeases() error {
 	text, err := os.ReadFile(a.leaseFile())
 	if errors.Is(err, fs.ErrNotExist) {
+		a.word = make(chan struct{})
 		return nil
 	}
 	if err == nil {

@@ -60,7 +60,7 @@ func (a *Agent) recover(ctx context.Context) error {
 	defer a.mu.Unlock()
 	for _, l := range a.locals {
 		if l.state == netmap.Running {
-			go a.revive(a.life, l.id.String())
+			go a.reviveOurs(a.life, l.id, a.word)
 		}
 	}
 	return nil
@@ -112,6 +112,9 @@ func (a *Agent) recoverSource(ctx context.Context, opID string, facts *journal.F
 	}
 	a.setState(l, netmap.Migrating, opID)
 	l.holder.PID, l.container.ID = facts.HolderPID, facts.Container
+	if err := a.seeHolder(ctx, l); err != nil {
+		return err
+	}
 	op := newOperation(opID)
 	m := &sourceMove{
 		op: opID, local: l, mode: mode, facts: facts, machine: migrate.ResumeSource(mode, recs), began: op.began,
@@ -143,6 +146,9 @@ func (a *Agent) recoverTarget(ctx context.Context, opID string, facts *journal.F
 		l = &local{id: id, spec: spec, quiet: journal.Settled(recs) != journal.Committed}
 		// The container's start may still wait for its word, and inspect with it: the journal knows enough.
 		l.container.ID, l.holder.PID = facts.Container, facts.HolderPID
+		if err := a.seeHolder(ctx, l); err != nil {
+			return err
+		}
 	}
 	m := &targetMove{op: opID, mode: mode, facts: facts, image: spec.ImageId, local: l,
 		machine: migrate.ResumeTarget(mode, recs), touched: time.Now(), pushed: map[string]bool{}}
@@ -151,6 +157,19 @@ func (a *Agent) recoverTarget(ctx context.Context, opID string, facts *journal.F
 	a.targets[opID] = m
 	a.mu.Unlock()
 	go a.settleTarget(m, migrate.Input{What: migrate.Restart})
+	return nil
+}
+
+// seeHolder forgets a holder that the journal knows and that does not run any more: the node was without power, or its
+// dockerd died and took all containers along. The number may be another process's by now.
+func (a *Agent) seeHolder(ctx context.Context, l *local) error {
+	holder, err := a.docker.Container(ctx, l.id.Holder())
+	switch {
+	case err != nil && !errors.Is(err, engine.ErrNotFound):
+		return err
+	case err != nil, !holder.Running, holder.PID != l.holder.PID:
+		l.holder.PID = 0
+	}
 	return nil
 }
 
