@@ -40,6 +40,9 @@ demo: build ## overload a switch and look on as the behaviour tree moves its ser
 demo-move: build ## move a key service between switches by command under load, live and cold; writes out/demo-move
 	out/bin/sonic-vs demo move
 
+chaos: build ## 300 moves, each with something broken at one of its steps; writes out/chaos.jsonl
+	out/bin/sonic-vs chaos --moves 300
+
 bench: setup ## measure one AREA (migrate: moves; go: Go benchmarks) or all; figures go to out/bench.jsonl
 	@for a in $(or $(AREA),$(AREAS)); do case " $(AREAS) " in *" $$a "*) ;; \
 		*) echo "AREA=$$a: no such area; there are: $(AREAS)" >&2; exit 2;; esac; done
@@ -54,4 +57,4 @@ bench-go: setup
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz demo demo-move bench bench-migrate bench-go clean-testbed
+.PHONY: help setup build generate check test test-full fuzz demo demo-move chaos bench bench-migrate bench-go clean-testbed

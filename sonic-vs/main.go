@@ -39,6 +39,6 @@ func main() {
 	root.AddCommand(load.Command())
 	root.AddCommand(demo.Command())
 	root.AddCommand(bench.Command())
-	root.AddCommand(scenario.Command())
+	root.AddCommand(scenario.Command(), scenario.ChaosCommand())
 	os.Exit(testbed.ExitCode(root.ExecuteContext(ctx)))
 }

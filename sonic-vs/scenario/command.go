@@ -35,6 +35,32 @@ func runCommand() *cobra.Command {
 	return c
 }
 
+// ChaosCommand is `sonic-vs chaos`.
+func ChaosCommand() *cobra.Command {
+	config := Config{Repo: ".", Lines: os.Stdout}
+	var want Chaos
+	c := &cobra.Command{
+		Use:   "chaos",
+		Short: "break one thing at one step of a move, move after move; writes chaos.jsonl",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return RunChaos(cmd.Context(), config, want)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&config.Instance, "instance", "", "`name` of the set of switches (default: the topology's)")
+	f.StringVarP(&config.Topology, "topology", "t", "sonic-vs/topologies/triangle.yaml", "topology `file`")
+	f.StringVar(&config.Out, "out", "out", "`folder` for nsctl.yaml, certificates, chaos.jsonl and chaos/N/ of what went wrong")
+	f.IntVar(&config.Rate, "rate", 50, "requests a second")
+	f.IntVar(&want.Moves, "moves", 0, "moves to play; 0 = every case once")
+	f.Uint64Var(&want.Seed, "seed", 0, "of the order of the cases; 0 = any")
+	f.DurationVar(&want.Time, "time", 0, "begin no move after it; 0 = without end")
+	f.StringSliceVar(&want.Faults, "fault", nil, "only this `FAULT`; may be repeated")
+	f.StringSliceVar(&want.Steps, "step", nil, "only at this `STEP`; may be repeated")
+	f.BoolVar(&want.Light, "light", false, "nothing that takes a switch down")
+	return c
+}
+
 func listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",

@@ -125,3 +125,21 @@ func inNode(n testbed.Node, proc string) bool {
 	}
 	return false
 }
+
+// Processes lists the processes of a node that run a program, as this machine counts.
+func Processes(n testbed.Node, program string) (pids []int) {
+	all, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return nil // a pattern that is right
+	}
+	for _, path := range all {
+		text, err := os.ReadFile(path)
+		if err != nil || strings.TrimSpace(string(text)) != program || !inNode(n, filepath.Dir(path)) {
+			continue // it ended, or is another one
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
