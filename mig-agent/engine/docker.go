@@ -243,7 +243,7 @@ func (d *Docker) Limit(ctx context.Context, ref string, cpu float64) error {
 	return wrap("limit container "+ref, err)
 }
 
-// CreateHolder makes the container that owns a replica's network namespace: our own image, doing nothing. Its network
+// CreateHolder makes the container that owns a replica's network namespace, from PauseImage, doing nothing. Its network
 // is none; the helper puts eth0 into it.
 func (d *Docker) CreateHolder(ctx context.Context, name, img, replica string) (Container, error) {
 	return d.create(ctx, name, &container.Config{

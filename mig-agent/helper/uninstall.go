@@ -55,6 +55,9 @@ func Uninstall(ctx context.Context, r Removal) (done []string, err error) {
 			done = append(done, "container "+name)
 		}
 	}
+	if err := docker.DropPauseImages(ctx); err != nil {
+		return done, err
+	}
 	if err := address.Clear(ctx, ""); err != nil {
 		return done, err
 	}

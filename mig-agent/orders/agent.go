@@ -79,6 +79,9 @@ type Agent struct {
 
 	segmentMu sync.Mutex // one SetSegment at a time
 
+	pauseMu sync.Mutex
+	pause   string // image of holders, "" until it was made
+
 	mu      sync.Mutex
 	budget  Budget
 	epoch   uint64
@@ -141,6 +144,11 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	}
 	defer a.helper.close()
 	go a.rows.run(ctx)
+	go func() { // before a deployment or a move needs it; that says what went wrong
+		if _, err := a.pauseImage(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("image of holders", "err", err)
+		}
+	}()
 	if err := a.setBudget(ctx, cfg.Budget); err != nil { // before anything starts in it; services go on without
 		log.Error("budget", "err", err)
 	}
@@ -308,6 +316,12 @@ func (a *Agent) runReplica(ctx context.Context, l *local) error {
 	l.mending.Lock()
 	defer l.mending.Unlock()
 	holder, err := a.docker.Container(ctx, l.id.Holder())
+	if errors.Is(err, engine.ErrNotFound) {
+		if err := a.rebuild(ctx, l); err != nil {
+			return err
+		}
+		holder, err = a.docker.Container(ctx, l.id.Holder())
+	}
 	if err != nil {
 		return err
 	}
@@ -339,6 +353,16 @@ func (a *Agent) runReplica(ctx context.Context, l *local) error {
 	a.mu.Unlock()
 	_, err = a.helper.Announce(ctx, traffic(l))
 	return err
+}
+
+// rebuild makes a replica's containers anew when somebody has removed its holder: what runs without it is out of reach
+// for ever. Its volumes stay, what it had in memory and in its own layer is lost.
+func (a *Agent) rebuild(ctx context.Context, l *local) error {
+	a.log.Error("the holder was removed by somebody: start anew, memory is lost", "service", l.id.Service, "replica", l.id.Replica)
+	if err := a.docker.Remove(ctx, l.id.String()); err != nil {
+		return err
+	}
+	return a.createReplica(ctx, l)
 }
 
 // removeReplica removes everything a replica has on this node but its place in memory. Idempotent.

@@ -92,7 +92,7 @@ func (a *Agent) startFresh(ctx context.Context, op *operation, l *local) error {
 
 // createReplica makes holder, network and container; nothing of the service runs yet.
 func (a *Agent) createReplica(ctx context.Context, l *local) error {
-	self, err := a.docker.Container(ctx, a.cfg.Container)
+	pause, err := a.pauseImage(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (a *Agent) createReplica(ctx context.Context, l *local) error {
 	if err != nil {
 		return err
 	}
-	holder, err := a.docker.CreateHolder(ctx, l.id.Holder(), self.Image, l.id.String())
+	holder, err := a.docker.CreateHolder(ctx, l.id.Holder(), pause, l.id.String())
 	if err != nil {
 		return err
 	}
@@ -126,6 +126,19 @@ func (a *Agent) createReplica(ctx context.Context, l *local) error {
 	l.container = c
 	a.mu.Unlock()
 	return nil
+}
+
+// pauseImage is the image of holders.
+func (a *Agent) pauseImage(ctx context.Context) (id string, err error) {
+	a.pauseMu.Lock()
+	defer a.pauseMu.Unlock()
+	if a.pause != "" {
+		if _, err := a.docker.Image(ctx, a.pause); err == nil {
+			return a.pause, nil
+		}
+	}
+	a.pause, err = a.docker.PauseImage(ctx)
+	return a.pause, err
 }
 
 // joinSegment makes a replica's holder run and part of the service network.

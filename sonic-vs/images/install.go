@@ -95,7 +95,7 @@ func check(t Tarball, installed map[string]vswitch.Package) error {
 // load gives the tarball to the engine, unless it has the image, and sees that it took it under the same ID.
 func (s Switch) load(ctx context.Context, tarball io.Reader, t Tarball) error {
 	if _, err := s.Docker.ImageInspect(ctx, t.ID); err == nil {
-		return s.Docker.ImageTag(ctx, t.ID, t.Tag) // it may have stayed without a name, see removeImage
+		return nil
 	}
 	answer, err := s.Docker.ImageLoad(ctx, tarball, client.ImageLoadWithQuiet(true))
 	if err != nil {
@@ -111,20 +111,15 @@ func (s Switch) load(ctx context.Context, tarball io.Reader, t Tarball) error {
 	return nil
 }
 
-// removeImage removes an image. One from which others than the feature still run, such as the holders an agent makes
-// of its own, loses its names now and goes with a later removal.
-func (s Switch) removeImage(ctx context.Context, img image.InspectResponse) error {
-	former := filters.NewArgs(filters.Arg("dangling", "true"), filters.Arg("label", manifest.Label))
-	if _, err := s.Docker.ImagesPrune(ctx, former); err != nil {
+// removeContainers removes all containers of an image, or of one made from it, by force, whoever made them: so does
+// sonic-package-manager before it upgrades or removes a package.
+func (s Switch) removeContainers(ctx context.Context, id string) error {
+	list, err := s.Docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("ancestor", id))})
+	if err != nil {
 		return err
 	}
-	_, err := s.Docker.ImageRemove(ctx, img.ID, image.RemoveOptions{PruneChildren: true, Force: true})
-	if !errdefs.IsConflict(err) {
-		return err
-	}
-	slog.Info("image stays while containers run from it", "image", img.ID, "names", img.RepoTags)
-	for _, name := range img.RepoTags {
-		if _, err := s.Docker.ImageRemove(ctx, name, image.RemoveOptions{Force: true}); err != nil {
+	for _, c := range list {
+		if err := s.Docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}
@@ -226,8 +221,8 @@ func (s Switch) Uninstall(ctx context.Context, name string) error {
 	if want["state"] == "enabled" || is["system_state"] == "up" {
 		return fmt.Errorf("feature %s is enabled: disable it first", service)
 	}
-	if err := s.Docker.ContainerRemove(ctx, service, container.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove container: %w", err)
+	if err := s.removeContainers(ctx, p.ImageID); err != nil {
+		return fmt.Errorf("remove containers: %w", err)
 	}
 	delete(installed, name)
 	if err := vswitch.WritePackages(s.Root, installed); err != nil {
@@ -236,7 +231,7 @@ func (s Switch) Uninstall(ctx context.Context, name string) error {
 	if err := s.writeRow(ctx, "FEATURE", service, nil); err != nil {
 		return err
 	}
-	if err := s.removeImage(ctx, img); err != nil {
+	if _, err := s.Docker.ImageRemove(ctx, img.ID, image.RemoveOptions{PruneChildren: true, Force: true}); err != nil {
 		return fmt.Errorf("remove image: %w", err)
 	}
 	slog.Info("uninstalled", "service", service)

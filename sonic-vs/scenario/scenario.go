@@ -54,6 +54,8 @@ func All() []Scenario {
 		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", triangle, lostNode},
 		{"services", "servers from Debian packages move live under load; every answer is checked", triangle, services},
 		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bare, bundled},
+		{"upgrade", "another version of mig-agent while a service runs under load, then moves by the new one", bare, upgrade},
+		{"uninstall", "take mig-agent off a switch: refused while it is needed, then nothing is left; install it again", bare, uninstall},
 		{"line", "five switches in a line, overloaded: spike, hops, bandwidth, an idle switch, no room anywhere", inLine, overloadLine},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -42,6 +43,7 @@ type stage struct {
 	suite  *suite.Suite
 	nodes  []*node
 	faults []string
+	fresh  map[string]map[string]string // traces by node, from before the suite was installed; none if it was there
 }
 
 // node is a switch with its doors open.
@@ -57,16 +59,27 @@ func raise(ctx context.Context, c Config) (*stage, error) {
 	if c.Out, err = filepath.Abs(c.Out); err != nil {
 		return nil, err
 	}
-	s := &stage{Config: c}
+	s := &stage{Config: c, fresh: map[string]map[string]string{}}
 	bed, err := s.up(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.suite, err = suite.Install(ctx, bed, s.suiteOptions()); err != nil {
+	if s.suite, err = suite.At(bed, s.suiteOptions()); err != nil {
 		return nil, err
 	}
 	if err := s.open(); err != nil {
 		return nil, err
+	}
+	for _, n := range s.nodes {
+		if _, err := os.Stat(n.agentPath()); err == nil {
+			continue
+		}
+		if s.fresh[n.Name], err = s.traces(ctx, n); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	if s.suite, err = suite.Install(ctx, bed, s.suiteOptions()); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	if err := s.deploy(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("deploy %s: %w", service, err), s.close())

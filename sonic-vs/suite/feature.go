@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
 	"sonic-netservices/netmap"
@@ -63,6 +62,14 @@ func ensure(ctx context.Context, n testbed.Node, feature, tarball string, again 
 
 // uninstall disables a feature and removes it when its container has ended.
 func uninstall(ctx context.Context, sw images.Switch, feature string) error {
+	if err := disable(ctx, sw, feature); err != nil {
+		return err
+	}
+	return sw.Uninstall(ctx, feature)
+}
+
+// disable returns when the feature's container has ended.
+func disable(ctx context.Context, sw images.Switch, feature string) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
 	if err := sw.Config.HSet(ctx, sw.Config.Key("FEATURE", feature), map[string]string{"state": "disabled"}); err != nil {
@@ -74,19 +81,12 @@ func uninstall(ctx context.Context, sw images.Switch, feature string) error {
 			return err
 		}
 		if row["system_state"] != "up" {
-			break
+			return nil
 		}
 		if err := pause(ctx); err != nil {
 			return fmt.Errorf("feature %s does not stop: %w", feature, err)
 		}
 	}
-	if feature == Agent {
-		err := sw.Docker.ContainerRemove(ctx, helperContainer, container.RemoveOptions{Force: true})
-		if err != nil && !errdefs.IsNotFound(err) {
-			return err
-		}
-	}
-	return sw.Uninstall(ctx, feature)
 }
 
 // await returns when every agent serves and knows all others, every switch has the resources of all, and the manager
