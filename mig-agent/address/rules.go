@@ -93,16 +93,22 @@ func icmp6(first, last byte) []expr.Any {
 	})
 }
 
-// tcpBegin matches the first packet of a TCP connection: SYN without ACK.
-func tcpBegin() []expr.Any {
-	const flags, syn, ack = 13, 0x02, 0x10
+// tcp matches TCP.
+func tcp() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+	}
+}
+
+// tcpBegin matches the first packet of a TCP connection: SYN without ACK.
+func tcpBegin() []expr.Any {
+	const flags, syn, ack = 13, 0x02, 0x10
+	return all(tcp(), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}},
-	}
+	})
 }
 
 // Offsets in an ARP packet for IPv4 over Ethernet, and in an IPv6 neighbour solicitation or advertisement.
