@@ -898,6 +898,118 @@ func (x *Traffic) GetAddress() string {
 	return ""
 }
 
+type ForwardRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Traffic       *Traffic               `protobuf:"bytes,1,opt,name=traffic,proto3" json:"traffic,omitempty"`
+	Mac           string                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`                         // of the other holder
+	LastsMs       int64                  `protobuf:"varint,3,opt,name=lasts_ms,json=lastsMs,proto3" json:"lasts_ms,omitempty"` // 0 = forward nothing any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardRequest) Reset() {
+	*x = ForwardRequest{}
+	mi := &file_helper_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardRequest) ProtoMessage() {}
+
+func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
+func (*ForwardRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ForwardRequest) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+func (x *ForwardRequest) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *ForwardRequest) GetLastsMs() int64 {
+	if x != nil {
+		return x.LastsMs
+	}
+	return 0
+}
+
+type LingerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Traffic       *Traffic               `protobuf:"bytes,1,opt,name=traffic,proto3" json:"traffic,omitempty"`
+	LimitMs       int64                  `protobuf:"varint,2,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LingerRequest) Reset() {
+	*x = LingerRequest{}
+	mi := &file_helper_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LingerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LingerRequest) ProtoMessage() {}
+
+func (x *LingerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LingerRequest.ProtoReflect.Descriptor instead.
+func (*LingerRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *LingerRequest) GetTraffic() *Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+func (x *LingerRequest) GetLimitMs() int64 {
+	if x != nil {
+		return x.LimitMs
+	}
+	return 0
+}
+
 type ReleaseReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Packets       int64                  `protobuf:"varint,1,opt,name=packets,proto3" json:"packets,omitempty"`
@@ -907,7 +1019,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1031,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1044,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{13}
+	return file_helper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReleaseReply) GetPackets() int64 {
@@ -951,7 +1063,7 @@ type Leases struct {
 
 func (x *Leases) Reset() {
 	*x = Leases{}
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1075,7 @@ func (x *Leases) String() string {
 func (*Leases) ProtoMessage() {}
 
 func (x *Leases) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1088,7 @@ func (x *Leases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leases.ProtoReflect.Descriptor instead.
 func (*Leases) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{14}
+	return file_helper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Leases) GetLeases() []*HolderLease {
@@ -996,7 +1108,7 @@ type HolderLease struct {
 
 func (x *HolderLease) Reset() {
 	*x = HolderLease{}
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1120,7 @@ func (x *HolderLease) String() string {
 func (*HolderLease) ProtoMessage() {}
 
 func (x *HolderLease) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1133,7 @@ func (x *HolderLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderLease.ProtoReflect.Descriptor instead.
 func (*HolderLease) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{15}
+	return file_helper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HolderLease) GetTraffic() *Traffic {
@@ -1048,7 +1160,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1172,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1185,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{16}
+	return file_helper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckRequest) GetPid() int32 {
@@ -1099,7 +1211,7 @@ type ContainerRef struct {
 
 func (x *ContainerRef) Reset() {
 	*x = ContainerRef{}
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1223,7 @@ func (x *ContainerRef) String() string {
 func (*ContainerRef) ProtoMessage() {}
 
 func (x *ContainerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1236,7 @@ func (x *ContainerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRef.ProtoReflect.Descriptor instead.
 func (*ContainerRef) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{17}
+	return file_helper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ContainerRef) GetId() string {
@@ -1145,7 +1257,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1269,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1282,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{18}
+	return file_helper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DumpRequest) GetOp() string {
@@ -1205,7 +1317,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1329,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1342,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{19}
+	return file_helper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -1265,7 +1377,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1389,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1402,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{20}
+	return file_helper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -1325,7 +1437,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1449,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1462,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{21}
+	return file_helper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -1384,7 +1496,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1508,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1521,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{22}
+	return file_helper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -1439,7 +1551,7 @@ type TreeRequest struct {
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1563,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1576,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{23}
+	return file_helper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -1513,7 +1625,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1637,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1650,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{24}
+	return file_helper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MemoryRequest) GetOp() string {
@@ -1575,7 +1687,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1699,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1712,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{25}
+	return file_helper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MemoryPart) GetData() []byte {
@@ -1642,7 +1754,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1766,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1779,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{26}
+	return file_helper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -1700,7 +1812,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1824,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1837,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{27}
+	return file_helper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -1809,7 +1921,14 @@ const file_helper_proto_rawDesc = "" +
 	"\x05quiet\x18\x05 \x01(\bR\x05quiet\"5\n" +
 	"\aTraffic\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"(\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"p\n" +
+	"\x0eForwardRequest\x121\n" +
+	"\atraffic\x18\x01 \x01(\v2\x17.netservices.v1.TrafficR\atraffic\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x19\n" +
+	"\blasts_ms\x18\x03 \x01(\x03R\alastsMs\"]\n" +
+	"\rLingerRequest\x121\n" +
+	"\atraffic\x18\x01 \x01(\v2\x17.netservices.v1.TrafficR\atraffic\x12\x19\n" +
+	"\blimit_ms\x18\x02 \x01(\x03R\alimitMs\"(\n" +
 	"\fReleaseReply\x12\x18\n" +
 	"\apackets\x18\x01 \x01(\x03R\apackets\"=\n" +
 	"\x06Leases\x123\n" +
@@ -1864,7 +1983,7 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf2\v\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf4\f\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
@@ -1877,7 +1996,9 @@ const file_helper_proto_rawDesc = "" +
 	"\x04Mute\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x126\n" +
 	"\x04Hold\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12@\n" +
 	"\aRelease\x12\x17.netservices.v1.Traffic\x1a\x1c.netservices.v1.ReleaseReply\x126\n" +
-	"\x04Drop\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12:\n" +
+	"\x04Drop\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12@\n" +
+	"\aForward\x12\x1e.netservices.v1.ForwardRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
+	"\x06Linger\x12\x1d.netservices.v1.LingerRequest\x1a\x15.netservices.v1.Empty\x12:\n" +
 	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12?\n" +
 	"\tReadyDump\x12\x1b.netservices.v1.DumpRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
 	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12B\n" +
@@ -1905,7 +2026,7 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_helper_proto_goTypes = []any{
 	(*Budget)(nil),          // 0: netservices.v1.Budget
 	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
@@ -1920,93 +2041,101 @@ var file_helper_proto_goTypes = []any{
 	(*SegmentConfig)(nil),   // 10: netservices.v1.SegmentConfig
 	(*HolderConfig)(nil),    // 11: netservices.v1.HolderConfig
 	(*Traffic)(nil),         // 12: netservices.v1.Traffic
-	(*ReleaseReply)(nil),    // 13: netservices.v1.ReleaseReply
-	(*Leases)(nil),          // 14: netservices.v1.Leases
-	(*HolderLease)(nil),     // 15: netservices.v1.HolderLease
-	(*CheckRequest)(nil),    // 16: netservices.v1.CheckRequest
-	(*ContainerRef)(nil),    // 17: netservices.v1.ContainerRef
-	(*DumpRequest)(nil),     // 18: netservices.v1.DumpRequest
-	(*DumpReply)(nil),       // 19: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 20: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 21: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 22: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 23: netservices.v1.TreeRequest
-	(*MemoryRequest)(nil),   // 24: netservices.v1.MemoryRequest
-	(*MemoryPart)(nil),      // 25: netservices.v1.MemoryPart
-	(*TreePart)(nil),        // 26: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 27: netservices.v1.TreeReply
-	(*Platform)(nil),        // 28: netservices.v1.Platform
-	(*Check)(nil),           // 29: netservices.v1.Check
-	(*Probe)(nil),           // 30: netservices.v1.Probe
-	(*Empty)(nil),           // 31: netservices.v1.Empty
-	(*OpRef)(nil),           // 32: netservices.v1.OpRef
-	(*Restored)(nil),        // 33: netservices.v1.Restored
-	(*Chunk)(nil),           // 34: netservices.v1.Chunk
+	(*ForwardRequest)(nil),  // 13: netservices.v1.ForwardRequest
+	(*LingerRequest)(nil),   // 14: netservices.v1.LingerRequest
+	(*ReleaseReply)(nil),    // 15: netservices.v1.ReleaseReply
+	(*Leases)(nil),          // 16: netservices.v1.Leases
+	(*HolderLease)(nil),     // 17: netservices.v1.HolderLease
+	(*CheckRequest)(nil),    // 18: netservices.v1.CheckRequest
+	(*ContainerRef)(nil),    // 19: netservices.v1.ContainerRef
+	(*DumpRequest)(nil),     // 20: netservices.v1.DumpRequest
+	(*DumpReply)(nil),       // 21: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil), // 22: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),  // 23: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),   // 24: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),     // 25: netservices.v1.TreeRequest
+	(*MemoryRequest)(nil),   // 26: netservices.v1.MemoryRequest
+	(*MemoryPart)(nil),      // 27: netservices.v1.MemoryPart
+	(*TreePart)(nil),        // 28: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 29: netservices.v1.TreeReply
+	(*Platform)(nil),        // 30: netservices.v1.Platform
+	(*Check)(nil),           // 31: netservices.v1.Check
+	(*Probe)(nil),           // 32: netservices.v1.Probe
+	(*Empty)(nil),           // 33: netservices.v1.Empty
+	(*OpRef)(nil),           // 34: netservices.v1.OpRef
+	(*Restored)(nil),        // 35: netservices.v1.Restored
+	(*Chunk)(nil),           // 36: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	28, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	29, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
+	30, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	31, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
 	11, // 5: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	15, // 6: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
-	12, // 7: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
-	30, // 8: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
-	12, // 9: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
-	5,  // 10: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	31, // 11: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
-	8,  // 12: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
-	10, // 13: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
-	16, // 14: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
-	12, // 15: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
-	12, // 16: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
-	12, // 17: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
-	12, // 18: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
-	12, // 19: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
-	12, // 20: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
-	14, // 21: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
-	18, // 22: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
-	18, // 23: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	20, // 24: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	17, // 25: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	21, // 26: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	22, // 27: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	24, // 28: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
-	23, // 29: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	26, // 30: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 31: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 32: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	32, // 33: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	31, // 34: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 35: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	9,  // 36: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
-	31, // 37: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	31, // 38: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	31, // 39: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	31, // 40: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	31, // 41: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	31, // 42: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	13, // 43: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	31, // 44: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	31, // 45: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	31, // 46: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
-	19, // 47: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	31, // 48: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	31, // 49: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	33, // 50: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	31, // 51: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	25, // 52: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
-	34, // 53: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	27, // 54: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	31, // 55: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 56: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	31, // 57: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	34, // [34:58] is the sub-list for method output_type
-	10, // [10:34] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	12, // 6: netservices.v1.ForwardRequest.traffic:type_name -> netservices.v1.Traffic
+	12, // 7: netservices.v1.LingerRequest.traffic:type_name -> netservices.v1.Traffic
+	17, // 8: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
+	12, // 9: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
+	32, // 10: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	12, // 11: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
+	5,  // 12: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
+	33, // 13: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	8,  // 14: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
+	10, // 15: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
+	18, // 16: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
+	12, // 17: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
+	12, // 18: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
+	12, // 19: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
+	12, // 20: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
+	12, // 21: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
+	12, // 22: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
+	13, // 23: netservices.v1.Helper.Forward:input_type -> netservices.v1.ForwardRequest
+	14, // 24: netservices.v1.Helper.Linger:input_type -> netservices.v1.LingerRequest
+	16, // 25: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
+	20, // 26: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
+	20, // 27: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	22, // 28: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	19, // 29: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	23, // 30: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	24, // 31: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	26, // 32: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
+	25, // 33: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	28, // 34: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 35: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 36: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	34, // 37: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	33, // 38: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 39: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 40: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	33, // 41: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	33, // 42: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	33, // 43: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	33, // 44: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	33, // 45: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	33, // 46: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	15, // 47: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	33, // 48: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	33, // 49: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
+	33, // 50: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
+	33, // 51: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	33, // 52: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
+	21, // 53: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	33, // 54: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	33, // 55: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	35, // 56: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	33, // 57: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	27, // 58: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
+	36, // 59: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	29, // 60: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	33, // 61: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 62: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	33, // 63: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	38, // [38:64] is the sub-list for method output_type
+	12, // [12:38] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_helper_proto_init() }
@@ -2021,7 +2150,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

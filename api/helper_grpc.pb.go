@@ -36,6 +36,8 @@ const (
 	Helper_Hold_FullMethodName       = "/netservices.v1.Helper/Hold"
 	Helper_Release_FullMethodName    = "/netservices.v1.Helper/Release"
 	Helper_Drop_FullMethodName       = "/netservices.v1.Helper/Drop"
+	Helper_Forward_FullMethodName    = "/netservices.v1.Helper/Forward"
+	Helper_Linger_FullMethodName     = "/netservices.v1.Helper/Linger"
 	Helper_SetLeases_FullMethodName  = "/netservices.v1.Helper/SetLeases"
 	Helper_ReadyDump_FullMethodName  = "/netservices.v1.Helper/ReadyDump"
 	Helper_Dump_FullMethodName       = "/netservices.v1.Helper/Dump"
@@ -78,6 +80,10 @@ type HelperClient interface {
 	Release(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*ReleaseReply, error)
 	// Drop forgets what is held and shuts the holder up.
 	Drop(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
+	// Forward sends TCP of connections that did not begin at the holder on to another holder, for a time.
+	Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (*Empty, error)
+	// Linger returns when the holder has no TCP connection with another host any more, or when the time is over.
+	Linger(ctx context.Context, in *LingerRequest, opts ...grpc.CallOption) (*Empty, error)
 	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
 	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
 	SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error)
@@ -223,6 +229,26 @@ func (c *helperClient) Drop(ctx context.Context, in *Traffic, opts ...grpc.CallO
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
 	err := c.cc.Invoke(ctx, Helper_Drop_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_Forward_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) Linger(ctx context.Context, in *LingerRequest, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_Linger_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -407,6 +433,10 @@ type HelperServer interface {
 	Release(context.Context, *Traffic) (*ReleaseReply, error)
 	// Drop forgets what is held and shuts the holder up.
 	Drop(context.Context, *Traffic) (*Empty, error)
+	// Forward sends TCP of connections that did not begin at the holder on to another holder, for a time.
+	Forward(context.Context, *ForwardRequest) (*Empty, error)
+	// Linger returns when the holder has no TCP connection with another host any more, or when the time is over.
+	Linger(context.Context, *LingerRequest) (*Empty, error)
 	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
 	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
 	SetLeases(context.Context, *Leases) (*Empty, error)
@@ -477,6 +507,12 @@ func (UnimplementedHelperServer) Release(context.Context, *Traffic) (*ReleaseRep
 }
 func (UnimplementedHelperServer) Drop(context.Context, *Traffic) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drop not implemented")
+}
+func (UnimplementedHelperServer) Forward(context.Context, *ForwardRequest) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method Forward not implemented")
+}
+func (UnimplementedHelperServer) Linger(context.Context, *LingerRequest) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method Linger not implemented")
 }
 func (UnimplementedHelperServer) SetLeases(context.Context, *Leases) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetLeases not implemented")
@@ -721,6 +757,42 @@ func _Helper_Drop_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(HelperServer).Drop(ctx, req.(*Traffic))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Helper_Forward_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForwardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).Forward(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_Forward_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).Forward(ctx, req.(*ForwardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Helper_Linger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LingerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).Linger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_Linger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).Linger(ctx, req.(*LingerRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -980,6 +1052,14 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Drop",
 			Handler:    _Helper_Drop_Handler,
+		},
+		{
+			MethodName: "Forward",
+			Handler:    _Helper_Forward_Handler,
+		},
+		{
+			MethodName: "Linger",
+			Handler:    _Helper_Linger_Handler,
 		},
 		{
 			MethodName: "SetLeases",

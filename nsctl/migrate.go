@@ -13,9 +13,16 @@ import (
 func (c *cli) migrate() *cobra.Command {
 	var to, mode string
 	cmd := &cobra.Command{
-		Use:   "migrate SERVICE[-N] --to NODE [--mode live|cold]",
+		Use:   "migrate SERVICE[-N] --to NODE [--mode live|warm|cold]",
 		Short: "Move a replica to another node",
-		Args:  cobra.ExactArgs(1),
+		Long: `Moves a replica to another node:
+
+  live  its processes with their memory; open connections go on
+  warm  a second instance takes over: memory starts anew, files are brought along. For services that keep what matters in
+        their volumes, or nothing. New connections are answered there; those from before may end at the old instance, for
+        10 s if the service has no volumes. It is not moved when it does not become warm in time (warm_up in its spec).
+  cold  stopped, copied, started elsewhere`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &api.MigrateRequest{Service: args[0], To: to}
 			if id, err := netmap.ParseReplicaID(args[0]); err == nil { // no service has a name that looks like a replica's
@@ -25,10 +32,12 @@ func (c *cli) migrate() *cobra.Command {
 			case "":
 			case "live":
 				req.Mode = api.Mode_LIVE
+			case "warm":
+				req.Mode = api.Mode_WARM
 			case "cold":
 				req.Mode = api.Mode_COLD
 			default:
-				return refused(fmt.Errorf("--mode %q: want live or cold", mode))
+				return refused(fmt.Errorf("--mode %q: want live, warm or cold", mode))
 			}
 			manager, err := c.connect()
 			if err != nil {
@@ -46,7 +55,7 @@ func (c *cli) migrate() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "target node")
-	cmd.Flags().StringVar(&mode, "mode", "", "live or cold (default: what the service's spec says)")
+	cmd.Flags().StringVar(&mode, "mode", "", "live, warm or cold (default: what the service's spec says)")
 	_ = cmd.MarkFlagRequired("to") // only fails for a flag that does not exist
 	return cmd
 }
@@ -60,7 +69,7 @@ type move struct {
 	To              string   `json:"to"`
 	Mode            string   `json:"mode"`
 	TookMS          int64    `json:"took_ms"`
-	HeldMS          float64  `json:"held_ms"` // live: packets waited, from the switch to their release; cold: nobody served for longer than this
+	HeldMS          float64  `json:"held_ms"` // live and warm: packets waited, from the switch to their release; cold: nobody served for longer than this
 	ImageBytes      int64    `json:"image_bytes"`
 	VolumeBytes     int64    `json:"volume_bytes"`
 	DeltaBytes      int64    `json:"delta_bytes"`
@@ -94,8 +103,11 @@ func (c *cli) printMove(e *api.Event) error {
 	if err := c.printTable(rows); err != nil {
 		return err
 	}
-	if m.Mode == string(netmap.Live) {
+	switch m.Mode {
+	case string(netmap.Live):
 		fmt.Fprintf(c.stdout, "traffic held %.1f ms, %d packets; checkpoint %s; ", m.HeldMS, m.PacketsHeld, size(m.CheckpointBytes))
+	case string(netmap.Warm):
+		fmt.Fprintf(c.stdout, "traffic held %.1f ms, %d packets; ", m.HeldMS, m.PacketsHeld)
 	}
 	fmt.Fprintf(c.stdout, "image %s, volumes %s, delta %s\n", size(m.ImageBytes), size(m.VolumeBytes), size(m.DeltaBytes))
 	return nil

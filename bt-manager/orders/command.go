@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -77,9 +78,6 @@ func (s *State) acceptable(w World, wanted *spec.Service) error {
 	if wanted.Replicas == spec.PerNode {
 		refuse("replicas", "this version runs a number of replicas, not per-node")
 	}
-	if wanted.Migration == netmap.Warm {
-		refuse("migration", "this version moves live and cold, not warm")
-	}
 	if wanted.Strategy != spec.Balance {
 		refuse("strategy", "this version places by balance, not %s", wanted.Strategy)
 	}
@@ -150,9 +148,6 @@ func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mod
 	if mode == "" {
 		mode = service.Spec.Migration
 	}
-	if mode == netmap.Warm {
-		return nil, status.Error(codes.InvalidArgument, "mode: this version moves live and cold, not warm")
-	}
 	target, ok := s.Members[to]
 	if !ok {
 		return nil, unknownNode(s, to)
@@ -165,7 +160,8 @@ func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mod
 			return nil, status.Errorf(codes.Unavailable, "node %s is away", member.Node)
 		}
 		if !slices.Contains(member.Modes, string(mode)) {
-			return nil, status.Errorf(codes.FailedPrecondition, "node %s cannot move %s: %s", member.Node, mode, member.Cannot[string(mode)])
+			return nil, status.Errorf(codes.FailedPrecondition, "node %s cannot move %s: %s", member.Node, mode,
+				cmp.Or(member.Cannot[string(mode)], "its agent does not offer it"))
 		}
 	}
 	if why := s.forbidden(service.Spec, to, id); why != "" {

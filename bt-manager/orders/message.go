@@ -59,6 +59,7 @@ func (s *State) replica(id netmap.ReplicaID) *api.Replica {
 	for _, v := range wanted.Volumes {
 		r.Volumes = append(r.Volumes, &api.Volume{Name: v.Name, Target: v.Target})
 	}
+	r.WarmUp = &api.WarmUp{DeltaBytes: wanted.WarmUp.Delta, TimeoutMs: wanted.WarmUp.Timeout.Milliseconds()}
 	if wanted.OnLostNode == spec.Redeploy {
 		r.LeaseMs = leaseTime.Milliseconds()
 	}

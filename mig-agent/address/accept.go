@@ -14,26 +14,45 @@ import (
 // or when ctx ends. A yielded holder gets no new ones, so this takes a round trip. What is left then is lost in a move:
 // the client counts the connection as open, and the copy has never heard of it.
 func AwaitAccepted(ctx context.Context, ns string) error {
-	return within(ns, func() error {
+	left, err := awaitNone(ctx, ns, 200*time.Microsecond, unaccepted)
+	if err != nil && left > 0 {
+		err = fmt.Errorf("%d connections are not accepted: %w", left, err)
+	}
+	return err
+}
+
+// AwaitClosed returns when nobody outside the holder's namespace has a TCP connection with it, or when ctx ends.
+func AwaitClosed(ctx context.Context, ns string) error {
+	left, err := awaitNone(ctx, ns, 20*time.Millisecond, connected)
+	if err != nil && left > 0 {
+		err = fmt.Errorf("%d connections are open: %w", left, err)
+	}
+	return err
+}
+
+// awaitNone looks at the namespace's table of TCP sockets until count finds nothing in it, or ctx ends.
+func awaitNone(ctx context.Context, ns string, every time.Duration, count func(text string) int) (left int, err error) {
+	err = within(ns, func() error {
 		for {
-			left := 0
+			left = 0
 			for _, file := range []string{"tcp", "tcp6"} {
 				text, err := os.ReadFile("/proc/thread-self/net/" + file)
 				if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6 has one of them
-					return fmt.Errorf("await accepted connections: %w", err)
+					return fmt.Errorf("list TCP sockets: %w", err)
 				}
-				left += unaccepted(string(text))
+				left += count(string(text))
 			}
 			if left == 0 {
 				return nil
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%d connections are not accepted: %w", left, ctx.Err())
-			case <-time.After(200 * time.Microsecond):
+				return ctx.Err()
+			case <-time.After(every):
 			}
 		}
 	})
+	return left, err
 }
 
 // unaccepted counts in the text of /proc/net/tcp: half-open connections, and those in the queues of listeners, which
@@ -57,4 +76,34 @@ func unaccepted(text string) int {
 		}
 	}
 	return n
+}
+
+// connected counts in the text of /proc/net/tcp the connections with other hosts on which one of the two may still say something.
+func connected(text string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 5 {
+			continue
+		}
+		switch f[3] {
+		case "01", "03", "04", "08", "09", "0B": // established, being opened, being closed with data under way
+			if !loopbackPeer(f[2]) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// loopbackPeer reads an address as /proc/net/tcp and tcp6 have it: words of four bytes, each in the machine's order.
+func loopbackPeer(address string) bool {
+	host, _, _ := strings.Cut(address, ":")
+	switch {
+	case len(host) == 8:
+		return strings.HasSuffix(host, "7F") // 127.x.x.x
+	case host == "00000000000000000000000001000000":
+		return true // ::1
+	}
+	return strings.HasPrefix(host, "0000000000000000FFFF0000") && strings.HasSuffix(host, "7F")
 }

@@ -92,3 +92,23 @@ func FuzzUnaccepted(f *testing.F) {
 		}
 	})
 }
+
+// TestAwaitClosed waits for a client that stays, and not for one on the holder's own loopback.
+func TestAwaitClosed(t *testing.T) {
+	f := up(t)
+	f.listen("h1", "h1")
+	inside, err := f.dial("h1", "127.0.0.1", "", time.Second)
+	must(t, err)
+	defer inside.Close()
+	must(t, AwaitClosed(t.Context(), f.ns("h1")))
+	client, err := f.dial("c", service, "", time.Second)
+	must(t, err)
+	defer client.Close()
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := AwaitClosed(short, f.ns("h1")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a connection open: %v, want %v", err, context.DeadlineExceeded)
+	}
+	client.Close()
+	must(t, AwaitClosed(t.Context(), f.ns("h1")))
+}

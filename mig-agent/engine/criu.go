@@ -210,6 +210,14 @@ func Arm(dir, id string) error {
 	return nil
 }
 
+// StartFresh lets an armed start go on as an ordinary one: of a container that shall begin with data that came after it was armed.
+func StartFresh(dir, id string) error {
+	if err := writeJSON(filepath.Join(dir, "work", armedDir, id, wordFile), word{Fresh: true}); err != nil {
+		return fmt.Errorf("start fresh: not armed: %w", err)
+	}
+	return nil
+}
+
 // Disarm makes an armed start fail. Nothing armed is no error.
 func Disarm(dir, id, reason string) error {
 	armed := filepath.Join(dir, "work", armedDir, id)

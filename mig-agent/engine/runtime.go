@@ -24,7 +24,7 @@ const RuntimeFile = "mig-runc"
 // An armed container is a folder <work>/armed/<container id> that turns the container's next `create` into a restore:
 //
 //	armed        the folder exists: `docker start` blocks inside `create`, polling for a word
-//	  word       {"image":..,"work":..}: restore from there;  {"abort":"reason"}: fail the start
+//	  word       {"image":..,"work":..}: restore from there;  {"fresh":true}: an ordinary start;  {"abort":"reason"}: fail the start
 //	  result     {"pid":..,"took_ms":..} or {"error":..}: what became of it
 //	  restored   exists between a good `create` and the `start` that follows it, which has nothing left to do
 //
@@ -41,6 +41,7 @@ const (
 type word struct {
 	Image string `json:"image,omitempty"` // CRIU image folder
 	Work  string `json:"work,omitempty"`  // CRIU work folder (logs)
+	Fresh bool   `json:"fresh,omitempty"` // start it as if it had not been armed
 	Abort string `json:"abort,omitempty"` // give up, with the reason
 }
 
@@ -75,13 +76,18 @@ func RunRuntime(args []string) error {
 	switch {
 	case call.id == "":
 	case call.verb == "create" && exists(dir):
-		return restoreArmed(runc, dir, call)
+		if err := restoreArmed(runc, dir, call); !errors.Is(err, errFresh) {
+			return err
+		}
 	case call.verb == "start" && exists(filepath.Join(dir, restoredFile)):
 		// The restore has started the processes already; with the folder gone the next start is an ordinary one.
 		return os.RemoveAll(dir)
 	}
 	return fmt.Errorf("mig-runc: exec %s: %w", runc, syscall.Exec(runc, append([]string{"runc"}, args...), os.Environ()))
 }
+
+// errFresh says that an armed start became an ordinary one.
+var errFresh = errors.New("start fresh")
 
 // restoreArmed waits for the word and restores the container in place of creating it.
 func restoreArmed(runc, dir string, call runtimeCall) error {
@@ -95,6 +101,12 @@ func restoreArmed(runc, dir string, call runtimeCall) error {
 	if w.Abort != "" {
 		os.RemoveAll(dir)
 		return fmt.Errorf("mig-runc: armed start of %s taken back: %s", call.id, w.Abort)
+	}
+	if w.Fresh {
+		if err := os.RemoveAll(dir); err != nil { // the start that follows is an ordinary one, too
+			return fmt.Errorf("mig-runc: %w", err)
+		}
+		return errFresh
 	}
 	began := time.Now()
 	args := append(append([]string{}, call.globals...), "restore", "--detach", "--tcp-established",

@@ -2,7 +2,9 @@ package helper
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -159,6 +161,38 @@ func (s *Server) drop(ns string) error {
 	}
 	delete(s.holds, ns)
 	return nil
+}
+
+// Forward implements api.HelperServer. The kernel ends it in time, should nobody do so before.
+func (s *Server) Forward(_ context.Context, in *api.ForwardRequest) (*api.Empty, error) {
+	ns := netns(in.Traffic.Pid)
+	if in.LastsMs <= 0 {
+		err := address.EndForward(ns)
+		if errors.Is(err, fs.ErrNotExist) { // the holder is gone
+			err = nil
+		}
+		return &api.Empty{}, fail(err)
+	}
+	to, err := net.ParseMAC(in.Mac)
+	if err != nil {
+		return nil, bad("mac", err)
+	}
+	return &api.Empty{}, fail(address.Forward(ns, to, time.Duration(in.LastsMs)*time.Millisecond))
+}
+
+// Linger implements api.HelperServer. Connections that stay are no error.
+func (s *Server) Linger(ctx context.Context, in *api.LingerRequest) (*api.Empty, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.LimitMs)*time.Millisecond)
+	defer cancel()
+	err := address.AwaitClosed(ctx, netns(in.Traffic.Pid))
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Info("linger", "err", err)
+		err = nil
+	}
+	if errors.Is(err, fs.ErrNotExist) { // a holder that is gone has no connections
+		err = nil
+	}
+	return &api.Empty{}, fail(err)
 }
 
 // Check implements api.HelperServer: one attempt, over the loopback of the holder, where neither hold nor mute acts.

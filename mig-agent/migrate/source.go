@@ -25,8 +25,10 @@ const (
 	SendImage   Act = "send-image"   // unless the target has it
 	SendVolumes Act = "send-volumes" // in bulk
 	SendMemory  Act = "send-memory"  // live: pages of the running processes, in bulk; an armed start does not wait for ever
-	Arm         Act = "arm"          // the target creates the container and, for live, holds packets
-	SendPages   Act = "send-pages"   // live: what changed of them since, until little is left
+	SendRounds  Act = "send-rounds"  // what volumes changed meanwhile, until it is little; for warm it must become little
+	Arm         Act = "arm"          // the target creates the container; live and warm: packets will be held; warm without data: it runs
+	SendLayer   Act = "send-layer"   // live: the writable layer as it is now
+	SendPages   Act = "send-pages"   // live: what changed of memory since, until little is left
 	CancelPeer  Act = "cancel-peer"  // the target forgets the reservation
 
 	// Inside the cut-over.
@@ -35,18 +37,19 @@ const (
 	Drain          Act = "drain"           // answers under way leave, the accept queue empties
 	Mute           Act = "mute"            // send nothing more: a retransmission would outdate the dump (PAWS)
 	Dump           Act = "dump"            // freeze and write the CRIU image
-	Stop           Act = "stop"            // cold: SIGTERM, then SIGKILL
+	Stop           Act = "stop"            // cold, and warm with data: SIGTERM, then SIGKILL
 	SendCheckpoint Act = "send-checkpoint" // the CRIU image
 	SendDelta      Act = "send-delta"      // what changed in volumes since the bulk, and the writable layer
-	Restore        Act = "restore"         // live: the target restores; cold: starts and probes
+	Restore        Act = "restore"         // live: the target restores; else it starts what does not run yet, and probes
 	Commit         Act = "commit"          // tell the target; it releases the packets
 
 	// Backward, before the commit.
 	AbortPeer Act = "abort-peer" // tell the target, if it still listens; it asks otherwise
-	TakeBack  Act = "take-back"  // live: thaw, unmute, announce; cold: start again, announce
+	TakeBack  Act = "take-back"  // live: thaw, unmute, announce; else start again what was stopped, announce
 
 	// Forward, after the commit.
 	AwaitRelease Act = "await-release" // ask the target until it says that it serves
+	Linger       Act = "linger"        // warm: connections that began here end here, within some time
 	Discard      Act = "discard"       // kill the frozen processes, remove container, holder and volumes
 
 	Record Act = "record" // write Step to the journal, fsynced, before the next action
@@ -108,6 +111,7 @@ type Input struct {
 // Until cutting begins nothing changes that matters: the service runs, and the target alone holds something.
 type Source struct {
 	mode  netmap.Mode
+	data  bool // it has volumes
 	state state
 	todo  []Action // todo[0] is the action given out last
 	err   string   // why the move goes backward
@@ -127,12 +131,14 @@ const (
 	finished   state = "finished"
 )
 
-// NewSource begins a move.
-func NewSource(mode netmap.Mode) *Source { return &Source{mode: mode, state: idle} }
+// NewSource begins a move; data says that the replica has volumes.
+func NewSource(mode netmap.Mode, data bool) *Source {
+	return &Source{mode: mode, data: data, state: idle}
+}
 
 // ResumeSource takes up a move that the journal shows unfinished; the first input is Restart.
 func ResumeSource(mode netmap.Mode, recs []journal.Record) *Source {
-	s := &Source{mode: mode, state: cutting}
+	s := &Source{mode: mode, state: cutting} // from here on data makes no difference
 	switch {
 	case journal.Finished(recs):
 		s.state = finished
@@ -168,7 +174,7 @@ func (s *Source) Cutting() bool { return s.state == cutting }
 
 // Guarded says that the service would be without an owner if this process died now: the helper watches.
 func (s *Source) Guarded() bool {
-	return s.mode == netmap.Live && (s.state == cutting || s.state == backward)
+	return s.mode != netmap.Cold && (s.state == cutting || s.state == backward)
 }
 
 // Next takes what happened and gives the next action.
@@ -195,9 +201,9 @@ func (s *Source) order(what Happened) Action {
 			s.todo = append(s.todo, Action{Act: SendMemory})
 		}
 	case what == Prewarm && s.state == bulk:
-		s.todo = acts(Arm)
+		s.todo = s.prewarm()
 	case what == Cutover && s.state == armed && s.mode == netmap.Live:
-		s.state, s.todo = nearing, acts(SendPages)
+		s.state, s.todo = nearing, s.near()
 	case what == Cutover && s.state == armed:
 		s.state, s.todo = cutting, s.cutover()
 	case what == Cancel && (s.state == bulk || s.state == armed):
@@ -209,26 +215,49 @@ func (s *Source) order(what Happened) Action {
 	return s.todo[0]
 }
 
+func (s *Source) prewarm() []Action {
+	if s.data && s.mode != netmap.Live {
+		return acts(SendRounds, Arm)
+	}
+	return acts(Arm)
+}
+
+// near brings the target of a live move as near as it gets, right before the freeze.
+func (s *Source) near() []Action {
+	if s.data {
+		return acts(SendRounds, SendLayer, SendPages)
+	}
+	return acts(SendLayer, SendPages)
+}
+
 func (s *Source) cutover() []Action {
 	var list []Action
-	switch s.mode {
-	case netmap.Live:
+	switch {
+	case s.mode == netmap.Warm && !s.data: // the second instance runs and waits for its first packet
+		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched)}
+	case s.mode == netmap.Warm: // the last delta is taken when nobody writes any more
+		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched),
+			rec(journal.Frozen), {Act: Stop}, {Act: SendDelta}, note(journal.Sent)}
+	case s.mode == netmap.Live:
 		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched), {Act: Drain}, {Act: Mute},
-			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}}
+			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}, note(journal.Sent)}
 	default: // cold: the address moves when the source has stopped; nobody holds packets
 		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: Yield}, {Act: Switch},
-			note(journal.Switched), {Act: SendDelta}}
+			note(journal.Switched), {Act: SendDelta}, note(journal.Sent)}
 	}
-	return append(list, note(journal.Sent), Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
+	return append(list, Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
 }
 
 // forward are the actions after the commit, from one of them on.
 func (s *Source) forward(from Act) []Action {
-	list := []Action{{Act: AwaitRelease}, rec(journal.Released), {Act: Discard}, rec(journal.Done)}
+	list := []Action{{Act: Discard}, rec(journal.Done)}
 	if from == Discard {
-		return list[2:]
+		return list
 	}
-	return list
+	if s.mode == netmap.Warm {
+		list = append(acts(Linger), list...)
+	}
+	return append([]Action{{Act: AwaitRelease}, rec(journal.Released)}, list...)
 }
 
 // backward are the actions of a move taken back, from one of them on.

@@ -12,9 +12,11 @@ const (
 	CreateContainer Act = "create-container" // with the source's options, in a holder that is silent about the address
 	Hold            Act = "hold"             // keep back packets in both directions
 	ArmStart        Act = "arm-start"        // docker start, which waits for the checkpoint
+	WarmUp          Act = "warm-up"          // warm: start, and probe within the time the service may take; with volumes, as arm-start
+	Forward         Act = "forward"          // warm: connections that did not begin here go on to the source's holder
 	Announce        Act = "announce"         // the address is here now
 	RestoreHere     Act = "restore-here"     // give the armed start its word, wait, probe over loopback
-	StartHere       Act = "start-here"       // cold: start and probe each 100 ms
+	StartHere       Act = "start-here"       // cold and warm: start what does not run, probe until it serves
 	Release         Act = "release"          // let the held packets go
 	Adopt           Act = "adopt"            // the replica is this node's from now on
 	DropHeld        Act = "drop-held"        // held packets belong to the source's connections: never answer them
@@ -99,8 +101,11 @@ func (t *Target) Finished() bool { return t.state == finished }
 
 // Guarded says that packets are held here, so that somebody must ask for the outcome if this process dies.
 func (t *Target) Guarded() bool {
-	return t.mode == netmap.Live && (t.state == taking || t.state == restored || t.state == asking || t.state == serving)
+	return t.holds() && (t.state == taking || t.state == restored || t.state == asking || t.state == serving)
 }
+
+// holds says that the target keeps packets back until the source has committed.
+func (t *Target) holds() bool { return t.mode != netmap.Cold }
 
 // Next takes what happened and gives the next action.
 func (t *Target) Next(in Input) Action {
@@ -136,14 +141,21 @@ func (t *Target) Next(in Input) Action {
 	case Armed:
 		if t.state == reserved {
 			list := acts(CreateContainer)
-			if t.mode == netmap.Live {
+			switch t.mode {
+			case netmap.Live:
 				list = append(list, acts(Hold, ArmStart)...)
+			case netmap.Warm:
+				list = append(list, acts(Hold, WarmUp)...)
 			}
 			return t.begin(ready, append(list, rec(journal.Prepared)))
 		}
 	case Switched:
 		if t.state == ready {
-			return t.begin(taking, acts(Announce))
+			list := acts(Announce)
+			if t.mode == netmap.Warm {
+				list = acts(Forward, Announce)
+			}
+			return t.begin(taking, list)
 		}
 	case Restoring:
 		if t.state == taking {
@@ -164,7 +176,7 @@ func (t *Target) begin(to state, list []Action) Action {
 
 func (t *Target) serve() []Action {
 	list := []Action{rec(journal.Committed)}
-	if t.mode == netmap.Live {
+	if t.holds() {
 		list = append(list, Action{Act: Release})
 	}
 	return append(list, rec(journal.Released), Action{Act: Adopt}, rec(journal.Done))
@@ -172,7 +184,7 @@ func (t *Target) serve() []Action {
 
 func (t *Target) leave() []Action {
 	list := []Action{{Act: Record, Step: journal.Aborted, Err: t.why}}
-	if t.mode == netmap.Live {
+	if t.holds() {
 		list = append(list, Action{Act: DropHeld})
 	}
 	return append(list, Action{Act: Remove}, rec(journal.Done))

@@ -27,7 +27,8 @@ type machine interface {
 // TestTranscripts plays testdata/*.txt. A line that begins with "<" is told to the machine, the lines with ">" below it
 // are its answers; the runner answers every action with ok, unless the line says otherwise:
 //
-//	< source live                 a new machine (source or target, live or cold)
+//	< source live                 a new machine (source or target, live, warm or cold)
+//	< source live data            of a replica with volumes
 //	< resume source live STEP..   a machine that finds these journal steps
 //	< ACTION=failed: text         from now on that action fails so (once)
 //	< ACTION=settled STEP         that record finds the journal settled the other way (once)
@@ -91,7 +92,9 @@ func construct(told string) machine {
 	words := strings.Fields(told)
 	switch {
 	case len(words) == 2 && words[0] == "source":
-		return NewSource(netmap.Mode(words[1]))
+		return NewSource(netmap.Mode(words[1]), false)
+	case len(words) == 3 && words[0] == "source" && words[2] == "data":
+		return NewSource(netmap.Mode(words[1]), true)
 	case len(words) == 2 && words[0] == "target":
 		return NewTarget(netmap.Mode(words[1]))
 	case len(words) >= 3 && words[0] == "resume":

@@ -21,6 +21,7 @@ import (
 )
 
 const (
+	probeFirst   = 5 * time.Millisecond // pause after a probe that failed, doubled each time
 	probeEvery   = 100 * time.Millisecond
 	startTimeout = 30 * time.Second // until a started service must pass its probe
 	stopGrace    = 30 * time.Second // SIGTERM to SIGKILL, Kubernetes' default
@@ -173,11 +174,11 @@ func (a *Agent) makeVolumes(l *local) (binds []string, err error) {
 	return binds, nil
 }
 
-// awaitHealthy probes every 100 ms until the replica passes.
+// awaitHealthy probes until the replica passes, soon every 100 ms.
 func (a *Agent) awaitHealthy(ctx context.Context, l *local, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for {
+	for wait := probeFirst; ; wait = min(2*wait, probeEvery) {
 		err := a.probe(ctx, l)
 		if err == nil {
 			return nil
@@ -185,7 +186,7 @@ func (a *Agent) awaitHealthy(ctx context.Context, l *local, limit time.Duration)
 		if c, cerr := a.docker.Container(ctx, l.container.ID); cerr == nil && !c.Running {
 			return fmt.Errorf("the container ended with code %d before it passed its probe", c.Exit)
 		}
-		pause(ctx, probeEvery)
+		pause(ctx, wait)
 		if ctx.Err() != nil {
 			return fmt.Errorf("probe not passed within %v: %w", limit, err)
 		}

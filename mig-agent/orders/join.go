@@ -78,10 +78,10 @@ func (a *Agent) hello(ctx context.Context) (*api.Hello, error) {
 		Node: a.cfg.Node, Address: a.cfg.Address, Version: a.cfg.Version, Api: apiLevel,
 		Agent:  fmt.Sprintf("%s:%d", a.cfg.Address, netmap.AgentPort),
 		Helper: fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
-		Modes:  []string{string(netmap.Cold)}, Cannot: map[string]string{string(netmap.Warm): "not in this version"},
+		Modes:  []string{string(netmap.Warm), string(netmap.Cold)}, Cannot: map[string]string{},
 	}
 	if len(facts.Missing) == 0 {
-		h.Modes = []string{string(netmap.Live), string(netmap.Cold)}
+		h.Modes = []string{string(netmap.Live), string(netmap.Warm), string(netmap.Cold)}
 	} else {
 		h.Cannot[string(netmap.Live)] = strings.Join(facts.Missing, "; ")
 	}

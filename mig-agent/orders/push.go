@@ -2,7 +2,6 @@ package orders
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -28,25 +27,6 @@ func (a *Agent) sendImage(ctx context.Context, m *sourceMove) error {
 	return err
 }
 
-func (a *Agent) sendVolumes(ctx context.Context, m *sourceMove) error {
-	for _, v := range m.local.spec.Volumes {
-		m.out.phase("volumes", "%s to %s", v.Name, m.order.To)
-		stream, err := a.helper.ReadTree(ctx, &api.TreeRequest{Op: m.op, Name: v.Name, Root: a.volumePath(m.local.id, v.Name)})
-		if err != nil {
-			return err
-		}
-		n, err := a.push(ctx, m, "volume/"+v.Name, chunk.Reader(func() ([]byte, error) {
-			c, err := stream.Recv()
-			return c.GetData(), err
-		}))
-		if err != nil {
-			return err
-		}
-		m.trace.VolumeBytes += n
-	}
-	return nil
-}
-
 // push sends one section before the cut-over.
 func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Reader) (int64, error) {
 	stream, err := api.NewPeerClient(m.conn).Push(ctx)
@@ -57,7 +37,8 @@ func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Re
 		return 0, err
 	}
 	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.Part{Data: b}) })
-	n, err := io.Copy(w, r)
+	from := &source{r: r}
+	n, err := io.Copy(w, from)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -65,14 +46,31 @@ func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Re
 		err = stream.Send(&api.Part{End: true})
 	}
 	reply, cerr := stream.CloseAndRecv()
-	if err != nil && !errors.Is(err, io.EOF) { // what could not be read here; the target only saw the stream end
-		return 0, fmt.Errorf("%s: %w", section, err)
+	switch {
+	case from.err != nil: // ours; the target only sees that no more comes
+		err = from.err
+	case cerr != nil: // the target's own words say more than a broken Send
+		err = cerr
 	}
-	if cerr != nil { // the target's own words say more than a broken Send
-		return 0, fmt.Errorf("%s: %w", section, cerr)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", section, err)
 	}
 	if reply.Bytes != n {
 		return 0, fmt.Errorf("%s: sent %d bytes, %s took %d", section, n, m.order.To, reply.Bytes)
 	}
 	return n, nil
+}
+
+// source remembers why reading ended, if it did not end well.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }

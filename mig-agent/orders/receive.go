@@ -18,7 +18,7 @@ import (
 	"sonic-netservices/netmap"
 )
 
-// What the target takes in: image, volumes, checkpoint, deltas.
+// What the target takes in: image, volumes, layer, checkpoint, deltas.
 
 // Push implements api.PeerServer.
 func (a *Agent) Push(stream api.Peer_PushServer) error {
@@ -32,9 +32,10 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// Memory goes on changing until the freeze, and so do its rounds.
-	if is := m.machine.State(); is != netmap.Migrating && (is != netmap.Ready || first.Section != memorySection) {
-		return status.Errorf(codes.FailedPrecondition, "op: %s after the target is %s", first.Section, is)
+	// What a running service goes on changing goes on coming until the cut-over, which holds m.mu.
+	is := m.machine.State()
+	if late := m.mode == netmap.Live && first.Section != "image"; is != netmap.Migrating && (is != netmap.Ready || !late) {
+		return status.Errorf(codes.FailedPrecondition, "section %s: the target is %s", first.Section, is)
 	}
 	var n int64
 	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, &m.touched))}
@@ -48,6 +49,8 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 		err = a.takeMemory(m, r)
 	case isVolume && a.hasVolume(m, volume):
 		err = a.applyTree(stream.Context(), a.volumePath(m.local.id, volume), false, r)
+	case first.Section == "layer" && m.mode == netmap.Live:
+		err = a.applyTree(stream.Context(), m.local.container.Merged, true, r)
 	default:
 		return status.Errorf(codes.InvalidArgument, "section: %q", first.Section)
 	}

@@ -94,6 +94,8 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 	switch order.Mode {
 	case api.Mode_LIVE:
 		mode = netmap.Live
+	case api.Mode_WARM:
+		mode = netmap.Warm
 	case api.Mode_COLD:
 		mode = netmap.Cold
 	default:
@@ -113,7 +115,7 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 		return nil, refused("%s is %s on %s; only a running replica moves", id, state, a.cfg.Node)
 	}
 	m := &sourceMove{
-		op: op.id, epoch: epoch, order: order, mode: mode, local: l, machine: migrate.NewSource(mode), began: op.began,
+		op: op.id, epoch: epoch, order: order, mode: mode, local: l, machine: migrate.NewSource(mode, len(l.spec.Volumes) > 0), began: op.began,
 		facts: &journal.Facts{
 			Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: order.To,
 			PeerAgent: order.ToAgent, PeerHelper: order.ToHelper, Container: l.container.ID,
@@ -241,7 +243,7 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 
 // sourceAction does one action. It returns an error for the machine to judge, never decides by itself.
 func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Action) error {
-	ctx, cancel := context.WithTimeout(ctx, a.actionTime(act.Act))
+	ctx, cancel := context.WithTimeout(ctx, actionTime(act.Act, m.mode, m.local.spec))
 	defer cancel()
 	if m.close != nil { // a target that says nothing more is not waited for beyond the step's time
 		defer context.AfterFunc(ctx, m.close)()
@@ -255,6 +257,10 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		return a.sendImage(ctx, m)
 	case migrate.SendVolumes:
 		return a.sendVolumes(ctx, m)
+	case migrate.SendRounds:
+		return a.sendRounds(ctx, m)
+	case migrate.SendLayer:
+		return a.sendLayer(ctx, m)
 	case migrate.Arm:
 		m.out.phase("arm", "container on %s", m.order.To)
 		_, err := api.NewPeerClient(m.conn).Arm(ctx, &api.OpRef{Op: m.op})
@@ -284,7 +290,11 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		return a.dump(ctx, m)
 	case migrate.Stop:
 		m.out.phase("stop", "SIGTERM to %s", m.local.id)
-		return a.docker.Stop(ctx, m.local.container.ID, stopGrace)
+		grace := stopGrace
+		if m.mode == netmap.Warm {
+			grace = warmGrace
+		}
+		return a.docker.Stop(ctx, m.local.container.ID, grace)
 	case migrate.SendCheckpoint:
 		return a.sendCheckpoint(ctx, m)
 	case migrate.SendDelta:
@@ -295,6 +305,8 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		return a.commitThere(m)
 	case migrate.AwaitRelease:
 		return a.awaitRelease(ctx, m)
+	case migrate.Linger:
+		return a.linger(ctx, m)
 	case migrate.Discard:
 		return a.discard(ctx, m)
 	case migrate.TakeBack:
@@ -305,13 +317,17 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	return fmt.Errorf("unknown action %q", act.Act)
 }
 
-// actionTime bounds one action: bulk data and a graceful stop take what they take, the rest is quick or broken.
-func (a *Agent) actionTime(act migrate.Act) time.Duration {
+// actionTime bounds one action: bulk data, warming up and a graceful stop take what they take, the rest is quick or broken.
+func actionTime(act migrate.Act, mode netmap.Mode, r *api.Replica) time.Duration {
 	switch act {
-	case migrate.SendImage, migrate.SendVolumes, migrate.SendMemory:
+	case migrate.SendImage, migrate.SendVolumes, migrate.SendMemory, migrate.SendRounds:
 		return time.Hour
+	case migrate.Arm, migrate.WarmUp:
+		return warmLimit(mode, r)
 	case migrate.Stop, migrate.Restore, migrate.SendPages:
 		return stopGrace + stepTimeout
+	case migrate.Linger:
+		return lingerTime + warmGrace + stepTimeout
 	}
 	return stepTimeout
 }

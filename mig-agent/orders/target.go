@@ -59,7 +59,10 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 		return nil, err
 	}
 	mode := netmap.Cold
-	if req.Mode == api.Mode_LIVE {
+	switch req.Mode {
+	case api.Mode_WARM:
+		mode = netmap.Warm
+	case api.Mode_LIVE:
 		mode = netmap.Live
 		if err := a.canRestore(ctx, req.Platform); err != nil {
 			return nil, err
@@ -226,7 +229,7 @@ func (a *Agent) targetDoes(m *targetMove, in migrate.Input) error {
 	m.touched = time.Now()
 	act := m.machine.Next(in)
 	for again := againFirst; act.Act != migrate.Reply; {
-		ctx, cancel := context.WithTimeout(a.life, a.actionTime(act.Act))
+		ctx, cancel := context.WithTimeout(a.life, actionTime(act.Act, m.mode, m.local.spec))
 		in := a.guard(ctx, m.op, journal.Target, m.machine.Guarded())
 		if in.What == migrate.OK {
 			in = a.targetAction(ctx, m, act)
@@ -291,6 +294,10 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 		_, err = a.helper.Hold(ctx, t)
 	case migrate.ArmStart:
 		err = a.armStart(m)
+	case migrate.WarmUp:
+		err = a.warmUp(ctx, m)
+	case migrate.Forward:
+		err = a.forward(ctx, m)
 	case migrate.Announce:
 		m.local.quiet = false
 		_, err = a.helper.Announce(ctx, t)
@@ -298,7 +305,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 		err = a.restoreHere(ctx, m)
 	case migrate.StartHere:
 		began := time.Now()
-		if err = a.docker.Start(ctx, m.local.container.ID); err == nil {
+		if m.mode == netmap.Warm {
+			err = a.startWarm(ctx, m)
+		} else if err = a.docker.Start(ctx, m.local.container.ID); err == nil {
 			err = a.awaitHealthy(ctx, m.local, startTimeout)
 		}
 		m.took.TookMs = milliseconds(time.Since(began))
@@ -321,6 +330,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			if m.local.holder.PID == 0 {
 				go a.revive(a.life, m.local.id.String())
 			}
+		}
+		if m.mode == netmap.Warm {
+			go a.endForward(m)
 		}
 	case migrate.DropHeld:
 		if m.local.holder.PID != 0 {

@@ -1,0 +1,93 @@
+package orders
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+	"sonic-netservices/internal/chunk"
+	"sonic-netservices/netmap"
+)
+
+// Data that goes ahead while the service still changes it: in bulk, then in rounds, each what changed during the one
+// before. What is left for the cut-over is what changed during the last round.
+
+// mostRounds bounds the rounds of a move that need not become warm: a service that writes as fast as we send would keep
+// us here for ever.
+const mostRounds = 4
+
+func (a *Agent) sendVolumes(ctx context.Context, m *sourceMove) error {
+	for _, v := range m.local.spec.Volumes {
+		m.out.phase("volumes", "%s to %s", v.Name, m.order.To)
+		if _, err := a.sendVolume(ctx, m, v.Name, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendRounds ends when a round was small. For warm the service's warm-up rule says what is small and how long it may
+// take; the other modes go on without when rounds do not get smaller.
+func (a *Agent) sendRounds(ctx context.Context, m *sourceMove) error {
+	small, limit := warmUpOf(m.local.spec)
+	began, before := time.Now(), int64(0)
+	for n := 1; ; n++ {
+		sum := int64(0)
+		for _, v := range m.local.spec.Volumes {
+			bytes, err := a.sendVolume(ctx, m, v.Name, true)
+			if err != nil {
+				return err
+			}
+			sum += bytes
+		}
+		m.out.phase("round", "%d: %d bytes had changed", n, sum)
+		switch {
+		case sum <= small:
+			return nil
+		case m.mode == netmap.Warm && time.Since(began) > limit:
+			return fmt.Errorf("not warm after %v: %d bytes had changed during the last of %d rounds, warm_up.delta is %d", limit, sum, n, small)
+		case m.mode != netmap.Warm && (n == mostRounds || n > 1 && sum > before/2):
+			return nil
+		}
+		before = sum
+	}
+}
+
+// sendVolume sends a volume, or what changed in it since it was sent last.
+func (a *Agent) sendVolume(ctx context.Context, m *sourceMove, name string, delta bool) (int64, error) {
+	req := &api.TreeRequest{Op: m.op, Name: name, Root: a.volumePath(m.local.id, name), Delta: delta, More: true}
+	n, err := a.sendTree(ctx, m, "volume/"+name, req)
+	if delta && status.Code(err) == codes.FailedPrecondition { // a helper that was restarted does not know what went before
+		req.Delta = false
+		n, err = a.sendTree(ctx, m, "volume/"+name, req)
+	}
+	m.trace.VolumeBytes += n
+	return n, err
+}
+
+// sendLayer sends the writable layer to the armed container, so that inside the freeze only what changes from here on
+// is left.
+func (a *Agent) sendLayer(ctx context.Context, m *sourceMove) error {
+	_, err := a.sendTree(ctx, m, "layer", &api.TreeRequest{Op: m.op, Root: m.local.container.Upper, Delta: true, More: true})
+	return err
+}
+
+func (a *Agent) sendTree(ctx context.Context, m *sourceMove, section string, req *api.TreeRequest) (int64, error) {
+	began := time.Now()
+	stream, err := a.helper.ReadTree(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	n, err := a.push(ctx, m, section, chunk.Reader(func() ([]byte, error) {
+		c, err := stream.Recv()
+		return c.GetData(), err
+	}))
+	if err == nil {
+		m.trace.Rounds = append(m.trace.Rounds, &api.Round{What: section, Bytes: n, TookMs: milliseconds(time.Since(began))})
+	}
+	return n, err
+}
