@@ -23,7 +23,7 @@ func AwaitAccepted(ctx context.Context, ns string) error {
 
 // AwaitClosed returns when nobody outside the holder's namespace has a TCP connection with it, or when ctx ends.
 func AwaitClosed(ctx context.Context, ns string) error {
-	left, err := awaitNone(ctx, ns, 20*time.Millisecond, connected)
+	left, err := awaitNone(ctx, ns, 2*time.Millisecond, connected)
 	if err != nil && left > 0 {
 		err = fmt.Errorf("%d connections are open: %w", left, err)
 	}

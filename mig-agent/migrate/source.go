@@ -34,7 +34,7 @@ const (
 	// Inside the cut-over.
 	Yield          Act = "yield"           // answer no ARP for the address
 	Switch         Act = "switch"          // the target announces the address; packets are held there
-	Drain          Act = "drain"           // answers under way leave, the accept queue empties
+	Drain          Act = "drain"           // answers under way leave, the accept queue empties; warm: what is asked is answered
 	Mute           Act = "mute"            // send nothing more: a retransmission would outdate the dump (PAWS)
 	Dump           Act = "dump"            // freeze and write the CRIU image
 	Stop           Act = "stop"            // cold, and warm with data: SIGTERM, then SIGKILL
@@ -237,7 +237,7 @@ func (s *Source) cutover() []Action {
 		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched)}
 	case s.mode == netmap.Warm: // the last delta is taken when nobody writes any more
 		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched),
-			rec(journal.Frozen), {Act: Stop}, {Act: SendDelta}, note(journal.Sent)}
+			{Act: Drain}, rec(journal.Frozen), {Act: Stop}, {Act: SendDelta}, note(journal.Sent)}
 	case s.mode == netmap.Live:
 		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched), {Act: Drain}, {Act: Mute},
 			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}, note(journal.Sent)}

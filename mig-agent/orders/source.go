@@ -282,6 +282,10 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	case migrate.Switch:
 		return a.switchOver(ctx, m)
 	case migrate.Drain:
+		if m.mode == netmap.Warm {
+			_, err := a.helper.Linger(ctx, &api.LingerRequest{Traffic: t, LimitMs: warmDrain.Milliseconds()})
+			return err
+		}
 		return a.drain(ctx, m)
 	case migrate.Mute:
 		_, err := a.helper.Mute(ctx, t)

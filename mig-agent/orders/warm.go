@@ -15,8 +15,9 @@ import (
 // What only a warm move does; docs/decisions/0030-warm.md says what it promises.
 
 const (
-	lingerTime   = 10 * time.Second // connections from before the switch may last this long at the source
-	warmGrace    = 3 * time.Second  // SIGTERM to SIGKILL of a source with volumes: new connections wait meanwhile
+	lingerTime   = 10 * time.Second       // connections from before the switch may last this long at the source
+	warmDrain    = 100 * time.Millisecond // before the SIGTERM, for those who have asked on a connection of their own
+	warmGrace    = 3 * time.Second        // SIGTERM to SIGKILL of a source with volumes: new connections wait meanwhile
 	forwardTime  = defaultBudget + lingerTime + stepTimeout
 	defaultDelta = 64 << 10    // of a replica that says nothing, as the spec has it
 	defaultWarm  = time.Minute // likewise

@@ -45,16 +45,14 @@ func (s *stage) inspect(ctx context.Context, n *node) (running bool, faults []st
 	fault := func(format string, args ...any) {
 		faults = append(faults, n.Name+": "+fmt.Sprintf(format, args...))
 	}
-	all, err := n.docker.ContainerList(ctx, container.ListOptions{All: true})
+	state, err := n.containers(ctx)
 	if err != nil {
-		fault("list containers: %v", err)
+		fault("%v", err)
 		return false, faults
 	}
-	state := map[string]string{}
 	count := 0
-	for _, c := range all {
-		state[strings.TrimPrefix(c.Names[0], "/")] = c.State
-		if c.State == "running" {
+	for _, is := range state {
+		if is == "running" {
 			count++
 		}
 	}
@@ -101,6 +99,19 @@ func (s *stage) inspect(ctx context.Context, n *node) (running bool, faults []st
 		}
 	}
 	return running, faults
+}
+
+// containers are the states of the node's containers by name.
+func (n *node) containers(ctx context.Context) (map[string]string, error) {
+	all, err := n.docker.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	state := map[string]string{}
+	for _, c := range all {
+		state[strings.TrimPrefix(c.Names[0], "/")] = c.State
+	}
+	return state, nil
 }
 
 // disagree lists who says something else than that the owner has the replica: the manager, and the rows of every node.

@@ -52,6 +52,7 @@ func All() []Scenario {
 		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", triangle, garbage},
 		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", triangle, rows},
 		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", triangle, lostNode},
+		{"warm", "a second instance takes over, without and with a volume, under load; it is not warm in time; its agent is killed", triangle, warm},
 		{"services", "servers from Debian packages move live under load; every answer is checked", triangle, services},
 		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bare, bundled},
 		{"upgrade", "another version of mig-agent while a service runs under load, then moves by the new one", bare, upgrade},

@@ -21,6 +21,7 @@ type server struct {
 	name    string // of examples/NAME
 	address string
 	first   string                                        // sent once before the load; its answer is one line
+	fresh   bool                                          // each request comes on a connection of its own
 	ask     func(n int) string                            // request n
 	answer  func(in *bufio.Reader, n int) (string, error) // what is kept of its answer
 	judge   func(ctx context.Context, s *stage, home *node, talk []exchange) (string, error)

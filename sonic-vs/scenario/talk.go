@@ -18,7 +18,7 @@ import (
 )
 
 // Requests of a talk: open loop by schedule, never sent again. Two connections are kept; each tenth request comes on a
-// connection of its own.
+// connection of its own, or all of them do.
 const (
 	talkRate     = 100 // a second
 	talkKept     = 2
@@ -53,7 +53,7 @@ type talk struct {
 func (s *stage) talk(ctx context.Context, v server) (*talk, error) {
 	t := &talk{stage: s, server: v, stop: make(chan struct{})}
 	var kept []net.Conn
-	for n := range talkKept {
+	for n := range t.kept() {
 		conn, err := s.dialTCP(ctx, v.address)
 		if err != nil {
 			return nil, fmt.Errorf("connect: %w", err)
@@ -75,6 +75,14 @@ func (s *stage) talk(ctx context.Context, v server) (*talk, error) {
 	}
 	t.ended.Go(func() { t.come(ctx) })
 	return t, nil
+}
+
+// kept is how many connections are.
+func (t *talk) kept() int {
+	if t.server.fresh {
+		return 0
+	}
+	return talkKept
 }
 
 // readLine reads no byte more than the line.
@@ -126,9 +134,13 @@ func (t *talk) keep(conn net.Conn, id int) {
 	}
 }
 
-// come sends each tenth request on a connection of its own.
+// come sends each tenth request, or each one, on a connection of its own.
 func (t *talk) come(ctx context.Context) {
-	for n := 0; t.wait(n); n += 10 {
+	every := 10
+	if t.server.fresh {
+		every = 1
+	}
+	for n := 0; t.wait(n); n += every {
 		t.ended.Go(func() {
 			limit, cancel := context.WithDeadline(ctx, t.begun.Add(t.due(n)+talkPatience))
 			defer cancel()
