@@ -86,7 +86,7 @@ func (a *Agent) sendTree(ctx context.Context, m *sourceMove, section string, req
 		c, err := stream.Recv()
 		return c.GetData(), err
 	}))
-	if err == nil {
+	if err == nil && m.mode != netmap.Live { // there the rounds are those of memory
 		m.trace.Rounds = append(m.trace.Rounds, &api.Round{What: section, Bytes: n, TookMs: milliseconds(time.Since(began))})
 	}
 	return n, err
