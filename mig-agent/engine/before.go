@@ -16,6 +16,7 @@ type before struct {
 	DaemonJSON *string           `json:"daemon_json"` // nil: there was no file
 	Folder     bool              `json:"folder"`      // there was its folder
 	Ours       string            `json:"ours"`        // what we have made of it; anything else is somebody's later change
+	Restoring  bool              `json:"restoring"`   // live-restore is on because of us
 	Sysctl     map[string]string `json:"sysctl"`
 }
 
@@ -115,25 +116,24 @@ func (c daemonJSON) text() []byte {
 	return append(out, '\n')
 }
 
-// want is daemon.json with our runtime and, if asked for, live-restore. A key that is missing means to dockerd's reload
-// that it stays as it is: what shall end is said.
-func (b before) want(now []byte, runtime string, liveRestore bool) (out []byte, changed bool, err error) {
-	conf, err := parseDaemonJSON(now)
-	if err != nil {
+// want is daemon.json with our runtime and, if asked for, live-restore; one that somebody else has set is left alone. A
+// key that is missing means to dockerd's reload that it stays as it is: what shall end is said.
+func (b *before) want(now []byte, runtime string, liveRestore bool) (out []byte, changed bool, err error) {
+	if out, changed, err = withRuntime(now, runtime); err != nil {
 		return nil, false, err
 	}
-	out, changed, err = withRuntime(now, runtime)
-	if err != nil {
-		return nil, false, err
-	}
-	wish := liveRestore || b.liveRestore()
-	if on, set := conf.liveRestore(); on == wish && (set || !wish) {
+	if liveRestore == b.Restoring {
 		return out, changed, nil
 	}
-	if conf, err = parseDaemonJSON(out); err != nil {
+	conf, err := parseDaemonJSON(out)
+	if err != nil {
 		return nil, false, err
 	}
-	conf[liveRestoreKey] = json.RawMessage(fmt.Sprint(wish))
+	if on, _ := conf.liveRestore(); on && liveRestore {
+		return out, changed, nil
+	}
+	b.Restoring = liveRestore
+	conf[liveRestoreKey] = json.RawMessage(fmt.Sprint(liveRestore || b.liveRestore()))
 	return conf.text(), true, nil
 }
 
@@ -162,7 +162,9 @@ func (b before) ending(now []byte) ([]byte, error) {
 		return nil, err
 	}
 	conf.setRuntimes(all)
-	conf[liveRestoreKey] = json.RawMessage(fmt.Sprint(b.liveRestore()))
+	if b.Restoring {
+		conf[liveRestoreKey] = json.RawMessage(fmt.Sprint(b.liveRestore()))
+	}
 	return conf.text(), nil
 }
 
@@ -186,9 +188,9 @@ func (b before) restored(now []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if raw, set := was[liveRestoreKey]; set {
+	if raw, set := was[liveRestoreKey]; b.Restoring && set {
 		conf[liveRestoreKey] = raw
-	} else {
+	} else if b.Restoring {
 		delete(conf, liveRestoreKey)
 	}
 	if len(conf) == 0 && b.DaemonJSON == nil {

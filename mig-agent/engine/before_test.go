@@ -73,7 +73,7 @@ func TestDaemonJSONComesBack(t *testing.T) {
 			if _, set := conf["runtimes"]; !set || conf.dropRuntime() {
 				t.Errorf("reload would not end our runtime: %s", ending)
 			}
-			if on, set := conf.liveRestore(); !set || on != b.liveRestore() {
+			if on, set := conf.liveRestore(); b.Restoring && !set || on != b.liveRestore() {
 				t.Errorf("reload would not end live-restore: %s", ending)
 			}
 			last, err := b.restored(now)
@@ -88,6 +88,46 @@ func TestDaemonJSONComesBack(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// An operator's own live-restore is not ours to end, whenever it was set; ours ends when it is not asked for any more.
+func TestLiveRestoreOfOthers(t *testing.T) {
+	h := Host{Dir: t.TempDir(), Proc: t.TempDir()}
+	d := Dockerd{JSON: filepath.Join(t.TempDir(), "daemon.json"), PID: "/nonexistent"}
+	configure := func(ours bool) (on bool) {
+		t.Helper()
+		d.LiveRestore = ours
+		h.ConfigureDockerd(d) // there is no dockerd to reload, which it says
+		now, err := os.ReadFile(d.JSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, _ = mustParse(t, now).liveRestore()
+		return on
+	}
+	if configure(false) {
+		t.Error("it is on without anybody's wish")
+	}
+	if !configure(true) {
+		t.Error("it is not on")
+	}
+	if configure(false) {
+		t.Error("ours stays on")
+	}
+	now, err := os.ReadFile(d.JSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := mustParse(t, now)
+	conf[liveRestoreKey] = json.RawMessage("true")
+	if err := os.WriteFile(d.JSON, conf.text(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, ours := range []bool{false, true, false} {
+		if !configure(ours) {
+			t.Errorf("asked for %v, the operator's is off", ours)
+		}
 	}
 }
 

@@ -126,9 +126,9 @@ func (h Host) ConfigureDockerd(d Dockerd) (changed bool, err error) {
 	}
 	if string(old) == b.Ours || b.Ours == "" { // else somebody has changed it, which must not be undone with ours
 		b.Ours = string(text)
-		if err := writeJSON(h.beforeFile(), b); err != nil {
-			return false, fmt.Errorf("configure dockerd: %w", err)
-		}
+	}
+	if err := writeJSON(h.beforeFile(), b); err != nil {
+		return false, fmt.Errorf("configure dockerd: %w", err)
 	}
 	return true, d.reload(text)
 }

@@ -265,6 +265,10 @@ func (a *Agent) applySegment(ctx context.Context) error {
 // looked at when it is back.
 func (a *Agent) superviseContainers(ctx context.Context) {
 	for away := false; ctx.Err() == nil; away = true {
+		if away && a.docker.Alive(ctx) != nil {
+			pause(ctx, time.Second)
+			continue
+		}
 		watching, stop := context.WithCancel(ctx)
 		names, errs := a.docker.Deaths(watching)
 		if away {
@@ -284,7 +288,6 @@ func (a *Agent) superviseContainers(ctx context.Context) {
 			}
 		}
 		stop()
-		pause(ctx, time.Second)
 	}
 }
 
