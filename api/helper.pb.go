@@ -679,6 +679,7 @@ type SegmentConfig struct {
 	Gateway       string                 `protobuf:"bytes,6,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	Access        []string               `protobuf:"bytes,7,rep,name=access,proto3" json:"access,omitempty"`
 	Holders       []*HolderConfig        `protobuf:"bytes,8,rep,name=holders,proto3" json:"holders,omitempty"`
+	Gateway6      string                 `protobuf:"bytes,9,opt,name=gateway6,proto3" json:"gateway6,omitempty"` // "" = IPv6 stays inside the segment
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,13 +770,22 @@ func (x *SegmentConfig) GetHolders() []*HolderConfig {
 	return nil
 }
 
+func (x *SegmentConfig) GetGateway6() string {
+	if x != nil {
+		return x.Gateway6
+	}
+	return ""
+}
+
 type HolderConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Pid           int32                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`        // a process in the holder's network namespace
 	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // prefix
 	Mac           string                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
-	Quiet         bool                   `protobuf:"varint,5,opt,name=quiet,proto3" json:"quiet,omitempty"` // does not own the address yet
+	Quiet         bool                   `protobuf:"varint,5,opt,name=quiet,proto3" json:"quiet,omitempty"`                                     // does not own the address yet
+	MoreAddresses []string               `protobuf:"bytes,6,rep,name=more_addresses,json=moreAddresses,proto3" json:"more_addresses,omitempty"` // prefixes, of either family
+	Ports         []*Port                `protobuf:"bytes,7,rep,name=ports,proto3" json:"ports,omitempty"`                                      // published now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -845,11 +855,26 @@ func (x *HolderConfig) GetQuiet() bool {
 	return false
 }
 
+func (x *HolderConfig) GetMoreAddresses() []string {
+	if x != nil {
+		return x.MoreAddresses
+	}
+	return nil
+}
+
+func (x *HolderConfig) GetPorts() []*Port {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
 // Traffic names a holder by a process in it.
 type Traffic struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // without prefix length
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`                                  // without prefix length
+	MoreAddresses []string               `protobuf:"bytes,3,rep,name=more_addresses,json=moreAddresses,proto3" json:"more_addresses,omitempty"` // without prefix length; all move together
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -898,6 +923,74 @@ func (x *Traffic) GetAddress() string {
 	return ""
 }
 
+func (x *Traffic) GetMoreAddresses() []string {
+	if x != nil {
+		return x.MoreAddresses
+	}
+	return nil
+}
+
+// Rival is somebody else who claims an address of a holder.
+type Rival struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`        // a process in the holder
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // without prefix length
+	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rival) Reset() {
+	*x = Rival{}
+	mi := &file_helper_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rival) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rival) ProtoMessage() {}
+
+func (x *Rival) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rival.ProtoReflect.Descriptor instead.
+func (*Rival) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Rival) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Rival) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Rival) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
 type ForwardRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Traffic       *Traffic               `protobuf:"bytes,1,opt,name=traffic,proto3" json:"traffic,omitempty"`
@@ -909,7 +1002,7 @@ type ForwardRequest struct {
 
 func (x *ForwardRequest) Reset() {
 	*x = ForwardRequest{}
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1014,7 @@ func (x *ForwardRequest) String() string {
 func (*ForwardRequest) ProtoMessage() {}
 
 func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[13]
+	mi := &file_helper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1027,7 @@ func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
 func (*ForwardRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{13}
+	return file_helper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ForwardRequest) GetTraffic() *Traffic {
@@ -968,7 +1061,7 @@ type LingerRequest struct {
 
 func (x *LingerRequest) Reset() {
 	*x = LingerRequest{}
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1073,7 @@ func (x *LingerRequest) String() string {
 func (*LingerRequest) ProtoMessage() {}
 
 func (x *LingerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[14]
+	mi := &file_helper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1086,7 @@ func (x *LingerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LingerRequest.ProtoReflect.Descriptor instead.
 func (*LingerRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{14}
+	return file_helper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LingerRequest) GetTraffic() *Traffic {
@@ -1019,7 +1112,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1124,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[15]
+	mi := &file_helper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1137,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{15}
+	return file_helper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReleaseReply) GetPackets() int64 {
@@ -1063,7 +1156,7 @@ type Leases struct {
 
 func (x *Leases) Reset() {
 	*x = Leases{}
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1168,7 @@ func (x *Leases) String() string {
 func (*Leases) ProtoMessage() {}
 
 func (x *Leases) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[16]
+	mi := &file_helper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1181,7 @@ func (x *Leases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leases.ProtoReflect.Descriptor instead.
 func (*Leases) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{16}
+	return file_helper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Leases) GetLeases() []*HolderLease {
@@ -1108,7 +1201,7 @@ type HolderLease struct {
 
 func (x *HolderLease) Reset() {
 	*x = HolderLease{}
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1213,7 @@ func (x *HolderLease) String() string {
 func (*HolderLease) ProtoMessage() {}
 
 func (x *HolderLease) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[17]
+	mi := &file_helper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1226,7 @@ func (x *HolderLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderLease.ProtoReflect.Descriptor instead.
 func (*HolderLease) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{17}
+	return file_helper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HolderLease) GetTraffic() *Traffic {
@@ -1160,7 +1253,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1265,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[18]
+	mi := &file_helper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1278,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{18}
+	return file_helper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckRequest) GetPid() int32 {
@@ -1211,7 +1304,7 @@ type ContainerRef struct {
 
 func (x *ContainerRef) Reset() {
 	*x = ContainerRef{}
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1316,7 @@ func (x *ContainerRef) String() string {
 func (*ContainerRef) ProtoMessage() {}
 
 func (x *ContainerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[19]
+	mi := &file_helper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1329,7 @@ func (x *ContainerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRef.ProtoReflect.Descriptor instead.
 func (*ContainerRef) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{19}
+	return file_helper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ContainerRef) GetId() string {
@@ -1257,7 +1350,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1362,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[20]
+	mi := &file_helper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1375,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{20}
+	return file_helper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DumpRequest) GetOp() string {
@@ -1317,7 +1410,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1422,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[21]
+	mi := &file_helper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1435,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{21}
+	return file_helper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -1377,7 +1470,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1482,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1495,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{22}
+	return file_helper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -1437,7 +1530,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1542,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1555,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{23}
+	return file_helper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -1496,7 +1589,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1601,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1614,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{24}
+	return file_helper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -1551,7 +1644,7 @@ type TreeRequest struct {
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1656,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1669,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{25}
+	return file_helper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -1625,7 +1718,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1730,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1743,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{26}
+	return file_helper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MemoryRequest) GetOp() string {
@@ -1687,7 +1780,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1792,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1805,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{27}
+	return file_helper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MemoryPart) GetData() []byte {
@@ -1754,7 +1847,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[28]
+	mi := &file_helper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1859,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[28]
+	mi := &file_helper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1872,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{28}
+	return file_helper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -1812,7 +1905,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[29]
+	mi := &file_helper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +1917,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[29]
+	mi := &file_helper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +1930,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{29}
+	return file_helper_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -1903,7 +1996,7 @@ const file_helper_proto_rawDesc = "" +
 	"\ffree_volumes\x18\x06 \x01(\x03R\vfreeVolumes\x12\x1f\n" +
 	"\vfree_images\x18\a \x01(\x03R\n" +
 	"freeImages\x12\x1e\n" +
-	"\vnow_unix_ms\x18\b \x01(\x03R\tnowUnixMs\"\xe4\x01\n" +
+	"\vnow_unix_ms\x18\b \x01(\x03R\tnowUnixMs\"\x80\x02\n" +
 	"\rSegmentConfig\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\tR\x05local\x12\x14\n" +
 	"\x05peers\x18\x02 \x03(\tR\x05peers\x12\x10\n" +
@@ -1912,16 +2005,24 @@ const file_helper_proto_rawDesc = "" +
 	"\x03mtu\x18\x05 \x01(\x05R\x03mtu\x12\x18\n" +
 	"\agateway\x18\x06 \x01(\tR\agateway\x12\x16\n" +
 	"\x06access\x18\a \x03(\tR\x06access\x126\n" +
-	"\aholders\x18\b \x03(\v2\x1c.netservices.v1.HolderConfigR\aholders\"v\n" +
+	"\aholders\x18\b \x03(\v2\x1c.netservices.v1.HolderConfigR\aholders\x12\x1a\n" +
+	"\bgateway6\x18\t \x01(\tR\bgateway6\"\xc9\x01\n" +
 	"\fHolderConfig\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03mac\x18\x04 \x01(\tR\x03mac\x12\x14\n" +
-	"\x05quiet\x18\x05 \x01(\bR\x05quiet\"5\n" +
+	"\x05quiet\x18\x05 \x01(\bR\x05quiet\x12%\n" +
+	"\x0emore_addresses\x18\x06 \x03(\tR\rmoreAddresses\x12*\n" +
+	"\x05ports\x18\a \x03(\v2\x14.netservices.v1.PortR\x05ports\"\\\n" +
 	"\aTraffic\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"p\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12%\n" +
+	"\x0emore_addresses\x18\x03 \x03(\tR\rmoreAddresses\"E\n" +
+	"\x05Rival\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\tR\x03mac\"p\n" +
 	"\x0eForwardRequest\x121\n" +
 	"\atraffic\x18\x01 \x01(\v2\x17.netservices.v1.TrafficR\atraffic\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x19\n" +
@@ -1983,7 +2084,7 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf4\f\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe9\r\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
@@ -1993,12 +2094,14 @@ const file_helper_proto_rawDesc = "" +
 	"\x05Check\x12\x1c.netservices.v1.CheckRequest\x1a\x15.netservices.v1.Empty\x127\n" +
 	"\x05Yield\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12:\n" +
 	"\bAnnounce\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x126\n" +
-	"\x04Mute\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x126\n" +
+	"\x04Mute\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x129\n" +
+	"\aSilence\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x126\n" +
 	"\x04Hold\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12@\n" +
 	"\aRelease\x12\x17.netservices.v1.Traffic\x1a\x1c.netservices.v1.ReleaseReply\x126\n" +
 	"\x04Drop\x12\x17.netservices.v1.Traffic\x1a\x15.netservices.v1.Empty\x12@\n" +
 	"\aForward\x12\x1e.netservices.v1.ForwardRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
-	"\x06Linger\x12\x1d.netservices.v1.LingerRequest\x1a\x15.netservices.v1.Empty\x12:\n" +
+	"\x06Linger\x12\x1d.netservices.v1.LingerRequest\x1a\x15.netservices.v1.Empty\x128\n" +
+	"\x06Rivals\x12\x15.netservices.v1.Empty\x1a\x15.netservices.v1.Rival0\x01\x12:\n" +
 	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12?\n" +
 	"\tReadyDump\x12\x1b.netservices.v1.DumpRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
 	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12B\n" +
@@ -2026,7 +2129,7 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_helper_proto_goTypes = []any{
 	(*Budget)(nil),          // 0: netservices.v1.Budget
 	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
@@ -2041,101 +2144,108 @@ var file_helper_proto_goTypes = []any{
 	(*SegmentConfig)(nil),   // 10: netservices.v1.SegmentConfig
 	(*HolderConfig)(nil),    // 11: netservices.v1.HolderConfig
 	(*Traffic)(nil),         // 12: netservices.v1.Traffic
-	(*ForwardRequest)(nil),  // 13: netservices.v1.ForwardRequest
-	(*LingerRequest)(nil),   // 14: netservices.v1.LingerRequest
-	(*ReleaseReply)(nil),    // 15: netservices.v1.ReleaseReply
-	(*Leases)(nil),          // 16: netservices.v1.Leases
-	(*HolderLease)(nil),     // 17: netservices.v1.HolderLease
-	(*CheckRequest)(nil),    // 18: netservices.v1.CheckRequest
-	(*ContainerRef)(nil),    // 19: netservices.v1.ContainerRef
-	(*DumpRequest)(nil),     // 20: netservices.v1.DumpRequest
-	(*DumpReply)(nil),       // 21: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 22: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 23: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 24: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 25: netservices.v1.TreeRequest
-	(*MemoryRequest)(nil),   // 26: netservices.v1.MemoryRequest
-	(*MemoryPart)(nil),      // 27: netservices.v1.MemoryPart
-	(*TreePart)(nil),        // 28: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 29: netservices.v1.TreeReply
-	(*Platform)(nil),        // 30: netservices.v1.Platform
-	(*Check)(nil),           // 31: netservices.v1.Check
-	(*Probe)(nil),           // 32: netservices.v1.Probe
-	(*Empty)(nil),           // 33: netservices.v1.Empty
-	(*OpRef)(nil),           // 34: netservices.v1.OpRef
-	(*Restored)(nil),        // 35: netservices.v1.Restored
-	(*Chunk)(nil),           // 36: netservices.v1.Chunk
+	(*Rival)(nil),           // 13: netservices.v1.Rival
+	(*ForwardRequest)(nil),  // 14: netservices.v1.ForwardRequest
+	(*LingerRequest)(nil),   // 15: netservices.v1.LingerRequest
+	(*ReleaseReply)(nil),    // 16: netservices.v1.ReleaseReply
+	(*Leases)(nil),          // 17: netservices.v1.Leases
+	(*HolderLease)(nil),     // 18: netservices.v1.HolderLease
+	(*CheckRequest)(nil),    // 19: netservices.v1.CheckRequest
+	(*ContainerRef)(nil),    // 20: netservices.v1.ContainerRef
+	(*DumpRequest)(nil),     // 21: netservices.v1.DumpRequest
+	(*DumpReply)(nil),       // 22: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil), // 23: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),  // 24: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),   // 25: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),     // 26: netservices.v1.TreeRequest
+	(*MemoryRequest)(nil),   // 27: netservices.v1.MemoryRequest
+	(*MemoryPart)(nil),      // 28: netservices.v1.MemoryPart
+	(*TreePart)(nil),        // 29: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 30: netservices.v1.TreeReply
+	(*Platform)(nil),        // 31: netservices.v1.Platform
+	(*Check)(nil),           // 32: netservices.v1.Check
+	(*Port)(nil),            // 33: netservices.v1.Port
+	(*Probe)(nil),           // 34: netservices.v1.Probe
+	(*Empty)(nil),           // 35: netservices.v1.Empty
+	(*OpRef)(nil),           // 36: netservices.v1.OpRef
+	(*Restored)(nil),        // 37: netservices.v1.Restored
+	(*Chunk)(nil),           // 38: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	30, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	31, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
+	31, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	32, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
 	11, // 5: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	12, // 6: netservices.v1.ForwardRequest.traffic:type_name -> netservices.v1.Traffic
-	12, // 7: netservices.v1.LingerRequest.traffic:type_name -> netservices.v1.Traffic
-	17, // 8: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
-	12, // 9: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
-	32, // 10: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
-	12, // 11: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
-	5,  // 12: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	33, // 13: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
-	8,  // 14: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
-	10, // 15: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
-	18, // 16: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
-	12, // 17: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
-	12, // 18: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
-	12, // 19: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
-	12, // 20: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
-	12, // 21: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
-	12, // 22: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
-	13, // 23: netservices.v1.Helper.Forward:input_type -> netservices.v1.ForwardRequest
-	14, // 24: netservices.v1.Helper.Linger:input_type -> netservices.v1.LingerRequest
-	16, // 25: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
-	20, // 26: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
-	20, // 27: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	22, // 28: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	19, // 29: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	23, // 30: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	24, // 31: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	26, // 32: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
-	25, // 33: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	28, // 34: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 35: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 36: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	34, // 37: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	33, // 38: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 39: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	9,  // 40: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
-	33, // 41: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	33, // 42: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	33, // 43: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	33, // 44: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	33, // 45: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	33, // 46: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	15, // 47: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	33, // 48: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	33, // 49: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
-	33, // 50: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
-	33, // 51: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	33, // 52: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
-	21, // 53: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	33, // 54: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	33, // 55: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	35, // 56: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	33, // 57: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	27, // 58: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
-	36, // 59: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	29, // 60: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	33, // 61: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 62: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	33, // 63: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	38, // [38:64] is the sub-list for method output_type
-	12, // [12:38] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	33, // 6: netservices.v1.HolderConfig.ports:type_name -> netservices.v1.Port
+	12, // 7: netservices.v1.ForwardRequest.traffic:type_name -> netservices.v1.Traffic
+	12, // 8: netservices.v1.LingerRequest.traffic:type_name -> netservices.v1.Traffic
+	18, // 9: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
+	12, // 10: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
+	34, // 11: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	12, // 12: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
+	5,  // 13: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
+	35, // 14: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	8,  // 15: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
+	10, // 16: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
+	19, // 17: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
+	12, // 18: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
+	12, // 19: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
+	12, // 20: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
+	12, // 21: netservices.v1.Helper.Silence:input_type -> netservices.v1.Traffic
+	12, // 22: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
+	12, // 23: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
+	12, // 24: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
+	14, // 25: netservices.v1.Helper.Forward:input_type -> netservices.v1.ForwardRequest
+	15, // 26: netservices.v1.Helper.Linger:input_type -> netservices.v1.LingerRequest
+	35, // 27: netservices.v1.Helper.Rivals:input_type -> netservices.v1.Empty
+	17, // 28: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
+	21, // 29: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
+	21, // 30: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	23, // 31: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	20, // 32: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	24, // 33: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	25, // 34: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	27, // 35: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
+	26, // 36: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	29, // 37: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 38: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 39: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	36, // 40: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	35, // 41: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 42: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 43: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	35, // 44: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	35, // 45: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	35, // 46: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	35, // 47: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	35, // 48: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	35, // 49: netservices.v1.Helper.Silence:output_type -> netservices.v1.Empty
+	35, // 50: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	16, // 51: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	35, // 52: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	35, // 53: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
+	35, // 54: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
+	13, // 55: netservices.v1.Helper.Rivals:output_type -> netservices.v1.Rival
+	35, // 56: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	35, // 57: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
+	22, // 58: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	35, // 59: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	35, // 60: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	37, // 61: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	35, // 62: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	28, // 63: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
+	38, // 64: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	30, // 65: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	35, // 66: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 67: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	35, // 68: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	41, // [41:69] is the sub-list for method output_type
+	13, // [13:41] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_helper_proto_init() }
@@ -2150,7 +2260,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,11 +33,13 @@ const (
 	Helper_Yield_FullMethodName      = "/netservices.v1.Helper/Yield"
 	Helper_Announce_FullMethodName   = "/netservices.v1.Helper/Announce"
 	Helper_Mute_FullMethodName       = "/netservices.v1.Helper/Mute"
+	Helper_Silence_FullMethodName    = "/netservices.v1.Helper/Silence"
 	Helper_Hold_FullMethodName       = "/netservices.v1.Helper/Hold"
 	Helper_Release_FullMethodName    = "/netservices.v1.Helper/Release"
 	Helper_Drop_FullMethodName       = "/netservices.v1.Helper/Drop"
 	Helper_Forward_FullMethodName    = "/netservices.v1.Helper/Forward"
 	Helper_Linger_FullMethodName     = "/netservices.v1.Helper/Linger"
+	Helper_Rivals_FullMethodName     = "/netservices.v1.Helper/Rivals"
 	Helper_SetLeases_FullMethodName  = "/netservices.v1.Helper/SetLeases"
 	Helper_ReadyDump_FullMethodName  = "/netservices.v1.Helper/ReadyDump"
 	Helper_Dump_FullMethodName       = "/netservices.v1.Helper/Dump"
@@ -72,8 +74,10 @@ type HelperClient interface {
 	Yield(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
 	// Announce: the holder answers for its address and tells the segment so.
 	Announce(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
-	// Mute drops what the holder would send.
+	// Mute drops what the holder would send but datagrams, and returns when the service has read those that have come.
 	Mute(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
+	// Silence makes a replica that another node serves invisible: it yields, and drops all it would send.
+	Silence(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
 	// Hold keeps back all IP packets of the holder, both directions.
 	Hold(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error)
 	// Release lets them go, in order, and ends the hold.
@@ -84,6 +88,8 @@ type HelperClient interface {
 	Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (*Empty, error)
 	// Linger returns when the holder has no TCP connection with another host any more, or when the time is over.
 	Linger(ctx context.Context, in *LingerRequest, opts ...grpc.CallOption) (*Empty, error)
+	// Rivals tells of others that claim an address of a holder of the segment, every few seconds while they do.
+	Rivals(ctx context.Context, in *Empty, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Rival], error)
 	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
 	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
 	SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error)
@@ -205,6 +211,16 @@ func (c *helperClient) Mute(ctx context.Context, in *Traffic, opts ...grpc.CallO
 	return out, nil
 }
 
+func (c *helperClient) Silence(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_Silence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *helperClient) Hold(ctx context.Context, in *Traffic, opts ...grpc.CallOption) (*Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
@@ -254,6 +270,25 @@ func (c *helperClient) Linger(ctx context.Context, in *LingerRequest, opts ...gr
 	}
 	return out, nil
 }
+
+func (c *helperClient) Rivals(ctx context.Context, in *Empty, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Rival], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[1], Helper_Rivals_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Empty, Rival]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Helper_RivalsClient = grpc.ServerStreamingClient[Rival]
 
 func (c *helperClient) SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -327,7 +362,7 @@ func (c *helperClient) Disarm(ctx context.Context, in *DisarmRequest, opts ...gr
 
 func (c *helperClient) ReadMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MemoryPart], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[1], Helper_ReadMemory_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_ReadMemory_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -346,7 +381,7 @@ type Helper_ReadMemoryClient = grpc.ServerStreamingClient[MemoryPart]
 
 func (c *helperClient) ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_ReadTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_ReadTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -365,7 +400,7 @@ type Helper_ReadTreeClient = grpc.ServerStreamingClient[Chunk]
 
 func (c *helperClient) WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_WriteTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[4], Helper_WriteTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -425,8 +460,10 @@ type HelperServer interface {
 	Yield(context.Context, *Traffic) (*Empty, error)
 	// Announce: the holder answers for its address and tells the segment so.
 	Announce(context.Context, *Traffic) (*Empty, error)
-	// Mute drops what the holder would send.
+	// Mute drops what the holder would send but datagrams, and returns when the service has read those that have come.
 	Mute(context.Context, *Traffic) (*Empty, error)
+	// Silence makes a replica that another node serves invisible: it yields, and drops all it would send.
+	Silence(context.Context, *Traffic) (*Empty, error)
 	// Hold keeps back all IP packets of the holder, both directions.
 	Hold(context.Context, *Traffic) (*Empty, error)
 	// Release lets them go, in order, and ends the hold.
@@ -437,6 +474,8 @@ type HelperServer interface {
 	Forward(context.Context, *ForwardRequest) (*Empty, error)
 	// Linger returns when the holder has no TCP connection with another host any more, or when the time is over.
 	Linger(context.Context, *LingerRequest) (*Empty, error)
+	// Rivals tells of others that claim an address of a holder of the segment, every few seconds while they do.
+	Rivals(*Empty, grpc.ServerStreamingServer[Rival]) error
 	// SetLeases says until when each leased holder may serve its address; it is muted when that time is over, also when
 	// the agent is dead by then. The list is complete: a holder that is not in it has no lease.
 	SetLeases(context.Context, *Leases) (*Empty, error)
@@ -499,6 +538,9 @@ func (UnimplementedHelperServer) Announce(context.Context, *Traffic) (*Empty, er
 func (UnimplementedHelperServer) Mute(context.Context, *Traffic) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Mute not implemented")
 }
+func (UnimplementedHelperServer) Silence(context.Context, *Traffic) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method Silence not implemented")
+}
 func (UnimplementedHelperServer) Hold(context.Context, *Traffic) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hold not implemented")
 }
@@ -513,6 +555,9 @@ func (UnimplementedHelperServer) Forward(context.Context, *ForwardRequest) (*Emp
 }
 func (UnimplementedHelperServer) Linger(context.Context, *LingerRequest) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Linger not implemented")
+}
+func (UnimplementedHelperServer) Rivals(*Empty, grpc.ServerStreamingServer[Rival]) error {
+	return status.Error(codes.Unimplemented, "method Rivals not implemented")
 }
 func (UnimplementedHelperServer) SetLeases(context.Context, *Leases) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetLeases not implemented")
@@ -707,6 +752,24 @@ func _Helper_Mute_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Helper_Silence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Traffic)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).Silence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_Silence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).Silence(ctx, req.(*Traffic))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Helper_Hold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(Traffic)
 	if err := dec(in); err != nil {
@@ -796,6 +859,17 @@ func _Helper_Linger_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Helper_Rivals_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(Empty)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(HelperServer).Rivals(m, &grpc.GenericServerStream[Empty, Rival]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Helper_RivalsServer = grpc.ServerStreamingServer[Rival]
 
 func _Helper_SetLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(Leases)
@@ -1042,6 +1116,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Helper_Mute_Handler,
 		},
 		{
+			MethodName: "Silence",
+			Handler:    _Helper_Silence_Handler,
+		},
+		{
 			MethodName: "Hold",
 			Handler:    _Helper_Hold_Handler,
 		},
@@ -1108,6 +1186,11 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Helper_Watch_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Rivals",
+			Handler:       _Helper_Rivals_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "ReadMemory",

@@ -27,6 +27,7 @@ import (
 
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/sonicdb"
+	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/helper"
 	"sonic-netservices/mig-agent/orders"
@@ -187,7 +188,11 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error
 		}
 		return n
 	}
-	cfg.Segment = orders.Segment{VNI: number("vni", 1, 1<<24-1), MTU: number("mtu", 576, 9216), Gateway: segment["gateway"]}
+	cfg.Segment = orders.Segment{VNI: number("vni", 1, 1<<24-1), MTU: number("mtu", 576, 9216),
+		Gateway: segment["gateway"], Gateway6: segment["gateway6"]}
+	if cfg.Segment.Gateway6 != "" && cfg.Segment.MTU < address.LeastMTU6 {
+		bad = append(bad, fmt.Sprintf("NETSERVICES|segment mtu=%d: gateway6 needs %d", cfg.Segment.MTU, address.LeastMTU6))
+	}
 	if ports := segment["access_ports"]; ports != "" {
 		cfg.Segment.Access = strings.Split(ports, ",")
 	}

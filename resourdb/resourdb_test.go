@@ -24,7 +24,7 @@ var samples = []Row{
 		Modes:  []netmap.Mode{netmap.Live, netmap.Cold},
 		Cannot: map[netmap.Mode]string{netmap.Warm: "no state handler in the image"}},
 	Instance{ID: netmap.ReplicaID{Service: "kms"}, Node: "leaf1", State: netmap.Running, Container: "kms-0",
-		Address: "10.20.0.10/24", Since: at, Op: "01J"},
+		Address: "10.20.0.10/24", Since: at, Op: "01J", Problem: "10.20.0.10 of kms-0 on leaf1 is claimed by leaf2 too"},
 	Service{Name: "kms", Image: "kms:1.0.0", ImageID: "sha256:0123", Replicas: 1, Address: "10.20.0.10/24",
 		Migration: netmap.Live, Probe: "http :8080/healthz", Volumes: []string{"data:/data"},
 		Demand: map[string]float64{"compute": 0.2, "memory": 67108864}},

@@ -83,6 +83,7 @@ type Instance struct {
 	Address   string    // in the service segment, prefix
 	Since     time.Time // it is in this state
 	Op        string    // operation that led to this state
+	Problem   string    // what its agent sees wrong with it: a second owner of its address; "" = nothing, and no field
 }
 
 func (Instance) Table() string { return InstanceTable }
@@ -91,8 +92,12 @@ func (i Instance) Parts() []string {
 }
 
 func (i Instance) Row() map[string]string {
-	return map[string]string{"state": string(i.State), "container": i.Container, "address": i.Address,
+	row := map[string]string{"state": string(i.State), "container": i.Container, "address": i.Address,
 		"since": stamp(i.Since), "op": i.Op}
+	if i.Problem != "" {
+		row["problem"] = i.Problem
+	}
+	return row
 }
 
 // ParseInstance reads what Row wrote.
@@ -102,6 +107,7 @@ func ParseInstance(key string, row map[string]string) (Instance, error) {
 		ID: p.replica(), Node: p.part(2),
 		State:     into(p, "state", p.text("state"), netmap.ParseState),
 		Container: p.text("container"), Address: p.text("address"), Since: p.time("since"), Op: p.text("op"),
+		Problem: row["problem"],
 	}
 	return i, p.err
 }

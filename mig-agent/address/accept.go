@@ -14,7 +14,7 @@ import (
 // or when ctx ends. A yielded holder gets no new ones, so this takes a round trip. What is left then is lost in a move:
 // the client counts the connection as open, and the copy has never heard of it.
 func AwaitAccepted(ctx context.Context, ns string) error {
-	left, err := awaitNone(ctx, ns, 200*time.Microsecond, unaccepted)
+	left, err := awaitNone(ctx, ns, 200*time.Microsecond, unaccepted, "tcp", "tcp6")
 	if err != nil && left > 0 {
 		err = fmt.Errorf("%d connections are not accepted: %w", left, err)
 	}
@@ -23,22 +23,32 @@ func AwaitAccepted(ctx context.Context, ns string) error {
 
 // AwaitClosed returns when nobody outside the holder's namespace has a TCP connection with it, or when ctx ends.
 func AwaitClosed(ctx context.Context, ns string) error {
-	left, err := awaitNone(ctx, ns, 2*time.Millisecond, connected)
+	left, err := awaitNone(ctx, ns, 2*time.Millisecond, connected, "tcp", "tcp6")
 	if err != nil && left > 0 {
 		err = fmt.Errorf("%d connections are open: %w", left, err)
 	}
 	return err
 }
 
-// awaitNone looks at the namespace's table of TCP sockets until count finds nothing in it, or ctx ends.
-func awaitNone(ctx context.Context, ns string, every time.Duration, count func(text string) int) (left int, err error) {
+// AwaitRead returns when no datagram waits in a socket of the holder's namespace to be read, or when ctx ends. What waits
+// at the freeze is lost: CRIU carries no queue of a UDP socket.
+func AwaitRead(ctx context.Context, ns string) error {
+	left, err := awaitNone(ctx, ns, 200*time.Microsecond, unread, "udp", "udp6")
+	if err != nil && left > 0 {
+		err = fmt.Errorf("%d sockets have datagrams to read: %w", left, err)
+	}
+	return err
+}
+
+// awaitNone looks at the namespace's tables of sockets until count finds nothing in them, or ctx ends.
+func awaitNone(ctx context.Context, ns string, every time.Duration, count func(text string) int, tables ...string) (left int, err error) {
 	err = within(ns, func() error {
 		for {
 			left = 0
-			for _, file := range []string{"tcp", "tcp6"} {
+			for _, file := range tables {
 				text, err := os.ReadFile("/proc/thread-self/net/" + file)
-				if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6 has one of them
-					return fmt.Errorf("list TCP sockets: %w", err)
+				if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6 has one of each
+					return fmt.Errorf("list sockets: %w", err)
 				}
 				left += count(string(text))
 			}
@@ -69,10 +79,7 @@ func unaccepted(text string) int {
 		case synReceived:
 			n++
 		case listen:
-			var tx, rx uint32
-			if _, err := fmt.Sscanf(f[4], "%x:%x", &tx, &rx); err == nil {
-				n += int(rx)
-			}
+			n += receiveQueue(f[4])
 		}
 	}
 	return n
@@ -106,4 +113,24 @@ func loopbackPeer(address string) bool {
 		return true // ::1
 	}
 	return strings.HasPrefix(host, "0000000000000000FFFF0000") && strings.HasSuffix(host, "7F")
+}
+
+// unread counts in the text of /proc/net/udp the sockets with something to read.
+func unread(text string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) >= 5 && receiveQueue(f[4]) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// receiveQueue is the second of tx_queue:rx_queue.
+func receiveQueue(queues string) int {
+	var tx, rx uint32
+	if _, err := fmt.Sscanf(queues, "%x:%x", &tx, &rx); err != nil {
+		return 0
+	}
+	return int(rx)
 }

@@ -2,6 +2,7 @@ package address
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,31 +10,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Announce tells the segment once that addr is at this holder's MAC: for IPv4 a gratuitous ARP in both forms, request and reply, as hosts
+// Announce tells the segment once that addrs are at this holder's MAC: for IPv4 a gratuitous ARP in both forms, request and reply, as hosts
 // differ in which they believe; for IPv6 an unsolicited neighbour advertisement. The frames pass Yield, Mute and Hold. One frame may get
 // lost: the caller repeats it, say three times over 100 ms.
-func Announce(ns string, addr netip.Addr) error {
+func Announce(ns string, addrs ...netip.Addr) error {
 	err := within(ns, func() error {
 		eth, err := net.InterfaceByName(holderName)
 		if err != nil {
 			return err
 		}
-		if addr.Is4() {
-			everybody := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-			return send(eth.Index, unix.ETH_P_ARP, everybody,
-				gratuitousARP(1, eth.HardwareAddr, addr), gratuitousARP(2, eth.HardwareAddr, addr))
+		var arp, nd [][]byte
+		for _, addr := range addrs {
+			if addr.Is4() {
+				arp = append(arp, gratuitousARP(1, eth.HardwareAddr, addr), gratuitousARP(2, eth.HardwareAddr, addr))
+			} else {
+				nd = append(nd, advertisement(eth.HardwareAddr, addr))
+			}
 		}
-		allNodes := net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}
-		return send(eth.Index, unix.ETH_P_IPV6, allNodes, advertisement(eth.HardwareAddr, addr))
+		everybody, allNodes := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}
+		return errors.Join(send(eth.Index, unix.ETH_P_ARP, everybody, arp...), send(eth.Index, unix.ETH_P_IPV6, allNodes, nd...))
 	})
 	if err != nil {
-		return fmt.Errorf("announce %s: %w", addr, err)
+		return fmt.Errorf("announce %v: %w", addrs, err)
 	}
 	return nil
 }
 
 // send puts packets on the wire below IP, so no packet rule sees them.
 func send(ifindex int, etherType uint16, to net.HardwareAddr, packets ...[]byte) error {
+	if len(packets) == 0 {
+		return nil
+	}
 	proto := etherType<<8 | etherType>>8 // network byte order
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -66,9 +73,12 @@ func advertisement(mac net.HardwareAddr, addr netip.Addr) []byte {
 	icmp := []byte{136, 0, 0, 0, 0x20, 0, 0, 0}
 	icmp = append(icmp, addr.AsSlice()...)
 	icmp = append(append(icmp, 2, 1), mac...) // option: target link-layer address
-	allNodes := netip.MustParseAddr("ff02::1")
+	return discovery(addr, netip.MustParseAddr("ff02::1"), icmp)
+}
 
-	pseudo := append(addr.AsSlice(), allNodes.AsSlice()...)
+// discovery is an IPv6 packet with an ICMPv6 message of neighbour discovery.
+func discovery(from, to netip.Addr, icmp []byte) []byte {
+	pseudo := append(from.AsSlice(), to.AsSlice()...)
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(icmp)))
 	pseudo = append(pseudo, 0, 0, 0, unix.IPPROTO_ICMPV6)
 	binary.BigEndian.PutUint16(icmp[2:], checksum(append(pseudo, icmp...)))
@@ -76,7 +86,7 @@ func advertisement(mac net.HardwareAddr, addr netip.Addr) []byte {
 	p := []byte{0x60, 0, 0, 0}
 	p = binary.BigEndian.AppendUint16(p, uint16(len(icmp)))
 	p = append(p, unix.IPPROTO_ICMPV6, 255)
-	p = append(append(p, addr.AsSlice()...), allNodes.AsSlice()...)
+	p = append(append(p, from.AsSlice()...), to.AsSlice()...)
 	return append(p, icmp...)
 }
 

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setBridge makes the bridge with the gateway's address. Its MAC is fixed: left alone it would follow the lowest MAC of its ports, and every
+// setBridge makes the bridge with the gateways' addresses. Its MAC is fixed: left alone it would follow the lowest MAC of its ports, and every
 // neighbour would lose the gateway whenever a holder comes or goes.
 func setBridge(s Segment) (netlink.Link, error) {
 	l, err := netlink.LinkByName(bridgeName)
@@ -30,6 +30,9 @@ func setBridge(s Segment) (netlink.Link, error) {
 	if err := setLink(l, s.MTU, MAC(s.Local.String(), "gateway")); err != nil {
 		return nil, err
 	}
+	if err := setFamilies(bridgeName, s.Gateways); err != nil {
+		return nil, err
+	}
 	for _, knob := range []struct{ key, value string }{
 		{"ipv4/conf/" + bridgeName + "/arp_ignore", "1"},   // the gateway answers for its own address only, not for Loopback0
 		{"ipv4/conf/" + bridgeName + "/arp_announce", "2"}, // and asks in its own name
@@ -42,7 +45,7 @@ func setBridge(s Segment) (netlink.Link, error) {
 			return nil, err
 		}
 	}
-	if err := setAddress(l, s.Gateway); err != nil {
+	if err := setAddresses(l, s.Gateways); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	return l, netlink.LinkSetUp(l)
@@ -63,40 +66,56 @@ func setLink(l netlink.Link, mtu int, mac net.HardwareAddr) error {
 	return nil
 }
 
-// setAddress makes want the only global address of its family on the link.
-func setAddress(l netlink.Link, want netip.Prefix) error {
-	family := netlink.FAMILY_V4
-	if want.Addr().Is6() {
-		family = netlink.FAMILY_V6
+// setFamilies lets a link have an IPv6 address of its own only where it is given one. No router of the segment may give
+// it more, and nobody else's claim take one away: another switch has the same address on purpose.
+func setFamilies(link string, addrs []netip.Prefix) error {
+	off := "1"
+	if slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		off = "0"
 	}
-	addrs, err := netlink.AddrList(l, family)
-	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
-	}
-	present := false
-	for _, a := range addrs {
-		switch {
-		case a.Scope != int(netlink.SCOPE_UNIVERSE):
-		case a.IPNet.String() == want.String():
-			present = true
-		default:
-			if err := netlink.AddrDel(l, &a); err != nil {
-				return fmt.Errorf("remove address %s: %w", a.IPNet, err)
-			}
+	for _, knob := range []struct{ key, value string }{{"accept_ra", "0"}, {"accept_dad", "0"}, {"disable_ipv6", off}} {
+		if err := sysctl("ipv6/conf/"+link+"/"+knob.key, knob.value, true); err != nil {
+			return err
 		}
-	}
-	if present {
-		return nil
-	}
-	addr := &netlink.Addr{IPNet: ipNet(want)}
-	if family == netlink.FAMILY_V6 {
-		addr.Flags = unix.IFA_F_NODAD // the other holder of the address is there on purpose
-	}
-	if err := netlink.AddrAdd(l, addr); err != nil {
-		return fmt.Errorf("add address %s: %w", want, err)
 	}
 	return nil
 }
+
+// setAddresses makes want the only global addresses of the link, in this order: the first of a net is the one that what
+// begins here is sent from.
+func setAddresses(l netlink.Link, want []netip.Prefix) error {
+	addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if a.Scope != int(netlink.SCOPE_UNIVERSE) || slices.ContainsFunc(want, func(p netip.Prefix) bool { return isPrefix(a.IPNet, p) }) {
+			continue
+		}
+		// One of IPv4 takes the later ones of its net along.
+		if err := netlink.AddrDel(l, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("remove address %s: %w", a.IPNet, err)
+		}
+	}
+	if addrs, err = netlink.AddrList(l, netlink.FAMILY_ALL); err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, p := range want {
+		if slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return isPrefix(a.IPNet, p) }) {
+			continue
+		}
+		addr := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD // the other holder of the address is there on purpose
+		}
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return fmt.Errorf("add address %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func isPrefix(n *net.IPNet, p netip.Prefix) bool { return n.String() == p.String() }
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}

@@ -15,7 +15,7 @@ import (
 // A holder's gate is three independent switches, each a few rules on eth0 in tables of our own; lo is never touched:
 //
 //	address:  owned --Yield--> yielded --Own--> owned          ARP and neighbour discovery going out are dropped, and TCP connections coming in
-//	sending:  loud  --Mute---> muted   --Unmute--> loud        IP going out is dropped
+//	sending:  loud  --Mute---> muted   --Unmute--> loud        TCP going out is dropped; by Silence all IP is
 //	traffic:  open  --Hold---> held    --Release--> open       IP in and out waits in NFQUEUE
 //	                           held    --Drop--> shut --Reset--> open
 //
@@ -108,8 +108,8 @@ func Yield(ns string) error {
 	})
 }
 
-// Own lets the holder answer for its address again and announces it once. Announce repeats that, for a frame that got lost.
-func Own(ns string, addr netip.Addr) error {
+// Own lets the holder answer for its addresses again and announces them once. Announce repeats that, for a frame that got lost.
+func Own(ns string, addrs ...netip.Addr) error {
 	err := change("own address", ns, func(g gate) {
 		fill(g.conn, g.arp)
 		fill(g.conn, g.nd)
@@ -119,20 +119,26 @@ func Own(ns string, addr netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	return Announce(ns, addr)
+	return Announce(ns, addrs...)
 }
 
-// Mute drops all IP the holder would send. A source is muted before its freeze: its kernel would go on retransmitting with newer TCP
-// timestamps than the ones the copy has, and the client would then discard the copy's segments (PAWS).
-func Mute(ns string) error {
+// Mute drops what the holder would send but UDP. A source is muted before its freeze: its kernel would go on retransmitting with newer TCP
+// timestamps than the ones the copy has, and the client would then discard the copy's segments (PAWS). A datagram is sent by the process
+// alone: one that still leaves before the freeze is an answer nobody would send again.
+func Mute(ns string) error { return mute(ns, notUDP()) }
+
+// Silence drops all IP the holder would send: a replica that may not serve any more.
+func Silence(ns string) error { return mute(ns, nil) }
+
+func mute(ns string, which []expr.Any) error {
 	return change("mute", ns, func(g gate) {
-		rule := all(device(expr.MetaKeyOIFNAME, holderName), verdict(expr.VerdictDrop))
+		rule := all(device(expr.MetaKeyOIFNAME, holderName), which, verdict(expr.VerdictDrop))
 		fill(g.conn, g.mute4, rule)
 		fill(g.conn, g.mute6, rule)
 	})
 }
 
-// Unmute takes Mute back.
+// Unmute takes Mute and Silence back.
 func Unmute(ns string) error {
 	return change("unmute", ns, func(g gate) {
 		fill(g.conn, g.mute4)

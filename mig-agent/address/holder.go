@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,6 +103,9 @@ func setInside(s Segment, h Holder) error {
 	if err != nil {
 		return err
 	}
+	if err := setFamilies("lo", h.Addresses); err != nil { // programs see by ::1 whether there is IPv6
+		return fmt.Errorf("lo: %w", err)
+	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("lo up: %w", err)
 	}
@@ -111,21 +116,29 @@ func setInside(s Segment, h Holder) error {
 	if err := setLink(eth, s.MTU, h.MAC); err != nil {
 		return fmt.Errorf("%s: %w", holderName, err)
 	}
-	if err := setAddress(eth, h.Address); err != nil {
+	if err := setFamilies(holderName, h.Addresses); err != nil {
+		return fmt.Errorf("%s: %w", holderName, err)
+	}
+	if err := setAddresses(eth, h.Addresses); err != nil {
 		return fmt.Errorf("%s: %w", holderName, err)
 	}
 	if err := netlink.LinkSetUp(eth); err != nil {
 		return fmt.Errorf("%s up: %w", holderName, err)
 	}
-	return setDefaultRoute(eth, s, h)
+	for _, g := range s.Gateways { // without one, a family stays inside the segment
+		same := func(p netip.Prefix) bool { return p.Addr().Is4() == g.Addr().Is4() }
+		if !slices.ContainsFunc(h.Addresses, same) {
+			continue
+		}
+		if err := setDefaultRoute(eth, g.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// setDefaultRoute sends everything else to the gateway, which is the switch the holder is on.
-func setDefaultRoute(eth netlink.Link, s Segment, h Holder) error {
-	gateway := s.Gateway.Addr()
-	if gateway.Is4() != h.Address.Addr().Is4() {
-		return nil // a service of the other family stays inside the segment
-	}
+// setDefaultRoute sends everything else of a family to the gateway, which is the switch the holder is on.
+func setDefaultRoute(eth netlink.Link, gateway netip.Addr) error {
 	family, all := netlink.FAMILY_V4, &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 	if gateway.Is6() {
 		family, all = netlink.FAMILY_V6, &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}

@@ -325,47 +325,6 @@ func TestReleaseUnderLoad(t *testing.T) {
 	}
 }
 
-// TestIPv6 moves an IPv6 service address.
-func TestIPv6(t *testing.T) {
-	f := newFabric(t)
-	for _, ns := range []string{"s1", "s2", "s3", "h1", "h2", "c"} {
-		f.ip("netns exec @" + ns + " sysctl -q -w net.ipv6.conf.default.disable_ipv6=0")
-	}
-	must(t, Yield(f.ns("h2")))
-	for i := 1; i <= 3; i++ {
-		s := f.segment(i)
-		s.MTU, s.Gateway = 1280, netip.MustParsePrefix("fd20::1/64")
-		for j := range s.Holders {
-			s.Holders[j].Address = netip.MustParsePrefix("fd20::10/64")
-		}
-		f.set(i, s)
-	}
-	f.ip("netns exec @c sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=0")
-	f.ip("-n @c address add fd20::100/64 dev eth0 nodad")
-	client := f.udp("c", "udp6", "[::]:91")
-	at1, at2 := f.udp("h1", "udp6", "[::]:90"), f.udp("h2", "udp6", "[::]:90")
-	var got1, got2 numbers
-	go got1.collect(at1)
-	go got2.collect(at2)
-	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort("[fd20::10]:90"))
-	n := uint64(0)
-	say := func() { client.WriteTo(binary.BigEndian.AppendUint64(nil, n), to); n++ }
-	eventually(t, "the first holder", func() bool { say(); return len(got1.list()) > 0 })
-
-	held, err := Hold(f.ns("h2"))
-	must(t, err)
-	must(t, Yield(f.ns("h1")))
-	must(t, Own(f.ns("h2"), netip.MustParseAddr("fd20::10")))
-	eventually(t, "a held packet", func() bool { say(); return held.Counts().In > 0 })
-	if len(got2.list()) != 0 {
-		t.Error("a datagram came through the hold")
-	}
-	if _, err := held.Release(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the second holder", func() bool { return len(got1.list())+len(got2.list()) == int(n) && len(got2.list()) > 0 })
-}
-
 // FuzzPackets reads messages of the packet queue: any bytes give an answer.
 func FuzzPackets(f *testing.F) {
 	packet := attribute(nil, attrPacketHeader, []byte{0, 0, 0, 7, 8, 0, unix.NF_INET_LOCAL_OUT})

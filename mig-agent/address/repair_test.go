@@ -15,7 +15,7 @@ import (
 
 // connection is the state of an established TCP connection, as CRIU would carry it (TCP_REPAIR).
 type connection struct {
-	local, peer    *unix.SockaddrInet4
+	local, peer    unix.Sockaddr
 	sendSeq, inSeq uint32
 	in             []byte // received, not read yet
 	mss, timestamp int
@@ -62,13 +62,17 @@ func takeConnection(fd int) (c connection, err error) {
 			return c, e
 		}
 	}
-	c.local, c.peer = local.(*unix.SockaddrInet4), peer.(*unix.SockaddrInet4)
+	c.local, c.peer = local, peer
 	return c, err
 }
 
 // giveConnection makes the connection anew in the thread's namespace.
 func giveConnection(c connection) (net.Conn, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	family := unix.AF_INET
+	if _, ok := c.local.(*unix.SockaddrInet6); ok {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -120,16 +124,22 @@ func giveConnection(c connection) (net.Conn, error) {
 // TestMoveConnection moves an established connection in the middle of the client's stream, in the order of a live move. The client notices
 // nothing, and every byte arrives once.
 func TestMoveConnection(t *testing.T) {
-	f := up(t)
+	for network, to := range map[string]string{"tcp4": service, "tcp6": service6} {
+		t.Run(network, func(t *testing.T) { moveConnection(t, network, to) })
+	}
+}
+
+func moveConnection(t *testing.T, network, to string) {
+	f := upBoth(t)
 	var l net.Listener
 	config := net.ListenConfig{}
 	config.SetMultipathTCP(false)
 	must(t, within(f.ns("h1"), func() (err error) {
-		l, err = config.Listen(t.Context(), "tcp4", ":80")
+		l, err = config.Listen(t.Context(), network, ":80")
 		return err
 	}))
 	defer l.Close()
-	client, err := f.dial("c", service, "", 5*time.Second)
+	client, err := f.dial("c", to, "", 5*time.Second)
 	must(t, err)
 	defer client.Close()
 	source, err := l.Accept()
@@ -167,7 +177,7 @@ func TestMoveConnection(t *testing.T) {
 	held, err := Hold(f.ns("h2"))
 	must(t, err)
 	must(t, Yield(f.ns("h1")))
-	must(t, Own(f.ns("h2"), serviceAddr))
+	must(t, Own(f.ns("h2"), serviceAddrs...))
 	time.Sleep(10 * time.Millisecond) // drain
 	must(t, Mute(f.ns("h1")))
 	raw, err := source.(*net.TCPConn).SyscallConn()

@@ -93,11 +93,21 @@ func icmp6(first, last byte) []expr.Any {
 	})
 }
 
-// tcp matches TCP.
-func tcp() []expr.Any {
+// transport matches the protocol above IP.
+func transport(proto byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+	}
+}
+
+// tcp matches TCP.
+func tcp() []expr.Any { return transport(unix.IPPROTO_TCP) }
+
+func notUDP() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
 	}
 }
 
@@ -120,31 +130,38 @@ const (
 	ndTarget     = 48
 )
 
-// guardGateway keeps every switch's gateway to itself, although all have one address: no question to the gateway and nothing said in its name
-// crosses the VXLAN. The gateway itself must be able to ask for a holder on another switch: its question crosses as an ARP probe, without
-// a sender's address (RFC 5227), which is answered and teaches nobody.
-func guardGateway(gateway netip.Addr) error {
+// guardGateways keeps every switch's gateways to itself, although all have the same addresses: no question to a gateway and nothing said in
+// its name crosses the VXLAN. The gateway itself must be able to ask for a holder on another switch. In IPv4 its question crosses as an ARP
+// probe, without a sender's address (RFC 5227), which is answered and teaches nobody; in IPv6 it asks for what it forwards by its link-local
+// address, which differs from switch to switch.
+func guardGateways(gateways []netip.Prefix) error {
 	c := &nftables.Conn{}
 	in := hook(c, bridgeFamily, "from_vxlan", unix.NF_INET_PRE_ROUTING, -300)
 	out := hook(c, bridgeFamily, "to_vxlan", unix.NF_INET_POST_ROUTING, 300)
 	from, to := device(expr.MetaKeyIIFNAME, vxlanName), device(expr.MetaKeyOIFNAME, vxlanName)
-	drop, ip := verdict(expr.VerdictDrop), gateway.AsSlice()
-	if gateway.Is4() {
-		arp := protocol(unix.ETH_P_ARP)
-		fill(c, in,
-			all(from, arp, header(arpSender, ip), drop),
-			all(from, arp, header(arpTarget, ip), drop))
-		fill(c, out,
-			all(to, arp, header(arpTarget, ip), drop),
-			all(to, arp, header(arpOperation, []byte{0, 1}), header(arpSender, ip), []expr.Any{
-				&expr.Immediate{Register: 1, Data: []byte{0, 0, 0, 0}},
-				&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: arpSender, Len: 4},
-			}),
-			all(to, arp, header(arpSender, ip), drop))
-	} else {
-		nd := all(protocol(unix.ETH_P_IPV6), icmp6(135, 136))
-		fill(c, in, all(from, nd, header(ndSource, ip), drop), all(from, nd, header(ndTarget, ip), drop))
-		fill(c, out, all(to, nd, header(ndSource, ip), drop), all(to, nd, header(ndTarget, ip), drop))
+	drop := verdict(expr.VerdictDrop)
+	var coming, going [][]expr.Any
+	for _, g := range gateways {
+		ip := g.Addr().AsSlice()
+		if g.Addr().Is4() {
+			arp := protocol(unix.ETH_P_ARP)
+			coming = append(coming,
+				all(from, arp, header(arpSender, ip), drop),
+				all(from, arp, header(arpTarget, ip), drop))
+			going = append(going,
+				all(to, arp, header(arpTarget, ip), drop),
+				all(to, arp, header(arpOperation, []byte{0, 1}), header(arpSender, ip), []expr.Any{
+					&expr.Immediate{Register: 1, Data: []byte{0, 0, 0, 0}},
+					&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: arpSender, Len: 4},
+				}),
+				all(to, arp, header(arpSender, ip), drop))
+		} else {
+			nd := all(protocol(unix.ETH_P_IPV6), icmp6(135, 136))
+			coming = append(coming, all(from, nd, header(ndSource, ip), drop), all(from, nd, header(ndTarget, ip), drop))
+			going = append(going, all(to, nd, header(ndSource, ip), drop), all(to, nd, header(ndTarget, ip), drop))
+		}
 	}
+	fill(c, in, coming...)
+	fill(c, out, going...)
 	return c.Flush()
 }

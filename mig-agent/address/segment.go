@@ -38,22 +38,23 @@ const (
 
 // Segment is what one switch's part of the service network shall look like.
 type Segment struct {
-	VNI     int
-	UDPPort int          // of the VXLAN; not 4789, which is the ASIC's own tunnel end
-	MTU     int          // bytes of an inner IP packet; one value for the whole AS
-	Local   netip.Addr   // Loopback0 of this switch
-	Peers   []netip.Addr // Loopback0 of the other switches; frames to all are sent to each of them
-	Gateway netip.Prefix // the same on every switch
-	Access  []string     // ports with clients behind them
-	Holders []Holder     // the replicas on this switch
+	VNI      int
+	UDPPort  int            // of the VXLAN; not 4789, which is the ASIC's own tunnel end
+	MTU      int            // bytes of an inner IP packet; one value for the whole AS
+	Local    netip.Addr     // Loopback0 of this switch
+	Peers    []netip.Addr   // Loopback0 of the other switches; frames to all are sent to each of them
+	Gateways []netip.Prefix // the same on every switch, at most one of each family
+	Access   []string       // ports with clients behind them
+	Holders  []Holder       // the replicas on this switch
 }
 
-// Holder is the network namespace that owns the address of one replica.
+// Holder is the network namespace that owns the addresses of one replica.
 type Holder struct {
-	Name    string           // of the holder's container
-	NetNS   string           // path of its network namespace
-	Address netip.Prefix     // the service address, the same on every switch
-	MAC     net.HardwareAddr // differs per switch, or a late frame of the old switch would steal the address back
+	Name      string           // of the holder's container
+	NetNS     string           // path of its network namespace
+	Addresses []netip.Prefix   // of the service, IPv4 and IPv6, the same on every switch; they move together
+	MAC       net.HardwareAddr // differs per switch, or a late frame of the old switch would steal the addresses back
+	Ports     []Port           // published on Local of the switch; a replica that does not serve yet has none
 }
 
 // MAC is the hardware address of a replica's holder on a node: stable, locally administered, distinct per node and replica.
@@ -68,6 +69,15 @@ func (h Holder) veth() string {
 	return vethPrefix + hex.EncodeToString(sum[:4])
 }
 
+// LeastMTU6 is the smallest MTU with which a link can carry IPv6 (RFC 8200); the kernel knows no IPv6 on others.
+const LeastMTU6 = 1280
+
+func (s Segment) hasIPv6() bool {
+	is6 := func(p netip.Prefix) bool { return p.Addr().Is6() }
+	return slices.ContainsFunc(s.Gateways, is6) ||
+		slices.ContainsFunc(s.Holders, func(h Holder) bool { return slices.ContainsFunc(h.Addresses, is6) })
+}
+
 func (s Segment) validate() error {
 	switch {
 	case s.VNI < 1 || s.VNI >= 1<<24:
@@ -78,8 +88,16 @@ func (s Segment) validate() error {
 		return fmt.Errorf("mtu %d: want 576 to 9216", s.MTU)
 	case !s.Local.IsValid():
 		return errors.New("local address is missing")
-	case !s.Gateway.IsValid():
+	case len(s.Gateways) == 0:
 		return errors.New("gateway is missing")
+	}
+	for i, g := range s.Gateways {
+		if !g.IsValid() || i > 0 && g.Addr().Is4() == s.Gateways[0].Addr().Is4() {
+			return fmt.Errorf("gateways %v: want one of each family at most", s.Gateways)
+		}
+	}
+	if s.MTU < LeastMTU6 && s.hasIPv6() {
+		return fmt.Errorf("mtu %d: IPv6 needs %d", s.MTU, LeastMTU6)
 	}
 	ends := map[string]string{}
 	for _, h := range s.Holders {
@@ -87,11 +105,12 @@ func (s Segment) validate() error {
 			return fmt.Errorf("holders %s and %s: same interface %s", other, h.Name, h.veth())
 		}
 		ends[h.veth()] = h.Name
-		if h.NetNS == "" || !h.Address.IsValid() || len(h.MAC) != 6 {
-			return fmt.Errorf("holder %q: want a network namespace, an address and a MAC", h.Name)
+		if h.NetNS == "" || len(h.Addresses) == 0 || slices.Contains(h.Addresses, netip.Prefix{}) || len(h.MAC) != 6 {
+			return fmt.Errorf("holder %q: want a network namespace, addresses and a MAC", h.Name)
 		}
 	}
-	return nil
+	_, err := s.published()
+	return err
 }
 
 // Set makes the segment on the switch what s says and changes nothing that is right already: a new peer or holder does not disturb the
@@ -111,7 +130,7 @@ func Set(ctx context.Context, ns string, s Segment) error {
 		if err != nil {
 			return fmt.Errorf("set segment: vxlan: %w", err)
 		}
-		if err := guardGateway(s.Gateway.Addr()); err != nil {
+		if err := guardGateways(s.Gateways); err != nil {
 			return fmt.Errorf("set segment: gateway rules: %w", err)
 		}
 		// Only now: before the rules were there, no frame may cross.
@@ -141,6 +160,9 @@ func Set(ctx context.Context, ns string, s Segment) error {
 			if err := awaitUp(ctx, h.veth()); err != nil {
 				failed = append(failed, fmt.Errorf("set segment: holder %s: %w", h.Name, err))
 			}
+		}
+		if err := setPorts(s); err != nil {
+			failed = append(failed, fmt.Errorf("set segment: published ports: %w", err))
 		}
 		return errors.Join(failed...)
 	})
@@ -187,8 +209,8 @@ func Clear(ctx context.Context, ns string) error {
 				return fmt.Errorf("clear segment: delete %s: %w", name, err)
 			}
 		}
-		if err := removeTables(bridgeFamily); err != nil {
-			return fmt.Errorf("clear segment: gateway rules: %w", err)
+		if err := removeTables(bridgeFamily, ip4Family); err != nil {
+			return fmt.Errorf("clear segment: rules: %w", err)
 		}
 		return ctx.Err()
 	})

@@ -84,7 +84,7 @@ func newFabric(t *testing.T) fabric {
 // segment is what switch i shall have.
 func (f fabric) segment(i int) Segment {
 	s := Segment{VNI: 1000, UDPPort: 14789, MTU: 1240, Local: netip.MustParseAddr(fmt.Sprintf("10.1.0.%d", i)),
-		Gateway: netip.MustParsePrefix("10.20.0.1/24")}
+		Gateways: []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}}
 	for j := 1; j <= 3; j++ {
 		if j != i {
 			s.Peers = append(s.Peers, netip.MustParseAddr(fmt.Sprintf("10.1.0.%d", j)))
@@ -94,7 +94,7 @@ func (f fabric) segment(i int) Segment {
 		s.Access = []string{"Ethernet8"}
 		return s
 	}
-	s.Holders = []Holder{{Name: "kms-0.net", NetNS: f.ns(fmt.Sprintf("h%d", i)), Address: netip.MustParsePrefix(service + "/24"),
+	s.Holders = []Holder{{Name: "kms-0.net", NetNS: f.ns(fmt.Sprintf("h%d", i)), Addresses: []netip.Prefix{netip.MustParsePrefix(service + "/24")},
 		MAC: MAC(fmt.Sprintf("leaf%d", i), "kms-0")}}
 	return s
 }
@@ -128,7 +128,7 @@ func (f fabric) listen(ns, name string) {
 	f.t.Helper()
 	var l net.Listener
 	must(f.t, within(f.ns(ns), func() (err error) {
-		l, err = net.Listen("tcp4", ":80")
+		l, err = net.Listen("tcp", ":80")
 		return err
 	}))
 	f.t.Cleanup(func() { l.Close() })
@@ -156,7 +156,7 @@ func (f fabric) dial(ns, to, from string, timeout time.Duration) (net.Conn, erro
 	}
 	var c net.Conn
 	err := within(f.ns(ns), func() (err error) {
-		c, err = d.Dial("tcp4", to+":80")
+		c, err = d.Dial("tcp", net.JoinHostPort(to, "80"))
 		return err
 	})
 	return c, err
@@ -248,7 +248,7 @@ func TestSetReconciles(t *testing.T) {
 	// One peer less, one holder more: the other holder's link stays as it is, and its connection too.
 	s1 := f.segment(1)
 	s1.Peers = s1.Peers[1:]
-	s1.Holders = append(s1.Holders, Holder{Name: "kms-1.net", NetNS: f.ns("u"), Address: netip.MustParsePrefix("10.20.0.11/24"), MAC: MAC("leaf1", "kms-1")})
+	s1.Holders = append(s1.Holders, Holder{Name: "kms-1.net", NetNS: f.ns("u"), Addresses: []netip.Prefix{netip.MustParsePrefix("10.20.0.11/24")}, MAC: MAC("leaf1", "kms-1")})
 	f.set(1, s1)
 	if fdb := f.ip("netns exec @s1 bridge fdb show dev nsvx"); strings.Contains(fdb, "10.1.0.2") || !strings.Contains(fdb, "10.1.0.3") {
 		t.Errorf("forwarding entries after the peer 10.1.0.2 was removed:\n%s", fdb)
@@ -298,7 +298,7 @@ func TestSetRefuses(t *testing.T) {
 		"udp":     func(s *Segment) { s.UDPPort = 70000 },
 		"mtu":     func(s *Segment) { s.MTU = 100 },
 		"local":   func(s *Segment) { s.Local = netip.Addr{} },
-		"gateway": func(s *Segment) { s.Gateway = netip.Prefix{} },
+		"gateway": func(s *Segment) { s.Gateways = nil },
 		"holder":  func(s *Segment) { s.Holders[0].MAC = nil },
 		"same":    func(s *Segment) { s.Holders = append(s.Holders, s.Holders[0]) },
 	} {

@@ -56,16 +56,20 @@ type Server struct {
 	journal *journal.Journal
 	asker   witness.Asker
 	log     *slog.Logger
+	life    context.Context // ends with the helper
 
 	sizes    sizes
 	leased   chan struct{} // holds one: leases were set
 	deciding sync.Mutex    // held while a dump runs and while a lost agent's operation is taken back
 
-	mu     sync.Mutex
-	holds  map[string]*address.Held            // by network namespace
-	leases []*api.HolderLease                  // newest list of the agent
-	fenced map[int32]bool                      // holders muted for want of a lease, by pid; nil before the first list
-	trees  map[string]map[string]data.Manifest // op -> tree -> what the target has
+	rivals chan *api.Rival
+
+	mu      sync.Mutex
+	watches map[string]*watch                   // for rivals, by name of the holder
+	holds   map[string]*address.Held            // by network namespace
+	leases  []*api.HolderLease                  // newest list of the agent
+	fenced  map[int32]bool                      // holders muted for want of a lease, by pid; nil before the first list
+	trees   map[string]map[string]data.Manifest // op -> tree -> what the target has
 
 	memories map[string]*memory.Source // by op: what the target has of the memory; nil: a round runs
 	dumpers  map[string]*engine.Dumper // by op: ready to begin
@@ -88,6 +92,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		asker:    witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
 		log:      log,
 		leased:   make(chan struct{}, 1),
+		rivals:   make(chan *api.Rival),
+		watches:  map[string]*watch{},
 		holds:    map[string]*address.Held{},
 		memories: map[string]*memory.Source{},
 		dumpers:  map[string]*engine.Dumper{},
@@ -120,6 +126,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.life = ctx
 	errs := make(chan error, 2)
 	go func() { errs <- daemon.Serve(ctx, ln, local) }()
 	go s.keepLeases(ctx)
@@ -230,7 +237,7 @@ func (s *Server) takeBack(op, container string, t *api.Traffic) error {
 			return err
 		}
 	}
-	return s.announce(ns, t.Address)
+	return s.announce(t)
 }
 
 // Kill implements api.HelperServer.

@@ -49,7 +49,7 @@ func (s *Server) keepLeases(ctx context.Context) {
 	for {
 		over, wait := s.overdue(BootTime())
 		for _, t := range over {
-			if err := fence(t); err != nil {
+			if err := silence(t); err != nil {
 				s.log.Error("mute a holder without lease", "pid", t.Pid, "err", err)
 				wait = fenceAgain
 				continue
@@ -94,15 +94,11 @@ func (s *Server) overdue(now int64) (over []*api.Traffic, wait time.Duration) {
 	return over, wait
 }
 
-func fence(t *api.Traffic) error {
-	return errors.Join(address.Yield(netns(t.Pid)), address.Mute(netns(t.Pid)))
-}
-
 func (s *Server) unfence(t *api.Traffic) error {
 	if err := address.Unmute(netns(t.Pid)); err != nil {
 		return err
 	}
-	return s.announce(netns(t.Pid), t.Address)
+	return s.announce(t)
 }
 
 // BootTime is the clock of leases in ns.

@@ -27,8 +27,12 @@ func (s *Server) SetSegment(ctx context.Context, in *api.SegmentConfig) (*api.Em
 	if seg.Local, err = netip.ParseAddr(in.Local); err != nil {
 		return nil, bad("local", err)
 	}
-	if seg.Gateway, err = netip.ParsePrefix(in.Gateway); err != nil {
-		return nil, bad("gateway", err)
+	gateways := []string{in.Gateway}
+	if in.Gateway6 != "" {
+		gateways = append(gateways, in.Gateway6)
+	}
+	if seg.Gateways, err = prefixesOf("gateway", gateways); err != nil {
+		return nil, err
 	}
 	for _, p := range in.Peers {
 		addr, err := netip.ParseAddr(p)
@@ -38,22 +42,39 @@ func (s *Server) SetSegment(ctx context.Context, in *api.SegmentConfig) (*api.Em
 		seg.Peers = append(seg.Peers, addr)
 	}
 	for _, h := range in.Holders {
-		prefix, err := netip.ParsePrefix(h.Address)
-		if err != nil {
-			return nil, bad("holders.address", err)
+		held := address.Holder{Name: h.Name, NetNS: netns(h.Pid)}
+		if held.Addresses, err = prefixesOf("holders.address", append([]string{h.Address}, h.MoreAddresses...)); err != nil {
+			return nil, err
 		}
-		mac, err := net.ParseMAC(h.Mac)
-		if err != nil {
+		if held.MAC, err = net.ParseMAC(h.Mac); err != nil {
 			return nil, bad("holders.mac", err)
+		}
+		for _, p := range h.Ports {
+			held.Ports = append(held.Ports, address.Port{Protocol: p.Protocol, Node: uint16(p.Node), Container: uint16(p.Container)})
 		}
 		if h.Quiet {
 			if err := address.Yield(netns(h.Pid)); err != nil {
 				return nil, fail(err)
 			}
 		}
-		seg.Holders = append(seg.Holders, address.Holder{Name: h.Name, NetNS: netns(h.Pid), Address: prefix, MAC: mac})
+		seg.Holders = append(seg.Holders, held)
 	}
-	return &api.Empty{}, fail(address.Set(ctx, "", seg))
+	err = address.Set(ctx, "", seg)
+	s.watchRivals(in.Holders)
+	return &api.Empty{}, fail(err)
+}
+
+// prefixesOf reads the addresses of a field.
+func prefixesOf(field string, texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, bad(field, err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // acceptTime bounds how long the address waits for a service that does not accept its connections. One whose node is
@@ -76,22 +97,23 @@ func (s *Server) Yield(ctx context.Context, t *api.Traffic) (*api.Empty, error) 
 
 // Announce implements api.HelperServer.
 func (s *Server) Announce(_ context.Context, t *api.Traffic) (*api.Empty, error) {
-	return &api.Empty{}, fail(s.announce(netns(t.Pid), t.Address))
+	return &api.Empty{}, fail(s.announce(t))
 }
 
 // announce returns after the first announcement; the others follow by themselves.
-func (s *Server) announce(ns, addr string) error {
-	ip, err := netip.ParseAddr(addr)
+func (s *Server) announce(t *api.Traffic) error {
+	addrs, err := addressesOf(t.Address, t.MoreAddresses)
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
-	if err := address.Own(ns, ip); err != nil {
+	ns := netns(t.Pid)
+	if err := address.Own(ns, addrs...); err != nil {
 		return err
 	}
 	go func() {
 		for range announcements - 1 {
 			time.Sleep(30 * time.Millisecond)
-			if err := address.Announce(ns, ip); err != nil {
+			if err := address.Announce(ns, addrs...); err != nil {
 				s.log.Warn("announce again", "err", err)
 				return
 			}
@@ -100,9 +122,41 @@ func (s *Server) announce(ns, addr string) error {
 	return nil
 }
 
-// Mute implements api.HelperServer.
-func (s *Server) Mute(_ context.Context, t *api.Traffic) (*api.Empty, error) {
-	return &api.Empty{}, fail(address.Mute(netns(t.Pid)))
+func addressesOf(first string, more []string) ([]netip.Addr, error) {
+	var list []netip.Addr
+	for _, text := range append([]string{first}, more...) {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addr)
+	}
+	return list, nil
+}
+
+// readTime bounds how long the freeze waits for a service that does not read its datagrams.
+const readTime = 50 * time.Millisecond
+
+// Mute implements api.HelperServer. It returns when the datagrams that have come here are the service's.
+func (s *Server) Mute(ctx context.Context, t *api.Traffic) (*api.Empty, error) {
+	if err := address.Mute(netns(t.Pid)); err != nil {
+		return nil, fail(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	if err := address.AwaitRead(ctx, netns(t.Pid)); err != nil {
+		s.log.Warn("mute", "err", err) // some programs never read all they get
+	}
+	return &api.Empty{}, nil
+}
+
+// Silence implements api.HelperServer.
+func (s *Server) Silence(_ context.Context, t *api.Traffic) (*api.Empty, error) {
+	return &api.Empty{}, fail(silence(t))
+}
+
+func silence(t *api.Traffic) error {
+	return errors.Join(address.Yield(netns(t.Pid)), address.Silence(netns(t.Pid)))
 }
 
 // Hold implements api.HelperServer. Held already is done already.

@@ -177,5 +177,5 @@ func (s *Server) record(op string, step journal.Step) error {
 }
 
 func traffic(f *journal.Facts) *api.Traffic {
-	return &api.Traffic{Pid: int32(f.HolderPID), Address: f.Address}
+	return &api.Traffic{Pid: int32(f.HolderPID), Address: f.Address, MoreAddresses: f.MoreAddresses}
 }

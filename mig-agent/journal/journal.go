@@ -59,17 +59,18 @@ const (
 
 // Facts are what a recovering process must know; they stand in the first record of a file.
 type Facts struct {
-	Kind        string `json:"kind"` // deploy, remove, move
-	Service     string `json:"service"`
-	Replica     int    `json:"replica"`
-	Mode        string `json:"mode,omitempty"`
-	Peer        string `json:"peer,omitempty"`        // the other node of a move
-	PeerAgent   string `json:"peer_agent,omitempty"`  // host:port
-	PeerHelper  string `json:"peer_helper,omitempty"` // host:port
-	Container   string `json:"container,omitempty"`   // full id of the service's container
-	HolderPID   int    `json:"holder_pid,omitempty"`
-	Address     string `json:"address,omitempty"`     // service address, without prefix length
-	Instruction []byte `json:"instruction,omitempty"` // the replica as ordered, protobuf
+	Kind          string   `json:"kind"` // deploy, remove, move
+	Service       string   `json:"service"`
+	Replica       int      `json:"replica"`
+	Mode          string   `json:"mode,omitempty"`
+	Peer          string   `json:"peer,omitempty"`        // the other node of a move
+	PeerAgent     string   `json:"peer_agent,omitempty"`  // host:port
+	PeerHelper    string   `json:"peer_helper,omitempty"` // host:port
+	Container     string   `json:"container,omitempty"`   // full id of the service's container
+	HolderPID     int      `json:"holder_pid,omitempty"`
+	Address       string   `json:"address,omitempty"` // service address, without prefix length
+	MoreAddresses []string `json:"more_addresses,omitempty"`
+	Instruction   []byte   `json:"instruction,omitempty"` // the replica as ordered, protobuf
 }
 
 // Record is one line.

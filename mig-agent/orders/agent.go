@@ -52,10 +52,11 @@ type Config struct {
 
 // Segment is this node's part of the service network.
 type Segment struct {
-	VNI     int
-	MTU     int
-	Gateway string   // prefix, the same on every node
-	Access  []string // ports with clients behind them
+	VNI      int
+	MTU      int
+	Gateway  string   // prefix, the same on every node
+	Gateway6 string   // the same for IPv6; "" = it stays inside the segment
+	Access   []string // ports with clients behind them
 }
 
 // opsKept bounds the journal: this many finished operations stay, so that a repeated order gets its answer.
@@ -108,7 +109,8 @@ type local struct {
 	mending   sync.Mutex // one runReplica at a time
 	container engine.Container
 	holder    engine.Container
-	quiet     bool // the address is another node's still
+	quiet     bool // the address is another node's still, or again
+	rival     *rival
 }
 
 // Run serves until ctx ends.
@@ -168,6 +170,7 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	go a.superviseContainers(ctx)
 	go a.stayJoined(ctx)
 	go a.followBudget(ctx)
+	go a.followRivals(ctx)
 	go a.measure(ctx)
 	log.Info("agent ready", "node", cfg.Node, "addr", ln.Addr().String())
 	return daemon.Serve(ctx, ln, srv)
@@ -200,10 +203,16 @@ func (a *Agent) setState(l *local, state netmap.State, op string) {
 	} else {
 		a.locals[l.id] = l
 	}
-	row := resourdb.Instance{ID: l.id, Node: a.cfg.Node, State: state, Container: l.id.String(), Address: l.spec.Address, Since: l.since, Op: op}
+	row := a.row(l)
 	a.mu.Unlock()
 	a.rows.put(row)
 	a.log.Info("replica", "service", l.id.Service, "replica", l.id.Replica, "state", state, "op", op)
+}
+
+// row shows a replica in resour_DB. The caller holds mu.
+func (a *Agent) row(l *local) resourdb.Instance {
+	return resourdb.Instance{ID: l.id, Node: a.cfg.Node, State: l.state, Container: l.id.String(), Address: l.spec.Address,
+		Since: l.since, Op: l.op, Problem: a.problem(l)}
 }
 
 // local finds a replica on this node.
@@ -220,13 +229,22 @@ func (a *Agent) instance(l *local) *api.Instance {
 	return &api.Instance{
 		Service: l.id.Service, Replica: int32(l.id.Replica), Node: a.cfg.Node, NodeAddress: a.cfg.Address,
 		ServiceAddress: bareAddress(l.spec.Address), Container: l.id.String(), State: stateNumber(l.state),
-		Op: l.op, SinceUnixMs: l.since.UnixMilli(), ImageId: l.spec.ImageId,
+		Op: l.op, SinceUnixMs: l.since.UnixMilli(), ImageId: l.spec.ImageId, Problem: a.problem(l),
 	}
 }
 
 // traffic names a replica's holder for the helper.
 func traffic(l *local) *api.Traffic {
-	return &api.Traffic{Pid: int32(l.holder.PID), Address: bareAddress(l.spec.Address)}
+	return &api.Traffic{Pid: int32(l.holder.PID), Address: bareAddress(l.spec.Address), MoreAddresses: moreAddresses(l.spec)}
+}
+
+// moreAddresses are the further ones of a replica, without prefix length.
+func moreAddresses(r *api.Replica) []string {
+	var list []string
+	for _, prefix := range r.MoreAddresses {
+		list = append(list, bareAddress(prefix))
+	}
+	return list
 }
 
 // applySegment makes the service network on this node what members and replicas say.
@@ -236,7 +254,7 @@ func (a *Agent) applySegment(ctx context.Context) error {
 	a.mu.Lock()
 	cfg := &api.SegmentConfig{
 		Local: a.cfg.Address, Vni: int32(a.cfg.Segment.VNI), UdpPort: netmap.VXLANPort, Mtu: int32(a.cfg.Segment.MTU),
-		Gateway: a.cfg.Segment.Gateway, Access: a.cfg.Segment.Access,
+		Gateway: a.cfg.Segment.Gateway, Gateway6: a.cfg.Segment.Gateway6, Access: a.cfg.Segment.Access,
 	}
 	for _, m := range a.members {
 		if m.Node != a.cfg.Node {
@@ -244,12 +262,17 @@ func (a *Agent) applySegment(ctx context.Context) error {
 		}
 	}
 	for _, l := range a.locals {
-		if l.holder.PID != 0 {
-			cfg.Holders = append(cfg.Holders, &api.HolderConfig{
-				Name: l.id.Holder(), Pid: int32(l.holder.PID), Address: l.spec.Address,
-				Mac: address.MAC(a.cfg.Node, l.id.String()).String(), Quiet: l.quiet,
-			})
+		if l.holder.PID == 0 {
+			continue
 		}
+		h := &api.HolderConfig{
+			Name: l.id.Holder(), Pid: int32(l.holder.PID), Address: l.spec.Address, MoreAddresses: l.spec.MoreAddresses,
+			Mac: address.MAC(a.cfg.Node, l.id.String()).String(), Quiet: l.quiet,
+		}
+		if !l.quiet { // only the node that serves publishes
+			h.Ports = l.spec.Ports
+		}
+		cfg.Holders = append(cfg.Holders, h)
 	}
 	a.mu.Unlock()
 	sort.Strings(cfg.Peers)
@@ -300,7 +323,7 @@ func (a *Agent) revive(ctx context.Context, name string) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		l := a.local(id)
 		a.mu.Lock()
-		ours := l != nil && l.state == netmap.Running
+		ours := l != nil && l.state == netmap.Running && !l.quiet
 		a.mu.Unlock()
 		if !ours || !a.leased(l) { // without a lease the manager must say first that it is still ours
 			return

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
+	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/netmap"
@@ -28,11 +30,12 @@ const (
 )
 
 // deploy starts a replica that is nowhere yet.
-func (a *Agent) deploy(op *operation, r *api.Replica, begun chan<- error) {
+func (a *Agent) deploy(op *operation, epoch uint64, r *api.Replica, begun chan<- error) {
 	if err := checkReplica(r); err != nil {
 		begun <- err
 		return
 	}
+	r.Op, r.Epoch = op.id, epoch
 	id := netmap.ReplicaID{Service: r.Service, Replica: int(r.Replica)}
 	l := &local{id: id, spec: r}
 	if err := a.claim(l, op.id, netmap.Migrating); err != nil {
@@ -45,7 +48,8 @@ func (a *Agent) deploy(op *operation, r *api.Replica, begun chan<- error) {
 		begun <- status.Errorf(codes.NotFound, "image: %s (%s) is not on %s", r.Image, r.ImageId, a.cfg.Node)
 		return
 	}
-	facts := &journal.Facts{Kind: "deploy", Service: id.Service, Replica: id.Replica, Address: bareAddress(r.Address)}
+	facts := &journal.Facts{Kind: "deploy", Service: id.Service, Replica: id.Replica, Address: bareAddress(r.Address),
+		MoreAddresses: moreAddresses(r)}
 	if err := a.journal.Append(journal.Record{Op: op.id, Role: journal.Local, Step: journal.Prepared, Facts: facts}); err != nil {
 		a.setState(l, netmap.Unloaded, op.id)
 		begun <- err
@@ -266,6 +270,10 @@ func (a *Agent) claim(l *local, op string, state netmap.State) error {
 		a.mu.Unlock()
 		return refused("%s is %s on %s", l.id, other.state, a.cfg.Node)
 	}
+	if err := a.collides(l); err != nil {
+		a.mu.Unlock()
+		return err
+	}
 	a.locals[l.id] = l
 	a.mu.Unlock()
 	a.setState(l, state, op)
@@ -287,6 +295,35 @@ func (a *Agent) finish(op *operation, e *api.Event) {
 		a.log.Error("journal", "op", op.id, "err", err)
 	}
 	op.emit(e)
+}
+
+// collides refuses a replica that this node cannot have beside the others: the manager knows better, but the segment is
+// set as a whole, and one that is wrong would stop all. The caller holds mu.
+func (a *Agent) collides(l *local) error {
+	addresses := append([]string{l.spec.Address}, l.spec.MoreAddresses...)
+	for _, prefix := range addresses {
+		if strings.Contains(prefix, ":") && a.cfg.Segment.MTU < address.LeastMTU6 {
+			return refused("%s of %s is IPv6, which needs a segment with an MTU of %d; %s has %d",
+				prefix, l.id, address.LeastMTU6, a.cfg.Node, a.cfg.Segment.MTU)
+		}
+	}
+	for _, other := range a.locals {
+		for _, prefix := range append([]string{other.spec.Address}, other.spec.MoreAddresses...) {
+			for _, mine := range addresses {
+				if bareAddress(mine) == bareAddress(prefix) {
+					return refused("address %s of %s belongs to %s on %s", bareAddress(mine), l.id, other.id, a.cfg.Node)
+				}
+			}
+		}
+		for _, theirs := range other.spec.Ports {
+			for _, mine := range l.spec.Ports {
+				if mine.Node == theirs.Node && mine.Protocol == theirs.Protocol {
+					return refused("port %d/%s of %s is published by %s on %s", mine.Node, mine.Protocol, l.id, other.id, a.cfg.Node)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // PushImage implements api.AgentServer.

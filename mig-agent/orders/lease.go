@@ -75,6 +75,9 @@ func (a *Agent) Renew(ctx context.Context, req *api.RenewRequest) (*api.RenewRep
 	if err := a.shareLeases(ctx); err != nil {
 		return nil, err
 	}
+	if req.Complete {
+		a.compare(ctx)
+	}
 	for _, l := range a.sortedLocals() {
 		reply.Instances = append(reply.Instances, a.instance(l))
 	}
@@ -133,7 +136,7 @@ func (a *Agent) shareLeases(ctx context.Context) error {
 	a.mu.Lock()
 	text, err := json.Marshal(a.leases)
 	for _, l := range a.locals {
-		if l.spec.LeaseMs > 0 && l.state == netmap.Running && l.holder.PID != 0 {
+		if l.spec.LeaseMs > 0 && l.state == netmap.Running && !l.quiet && l.holder.PID != 0 {
 			list.Leases = append(list.Leases, &api.HolderLease{Traffic: traffic(l), UntilBootNs: a.leases[l.id.String()]})
 		}
 	}
@@ -150,7 +153,7 @@ func (a *Agent) shareLeases(ctx context.Context) error {
 	return nil
 }
 
-// informHelper gives a helper that has just begun the leases.
+// informHelper gives a helper that has just begun the leases, and the holders whose rivals it is to watch for.
 func (a *Agent) informHelper(ctx context.Context) {
 	a.mu.Lock()
 	known := a.known
@@ -160,7 +163,7 @@ func (a *Agent) informHelper(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
-	if err := a.shareLeases(ctx); err != nil && ctx.Err() == nil {
+	if err := errors.Join(a.shareLeases(ctx), a.applySegment(ctx)); err != nil && ctx.Err() == nil {
 		a.log.Warn("inform helper", "err", err)
 	}
 }

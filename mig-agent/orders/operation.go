@@ -115,7 +115,7 @@ func (a *Agent) Do(order *api.Order, stream api.Agent_DoServer) error {
 func (a *Agent) plan(order *api.Order) (step string, run func(op *operation, begun chan<- error)) {
 	switch what := order.What.(type) {
 	case *api.Order_Deploy:
-		return "deploy", func(op *operation, begun chan<- error) { a.deploy(op, what.Deploy.Replica, begun) }
+		return "deploy", func(op *operation, begun chan<- error) { a.deploy(op, order.Epoch, what.Deploy.Replica, begun) }
 	case *api.Order_Remove:
 		return "remove", func(op *operation, begun chan<- error) { a.remove(op, what.Remove, begun) }
 	case *api.Order_Transfer:

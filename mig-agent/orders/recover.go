@@ -35,7 +35,7 @@ func (a *Agent) recover(ctx context.Context) error {
 		if err := a.findContainers(ctx, l); err != nil {
 			return err
 		}
-		a.setState(l, netmap.Running, "")
+		a.setState(l, netmap.Running, spec.Op)
 	}
 	entries, err := a.journal.List()
 	if err != nil {
@@ -108,7 +108,8 @@ func (a *Agent) recoverSource(ctx context.Context, opID string, facts *journal.F
 	mode := netmap.Mode(facts.Mode)
 	l := a.local(id)
 	if l == nil { // released, and its file is gone already
-		l = &local{id: id, spec: &api.Replica{Service: id.Service, Replica: int32(id.Replica), Address: facts.Address}}
+		l = &local{id: id, spec: &api.Replica{Service: id.Service, Replica: int32(id.Replica), Address: facts.Address,
+			MoreAddresses: facts.MoreAddresses}}
 	}
 	a.setState(l, netmap.Migrating, opID)
 	l.holder.PID, l.container.ID = facts.HolderPID, facts.Container

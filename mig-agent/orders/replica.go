@@ -37,6 +37,21 @@ func checkReplica(r *api.Replica) error {
 	if _, err := netip.ParsePrefix(r.Address); err != nil {
 		return bad("address", "%v", err)
 	}
+	for i, prefix := range r.MoreAddresses {
+		if _, err := netip.ParsePrefix(prefix); err != nil {
+			return bad(fmt.Sprintf("more_addresses[%d]", i), "%v", err)
+		}
+	}
+	for i, p := range r.Ports {
+		if p.Protocol != "tcp" && p.Protocol != "udp" {
+			return bad(fmt.Sprintf("ports[%d].protocol", i), "%q is not tcp or udp", p.Protocol)
+		}
+		for field, port := range map[string]int32{"node": p.Node, "container": p.Container} {
+			if port < 1 || port > 65535 {
+				return bad(fmt.Sprintf("ports[%d].%s", i, field), "%d is not a port", port)
+			}
+		}
+	}
 	for i, v := range r.Volumes {
 		if !nameRule.MatchString(v.Name) {
 			return bad(fmt.Sprintf("volumes[%d].name", i), "%q is not a name", v.Name)

@@ -119,7 +119,7 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 		facts: &journal.Facts{
 			Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: order.To,
 			PeerAgent: order.ToAgent, PeerHelper: order.ToHelper, Container: l.container.ID,
-			HolderPID: l.holder.PID, Address: bareAddress(l.spec.Address),
+			HolderPID: l.holder.PID, Address: bareAddress(l.spec.Address), MoreAddresses: moreAddresses(l.spec),
 		},
 		trace: &api.Move{Op: op.id, Service: id.Service, Replica: int32(id.Replica), From: a.cfg.Node, To: order.To,
 			Mode: order.Mode, StartedUnixMs: time.Now().UnixMilli()},

@@ -69,6 +69,7 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 		}
 	}
 	id := netmap.ReplicaID{Service: req.Replica.Service, Replica: int(req.Replica.Replica)}
+	req.Replica.Op, req.Replica.Epoch = req.Op, req.Epoch
 	spec, err := proto.Marshal(req.Replica)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
@@ -81,7 +82,8 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 		op: req.Op, mode: mode, machine: migrate.NewTarget(mode), local: l, touched: time.Now(),
 		image: req.Replica.ImageId, pushed: map[string]bool{},
 		facts: &journal.Facts{Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: req.From,
-			PeerAgent: req.FromAgent, PeerHelper: req.FromHelper, Address: bareAddress(req.Replica.Address), Instruction: spec},
+			PeerAgent: req.FromAgent, PeerHelper: req.FromHelper, Address: bareAddress(req.Replica.Address),
+			MoreAddresses: moreAddresses(req.Replica), Instruction: spec},
 	}
 	a.mu.Lock()
 	a.targets[req.Op] = m
@@ -326,6 +328,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			m.local.quiet = false
 			a.grantLease(m.local)
 			a.setState(m.local, netmap.Running, m.op)
+			if err := a.applySegment(ctx); err != nil { // it publishes the ports; the service goes on without
+				a.log.Warn("adopted", "op", m.op, "err", err)
+			}
 			err = a.shareLeases(ctx)
 			if m.local.holder.PID == 0 {
 				go a.revive(a.life, m.local.id.String())
