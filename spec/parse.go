@@ -51,6 +51,8 @@ func (r *reader) service(text []byte) *Service {
 		{"command", func(n *yaml.Node, at string) { s.Command = r.texts(n, at, anyText) }},
 		{"replicas", func(n *yaml.Node, at string) { s.Replicas = word(r, n, at, parseReplicas) }},
 		{"address", func(n *yaml.Node, at string) { s.Address = word(r, n, at, parseAddress) }},
+		{"addresses", func(n *yaml.Node, at string) { s.Addresses = r.addresses(n, at) }},
+		{"ports", func(n *yaml.Node, at string) { s.Ports = r.ports(n, at) }},
 		{"demand", func(n *yaml.Node, at string) { s.Demand = r.demand(n, at) }},
 		{"limits", func(n *yaml.Node, at string) { s.Limits = r.limits(n, at) }},
 		{"volumes", func(n *yaml.Node, at string) { s.Volumes = r.volumes(n, at) }},
@@ -173,6 +175,18 @@ func parseAddress(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil || !p.Addr().Is4() {
 		return netip.Prefix{}, fmt.Errorf("%q: want an IPv4 address with its prefix length, for example 10.20.0.10/24", text)
+	}
+	if !usable(p) {
+		return netip.Prefix{}, fmt.Errorf("%s cannot be the address of a host", p)
+	}
+	return p, nil
+}
+
+// parseFurther reads an address of either family.
+func parseFurther(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q: want an address with its prefix length, for example fd20::10/64", text)
 	}
 	if !usable(p) {
 		return netip.Prefix{}, fmt.Errorf("%s cannot be the address of a host", p)

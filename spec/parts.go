@@ -2,12 +2,15 @@ package spec
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"sonic-netservices/netmap"
 )
 
 func (r *reader) demand(n *yaml.Node, at string) map[string]float64 {
@@ -53,6 +56,36 @@ func (r *reader) volumes(n *yaml.Node, at string) []Volume {
 		volumes = append(volumes, v)
 	})
 	return volumes
+}
+
+func (r *reader) addresses(n *yaml.Node, at string) []netip.Prefix {
+	var addresses []netip.Prefix
+	r.list(n, at, func(n *yaml.Node, at string) {
+		addresses = append(addresses, word(r, n, at, parseFurther))
+	})
+	return addresses
+}
+
+func (r *reader) ports(n *yaml.Node, at string) []Port {
+	var ports []Port
+	seen := map[string]int{}
+	r.list(n, at, func(n *yaml.Node, at string) {
+		p := Port{Protocol: TCP}
+		r.object(n, at, []field{
+			{"node", func(n *yaml.Node, at string) { p.Node = word(r, n, at, parseNodePort) }},
+			{"container", func(n *yaml.Node, at string) { p.Container = word(r, n, at, parsePort) }},
+			{"protocol", func(n *yaml.Node, at string) { p.Protocol = choice(r, n, at, TCP, UDP) }},
+		})
+		if n.Kind != yaml.MappingNode {
+			return
+		}
+		r.required(at, "node", "container")
+		if p.Node > 0 {
+			r.unique(seen, fmt.Sprintf("%d/%s", p.Node, p.Protocol), at+".node")
+		}
+		ports = append(ports, p)
+	})
+	return ports
 }
 
 // unique reports a value that an earlier field has too; seen holds the lines of the values so far.
@@ -182,6 +215,31 @@ func parseCount(text string) (int, error) {
 		return 0, fmt.Errorf("%q: want a whole number from 1 to %d", text, 1<<22)
 	}
 	return n, nil
+}
+
+func parsePort(text string) (int, error) {
+	if !isPort(text) {
+		return 0, fmt.Errorf("%q: want a port from 1 to 65535", text)
+	}
+	return strconv.Atoi(text)
+}
+
+// parseNodePort keeps a service from the ports the switch itself is reached at.
+func parseNodePort(text string) (int, error) {
+	port, err := parsePort(text)
+	if err != nil {
+		return 0, err
+	}
+	if who, taken := switchPorts[port]; taken {
+		return 0, fmt.Errorf("port %d of the node belongs to %s", port, who)
+	}
+	return port, nil
+}
+
+var switchPorts = map[int]string{
+	22: "ssh", 179: "BGP",
+	netmap.ManagerPort: "bt-manager", netmap.AgentPort: "mig-agent", netmap.HelperPort: "mig-agent's helper",
+	netmap.SyncPort: "resource-sync", netmap.VXLANPort: "the service segment",
 }
 
 // parseMemory knows Docker's least memory limit.

@@ -22,6 +22,22 @@ func Print(s *Service) ([]byte, error) {
 		root.plain("replicas", strconv.Itoa(s.Replicas))
 	}
 	root.text("address", s.Address.String())
+	var further []string
+	for _, p := range s.Addresses {
+		further = append(further, p.String())
+	}
+	root.list("addresses", further)
+	if len(s.Ports) > 0 {
+		ports := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, p := range s.Ports {
+			port := object()
+			port.plain("node", strconv.Itoa(p.Node))
+			port.plain("container", strconv.Itoa(p.Container))
+			port.text("protocol", string(p.Protocol))
+			ports.Content = append(ports.Content, port.node)
+		}
+		root.add("ports", ports)
+	}
 
 	demand := object()
 	for _, kind := range slices.Sorted(maps.Keys(s.Demand)) {

@@ -23,7 +23,10 @@ type Service struct {
 	Image    string // name:tag, or sha256:<image id>
 	Command  []string
 	Replicas int          // PerNode: one on every node
-	Address  netip.Prefix // of replica 0 in the service segment; replica n has the n-th address after it
+	Address  netip.Prefix // of replica 0 in the service segment, IPv4; replica n has the n-th address after it
+
+	Addresses []netip.Prefix // further ones of replica 0, IPv4 or IPv6; counted on for others in the same way
+	Ports     []Port         // published on the node that serves
 
 	Demand map[string]float64 // by kind: compute in cores, memory and storage in bytes, others in the unit of the kind
 	Limits Limits
@@ -63,6 +66,21 @@ type Volume struct {
 	Name   string
 	Target string // absolute path in the container
 }
+
+// Port is published: what reaches the node's own address at port Node reaches the replica at port Container.
+type Port struct {
+	Node      int
+	Container int
+	Protocol  Protocol // default tcp
+}
+
+// Protocol of a published port.
+type Protocol string
+
+const (
+	TCP Protocol = "tcp"
+	UDP Protocol = "udp"
+)
 
 // Secret is given to the container as an environment variable. Exactly one field is set.
 type Secret struct {
@@ -126,21 +144,38 @@ type Constraints struct {
 }
 
 // ReplicaAddress gives the address of replica n; ok is false when the prefix has none left.
-func (s *Service) ReplicaAddress(n int) (netip.Prefix, bool) {
-	addr := s.Address.Addr()
+func (s *Service) ReplicaAddress(n int) (netip.Prefix, bool) { return following(s.Address, n) }
+
+// ReplicaAddresses gives the further addresses of replica n; ok is false when a prefix has none left.
+func (s *Service) ReplicaAddresses(n int) (list []netip.Prefix, ok bool) {
+	for _, first := range s.Addresses {
+		address, ok := following(first, n)
+		if !ok {
+			return nil, false
+		}
+		list = append(list, address)
+	}
+	return list, true
+}
+
+// following gives the n-th address after p.
+func following(p netip.Prefix, n int) (netip.Prefix, bool) {
+	addr := p.Addr()
 	for range n {
 		addr = addr.Next()
 	}
-	address := netip.PrefixFrom(addr, s.Address.Bits())
+	address := netip.PrefixFrom(addr, p.Bits())
 	return address, usable(address)
 }
 
-// usable says whether an address can be a host's: inside its prefix, neither the network's own nor the broadcast address.
+// usable says whether an address can be a host's: inside its prefix, neither the network's own nor, in IPv4, the
+// broadcast address.
 func usable(p netip.Prefix) bool {
 	addr := p.Addr()
-	if !addr.IsValid() || !addr.Is4() || p.Bits() > 30 || p.Masked().Addr() == addr {
+	if !addr.IsValid() || addr.Is4In6() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || addr.Zone() != "" ||
+		p.Bits() > addr.BitLen()-2 || p.Masked().Addr() == addr {
 		return false
 	}
 	next := addr.Next()
-	return next.IsValid() && p.Contains(next)
+	return addr.Is6() || next.IsValid() && p.Contains(next)
 }

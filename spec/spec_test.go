@@ -94,6 +94,16 @@ func TestReplicaAddress(t *testing.T) {
 	}
 }
 
+func TestReplicaAddresses(t *testing.T) {
+	s := &Service{Addresses: []netip.Prefix{netip.MustParsePrefix("fd20::10/64"), netip.MustParsePrefix("10.20.0.250/24")}}
+	for n, want := range map[int]string{0: "[fd20::10/64 10.20.0.250/24] true", 4: "[fd20::14/64 10.20.0.254/24] true", 5: "[] false"} {
+		list, ok := s.ReplicaAddresses(n)
+		if got := fmt.Sprint(list, " ", ok); got != want {
+			t.Errorf("replica %d: %s, want %s", n, got, want)
+		}
+	}
+}
+
 func TestDistance(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
@@ -163,6 +173,14 @@ func drawService(t *rapid.T) *Service {
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "volumes") {
 		s.Volumes = append(s.Volumes, Volume{fmt.Sprintf("v%d", i), fmt.Sprintf("/data/%d", i)})
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "addresses") {
+		s.Addresses = append(s.Addresses, netip.MustParsePrefix([]string{"fd20::10/64", "10.20.1.10/24"}[i]))
+	}
+	if s.Constraints.Spread || s.Replicas == 1 || s.Replicas == PerNode {
+		for i := range rapid.IntRange(0, 3).Draw(t, "ports") {
+			s.Ports = append(s.Ports, Port{Node: 8000 + i/2, Container: rapid.IntRange(1, 65535).Draw(t, "port"), Protocol: []Protocol{TCP, UDP}[i%2]})
+		}
 	}
 	if rapid.Bool().Draw(t, "has limits") {
 		s.Limits = Limits{CPU: 8.5, Memory: 1 << 50, PIDs: 7}

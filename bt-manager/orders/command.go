@@ -20,11 +20,12 @@ import (
 
 // World is what a command sees beside the state.
 type World struct {
-	At      time.Time
-	Here    map[string]bool // nodes whose agents are connected
-	Segment netip.Prefix    // gateway and length of the service segment; zero when unknown
-	Trees   bool            // behaviour trees run, and place what nobody places by hand
-	NewID   func() string   // of operations
+	At       time.Time
+	Here     map[string]bool // nodes whose agents are connected
+	Segment  netip.Prefix    // gateway and length of the service segment; zero when unknown
+	Segment6 netip.Prefix    // the same for IPv6; zero when it has none
+	Trees    bool            // behaviour trees run, and place what nobody places by hand
+	NewID    func() string   // of operations
 }
 
 // Deploy begins to run a service on node, or where the manager chooses when node is "": one operation per replica.
@@ -94,29 +95,72 @@ func (s *State) acceptable(w World, wanted *spec.Service) error {
 		if why := s.unusable(w, address); why != "" {
 			refuse("address", "%s", why)
 		}
+		further, _ := wanted.ReplicaAddresses(n)
+		for i, address := range further {
+			if why := s.unusable(w, address); why != "" {
+				refuse(fmt.Sprintf("addresses[%d]", i), "%s", why)
+			}
+		}
+	}
+	for i, p := range wanted.Ports {
+		if other := s.publisher(wanted, p); other != "" {
+			refuse(fmt.Sprintf("ports[%d]", i), "%d/%s is published by %s, which may come to the same node; constraints.pin or avoid keep them apart",
+				p.Node, p.Protocol, other)
+		}
 	}
 	return errors.Join(errs...)
 }
 
 // unusable says why a replica cannot have an address, "" when it can.
 func (s *State) unusable(w World, address netip.Prefix) string {
-	if w.Segment.IsValid() {
-		if address.Masked() != w.Segment.Masked() {
-			return fmt.Sprintf("%s is not in the service segment %s", address, w.Segment.Masked())
+	segment := w.Segment
+	if address.Addr().Is6() {
+		segment = w.Segment6 // without one, IPv6 stays inside the segment, in any net
+	}
+	if segment.IsValid() {
+		if address.Masked() != segment.Masked() {
+			return fmt.Sprintf("%s is not in the service segment %s", address, segment.Masked())
 		}
-		if address.Addr() == w.Segment.Addr() {
+		if address.Addr() == segment.Addr() {
 			return fmt.Sprintf("%s is the gateway of the service segment", address.Addr())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		other := s.Services[name].Spec
 		for n := range other.Replicas {
-			if taken, _ := other.ReplicaAddress(n); taken.Addr() == address.Addr() {
-				return fmt.Sprintf("%s belongs to %s", address.Addr(), netmap.ReplicaID{Service: name, Replica: n})
+			first, _ := other.ReplicaAddress(n)
+			further, _ := other.ReplicaAddresses(n)
+			for _, taken := range append(further, first) {
+				if taken.Addr() == address.Addr() {
+					return fmt.Sprintf("%s belongs to %s", address.Addr(), netmap.ReplicaID{Service: name, Replica: n})
+				}
 			}
 		}
 	}
 	return ""
+}
+
+// publisher names a service that publishes the same port and may meet this one on a node, "" when there is none.
+func (s *State) publisher(wanted *spec.Service, p spec.Port) string {
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		other := s.Services[name].Spec
+		same := func(o spec.Port) bool { return o.Node == p.Node && o.Protocol == p.Protocol }
+		if slices.ContainsFunc(other.Ports, same) && mayMeet(wanted.Constraints, other.Constraints) {
+			return name
+		}
+	}
+	return ""
+}
+
+// mayMeet says whether replicas under the two constraints can come to one node: unless one is pinned to nodes that are
+// all closed to the other.
+func mayMeet(a, b spec.Constraints) bool {
+	apart := func(pinned, other spec.Constraints) bool {
+		return len(pinned.Pin) > 0 && !slices.ContainsFunc(pinned.Pin, func(node string) bool {
+			return !slices.Contains(other.Avoid, node) && (len(other.Pin) == 0 || slices.Contains(other.Pin, node))
+		})
+	}
+	return !apart(a, b) && !apart(b, a)
 }
 
 // image finds the ID of an image by its name, or by the ID itself.

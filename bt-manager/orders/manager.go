@@ -26,9 +26,10 @@ import (
 // Manager carries out what State decides: it stores records, talks to agents, and runs one goroutine per operation in
 // flight. Its methods may be called from several goroutines.
 type Manager struct {
-	segment netip.Prefix // gateway and length of the service segment; zero when unknown
-	images  *images.Store
-	agents  *agents
+	segment  netip.Prefix // gateway and length of the service segment; zero when unknown
+	segment6 netip.Prefix // the same for IPv6; zero when it has none
+	images   *images.Store
+	agents   *agents
 
 	ctx  context.Context // ends with Start's, or when the journal fails
 	stop context.CancelCauseFunc
@@ -55,19 +56,20 @@ type session struct {
 }
 
 // Open replays the journal and begins a new epoch.
-func Open(log journal.Log, store *images.Store, id *pki.Identity, segment netip.Prefix) (*Manager, error) {
+func Open(log journal.Log, store *images.Store, id *pki.Identity, segment, segment6 netip.Prefix) (*Manager, error) {
 	m := &Manager{
-		segment: segment,
-		images:  store,
-		agents:  newAgents(id),
-		log:     log,
-		state:   NewState(),
-		here:    map[string]session{},
-		feeds:   map[string]*Feed{},
-		waiting: map[string]*Feed{},
-		renewed: map[string]time.Time{},
-		started: time.Now(),
-		changed: make(chan struct{}),
+		segment:  segment,
+		segment6: segment6,
+		images:   store,
+		agents:   newAgents(id),
+		log:      log,
+		state:    NewState(),
+		here:     map[string]session{},
+		feeds:    map[string]*Feed{},
+		waiting:  map[string]*Feed{},
+		renewed:  map[string]time.Time{},
+		started:  time.Now(),
+		changed:  make(chan struct{}),
 	}
 	err := log.Replay(func(text []byte) error {
 		r, err := DecodeRecord(text)
@@ -213,7 +215,7 @@ func (m *Manager) command(decide func(World) ([]Record, error)) ([]*Feed, error)
 
 // world is what a command sees now. The caller holds mu.
 func (m *Manager) world() World {
-	w := World{At: time.Now(), Here: map[string]bool{}, Segment: m.segment, NewID: newID, Trees: m.trees}
+	w := World{At: time.Now(), Here: map[string]bool{}, Segment: m.segment, Segment6: m.segment6, NewID: newID, Trees: m.trees}
 	for node := range m.here {
 		w.Here[node] = true
 	}

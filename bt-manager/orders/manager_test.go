@@ -51,7 +51,7 @@ func open(t *testing.T, log *memory) *Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Open(log, store, nil, netip.Prefix{})
+	m, err := Open(log, store, nil, netip.Prefix{}, netip.Prefix{})
 	if err != nil {
 		t.Fatal(err)
 	}

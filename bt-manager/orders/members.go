@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -113,7 +114,8 @@ func (m *Manager) Services(ctx context.Context) *api.ServiceList {
 	return list
 }
 
-// look puts together what is known about one replica: its instances, and what is wrong when none runs.
+// look puts together what is known about one replica: its instances, and what is wrong: none runs, or an agent sees a
+// problem.
 func (s *State) look(id netmap.ReplicaID, told map[string][]*api.Instance) (instances []*api.Instance, problem string) {
 	runs := false
 	for _, node := range slices.Sorted(maps.Keys(told)) {
@@ -121,11 +123,14 @@ func (s *State) look(id netmap.ReplicaID, told map[string][]*api.Instance) (inst
 			if i.Service == id.Service && int(i.Replica) == id.Replica && i.State != api.State_UNLOADED {
 				instances = append(instances, i)
 				runs = runs || i.State == api.State_RUNNING || node == s.source(id)
+				if problem == "" || node == s.at(id) { // that of the node it belongs to says most
+					problem = cmp.Or(i.Problem, problem)
+				}
 			}
 		}
 	}
 	if runs {
-		return instances, ""
+		return instances, problem
 	}
 	at, placed := s.placement(id)
 	op, busy := s.InFlight(id)
@@ -149,6 +154,12 @@ func (s *State) source(id netmap.ReplicaID) string {
 		return op.Node
 	}
 	return ""
+}
+
+// at is the node a replica is placed on, "" when it is not.
+func (s *State) at(id netmap.ReplicaID) string {
+	at, _ := s.placement(id)
+	return at.Node
 }
 
 func (s *State) placement(id netmap.ReplicaID) (Placement, bool) {

@@ -50,6 +50,13 @@ func (s *State) replica(id netmap.ReplicaID) *api.Replica {
 		PidsLimit:   wanted.Limits.PIDs,
 		Secrets:     map[string]string{},
 	}
+	further, _ := wanted.ReplicaAddresses(id.Replica)
+	for _, prefix := range further {
+		r.MoreAddresses = append(r.MoreAddresses, prefix.String())
+	}
+	for _, p := range wanted.Ports {
+		r.Ports = append(r.Ports, &api.Port{Protocol: string(p.Protocol), Node: int32(p.Node), Container: int32(p.Container)})
+	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Environment)) {
 		r.Environment = append(r.Environment, name+"="+wanted.Environment[name])
 	}

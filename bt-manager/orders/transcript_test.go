@@ -82,8 +82,8 @@ func play(t *testing.T, text string) string {
 	m.world = World{
 		At:      time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
 		Here:    map[string]bool{},
-		Segment: netip.MustParsePrefix("10.20.0.1/24"),
-		NewID:   func() string { m.ids++; return fmt.Sprintf("op%d", m.ids) },
+		Segment: netip.MustParsePrefix("10.20.0.1/24"), Segment6: netip.MustParsePrefix("fd20::1/64"),
+		NewID: func() string { m.ids++; return fmt.Sprintf("op%d", m.ids) },
 	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
@@ -121,7 +121,7 @@ func (m *machine) command(words []string) {
 				node = value
 				continue
 			}
-			if strings.ContainsAny(value[:1], "{[") {
+			if strings.Contains(value, "{") {
 				value = strings.ReplaceAll(value, ":", ": ") // words hold no space, YAML wants one
 			}
 			fmt.Fprintf(&yaml, "%s: %s\n", key, value)

@@ -25,6 +25,8 @@ type Config struct {
 	// Segment is the gateway and length of the service network; service addresses must fit it. Empty: they are not
 	// checked, and a wrong one is found by the agent. CONFIG_DB NETSERVICES|segment gateway.
 	Segment string
+	// Segment6 is the same for IPv6. CONFIG_DB NETSERVICES|segment gateway6.
+	Segment6 string
 	// PKI is the folder of ca.crt, manager.crt and manager.key.
 	PKI string
 	// Dir is the folder of the journal and of the images, which take as much room as the operator loads.
@@ -44,6 +46,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Node, "node", "", "name of this switch (default: CONFIG_DB DEVICE_METADATA|localhost hostname)")
 	flags.StringVar(&c.Listen, "listen", "", "host:port to serve on (default: of CONFIG_DB NETSERVICES|global, or Loopback0 and port "+strconv.Itoa(netmap.ManagerPort)+")")
 	flags.StringVar(&c.Segment, "segment", "", "gateway/length of the service network (default: CONFIG_DB NETSERVICES|segment gateway)")
+	flags.StringVar(&c.Segment6, "segment6", "", "the same for IPv6 (default: CONFIG_DB NETSERVICES|segment gateway6)")
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
 	flags.StringVar(&c.Tree, "tree", "", "file of behaviour trees (default: built in)")
 	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
@@ -52,7 +55,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 // Complete fills in what the flags left open and checks the whole. db may be nil: then the flags must suffice.
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	c.from = map[string]string{}
-	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "pki": c.PKI, "dir": c.Dir} {
+	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir} {
 		if value != "" {
 			c.from[name] = "flag"
 		}
@@ -79,6 +82,7 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 		return err
 	}
 	c.fill(&c.Segment, "segment", segment["gateway"], "CONFIG_DB")
+	c.fill(&c.Segment6, "segment6", segment["gateway6"], "CONFIG_DB")
 	global, err := db.HGetAll(ctx, db.Key("NETSERVICES", "global"))
 	if err != nil {
 		return err
@@ -122,24 +126,35 @@ func (c *Config) check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if c.Segment != "" {
-		if _, err := netip.ParsePrefix(c.Segment); err != nil {
-			return fmt.Errorf("segment: %w", err)
+	for _, f := range []struct {
+		name, value string
+		is6         bool
+	}{{"segment", c.Segment, false}, {"segment6", c.Segment6, true}} {
+		if f.value == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(f.value)
+		if err == nil && p.Addr().Is6() != f.is6 {
+			err = fmt.Errorf("%s is of the other family", p)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
 	return nil
 }
 
-// segment is the parsed Segment; the zero prefix when there is none.
-func (c *Config) segment() netip.Prefix {
-	p, _ := netip.ParsePrefix(c.Segment) // checked
-	return p
+// segments are the parsed Segment and Segment6; the zero prefix when there is none.
+func (c *Config) segments() (segment, segment6 netip.Prefix) {
+	segment, _ = netip.ParsePrefix(c.Segment) // checked
+	segment6, _ = netip.ParsePrefix(c.Segment6)
+	return segment, segment6
 }
 
 // Print writes the effective configuration, as -check shows it.
 func (c *Config) Print(w io.Writer) {
 	for _, f := range []struct{ name, value string }{
-		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"pki", c.PKI}, {"dir", c.Dir},
+		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir},
 	} {
 		from := c.from[f.name]
 		if from == "" {

@@ -55,7 +55,7 @@ func TestConfigDB(t *testing.T) {
 		"LOOPBACK_INTERFACE|Loopback0":               {},
 		"LOOPBACK_INTERFACE|Loopback0|10.1.0.3/32":   {},
 		"LOOPBACK_INTERFACE|Loopback0|fc00:1::3/128": {},
-		"NETSERVICES|segment":                        {"vni": "1000", "gateway": "10.20.0.1/24"},
+		"NETSERVICES|segment":                        {"vni": "1000", "gateway": "10.20.0.1/24", "gateway6": "fd20::1/64"},
 	} {
 		if err := db.HSet(t.Context(), key, row); err != nil {
 			t.Fatal(err)
@@ -70,6 +70,7 @@ func TestConfigDB(t *testing.T) {
 	want := `node     leaf3                        CONFIG_DB
 listen   10.1.0.3:7301                CONFIG_DB
 segment  10.20.0.1/24                 CONFIG_DB
+segment6 fd20::1/64                   CONFIG_DB
 pki      /host/netservices/pki        default
 dir      /tmp/x                       flag
 `

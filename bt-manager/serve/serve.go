@@ -46,7 +46,8 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	if err != nil {
 		return err
 	}
-	m, err := orders.Open(log, store, id, c.segment())
+	segment, segment6 := c.segments()
+	m, err := orders.Open(log, store, id, segment, segment6)
 	if err != nil {
 		return err
 	}
