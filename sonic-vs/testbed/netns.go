@@ -217,7 +217,18 @@ func configureClient(instance string, c ClientSpec, seg Segment) error {
 		if err := netlink.LinkSetUp(eth); err != nil {
 			return err
 		}
-		return netlink.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: seg.Gateway.Addr().AsSlice()})
+		if err := netlink.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: seg.Gateway.Addr().AsSlice()}); err != nil {
+			return err
+		}
+		if !c.Address6.IsValid() {
+			return nil
+		}
+		// Ready at once: nobody else in a test bed has the address.
+		addr6 := &netlink.Addr{IPNet: &net.IPNet{IP: c.Address6.AsSlice(), Mask: net.CIDRMask(seg.Gateway6.Bits(), 128)}, Flags: unix.IFA_F_NODAD}
+		if err := netlink.AddrReplace(eth, addr6); err != nil {
+			return err
+		}
+		return netlink.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: seg.Gateway6.Addr().AsSlice()})
 	})
 }
 

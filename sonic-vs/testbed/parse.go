@@ -86,7 +86,7 @@ func (p *parser) topology(n *yaml.Node, t *Topology) {
 }
 
 func (p *parser) segment(n *yaml.Node, t *Topology) {
-	f := p.fields(n, "segment", []string{"vni", "gateway", "mtu"}, nil)
+	f := p.fields(n, "segment", []string{"vni", "gateway", "mtu"}, []string{"gateway6"})
 	if v := f["vni"]; v != nil {
 		t.Segment.VNI = p.number(v, "segment.vni", 1, 1<<24-1)
 	}
@@ -105,7 +105,22 @@ func (p *parser) segment(n *yaml.Node, t *Topology) {
 			p.addrs[g.Addr()] = "segment.gateway"
 		}
 	}
+	if v := f["gateway6"]; v != nil {
+		g, err := netip.ParsePrefix(p.text(v, "segment.gateway6"))
+		switch {
+		case err != nil || !g.Addr().Is6() || g.Bits() > 126 || g.Masked().Addr() == g.Addr():
+			p.fail(v, "segment.gateway6", "%q is not an IPv6 address with a length, such as fd20::1/64", v.Value)
+		case t.Segment.MTU < leastMTU6 && t.Segment.MTU > 0:
+			p.fail(v, "segment.gateway6", "IPv6 needs an mtu of %d", leastMTU6)
+		default:
+			t.Segment.Gateway6 = g
+			p.addrs[g.Addr()] = "segment.gateway6"
+		}
+	}
 }
+
+// leastMTU6 is the smallest MTU that carries IPv6 (RFC 8200).
+const leastMTU6 = 1280
 
 func (p *parser) nodes(n *yaml.Node, t *Topology) {
 	managers := 0
@@ -173,7 +188,7 @@ func (p *parser) clients(n *yaml.Node, t *Topology) {
 		if t.hasNode(c.Name) {
 			p.fail(key, field, "a node has this name")
 		}
-		f := p.fields(value, field, []string{"port", "address"}, nil)
+		f := p.fields(value, field, []string{"port", "address"}, []string{"address6"})
 		if v := f["port"]; v != nil {
 			c.Port = p.port(v, field+".port", t)
 		}
@@ -181,6 +196,17 @@ func (p *parser) clients(n *yaml.Node, t *Topology) {
 			c.Address = p.address(v, field+".address")
 			if s := t.Segment.Gateway; s.IsValid() && c.Address.IsValid() && !s.Contains(c.Address) {
 				p.fail(v, field+".address", "%s is not in the segment %s", c.Address, s.Masked())
+			}
+		}
+		if v := f["address6"]; v != nil {
+			addr, err := netip.ParseAddr(p.text(v, field+".address6"))
+			switch s := t.Segment.Gateway6; {
+			case err != nil || !s.IsValid() || !s.Contains(addr):
+				p.fail(v, field+".address6", "%q is not an address in segment.gateway6", v.Value)
+			case p.addrs[addr] != "":
+				p.fail(v, field+".address6", "%s is taken by %s", addr, p.addrs[addr])
+			default:
+				c.Address6, p.addrs[addr] = addr, field+".address6"
 			}
 		}
 		t.Clients = append(t.Clients, c)

@@ -19,13 +19,17 @@ func switchConfigs(instance string, t *Topology, restart Restart) map[string]vsw
 	configs := map[string]vswitch.Config{}
 	m := t.manager()
 	for _, n := range t.Nodes {
+		gateway6 := ""
+		if t.Segment.Gateway6.IsValid() {
+			gateway6 = t.Segment.Gateway6.String()
+		}
 		configs[n.Name] = vswitch.Config{
 			Instance: instance, Name: n.Name, AS: t.AS, MAC: switchMAC(instance, n.Name).String(), Tier: n.Tier,
 			Loopback:    n.Loopback.String(),
 			Manager:     netip.AddrPortFrom(m.Loopback, netmap.ManagerPort).String(),
 			ManagerNode: m.Name,
 			Ports:       ports(t, n.Name),
-			Segment:     vswitch.Segment{VNI: t.Segment.VNI, Gateway: t.Segment.Gateway.String(), MTU: t.Segment.MTU},
+			Segment:     vswitch.Segment{VNI: t.Segment.VNI, Gateway: t.Segment.Gateway.String(), Gateway6: gateway6, MTU: t.Segment.MTU},
 			Routes:      routes(t, n.Name),
 
 			RestartSec: restart.Sec, StartLimitBurst: restart.LimitBurst, StartLimitSec: restart.LimitSec,

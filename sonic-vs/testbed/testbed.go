@@ -45,9 +45,10 @@ type Node struct {
 
 // Client is a host behind an access port: a network namespace, nothing else.
 type Client struct {
-	Name    string
-	Address netip.Addr
-	Netns   string
+	Name     string
+	Address  netip.Addr
+	Address6 netip.Addr // zero = none
+	Netns    string
 }
 
 // Load looks at an instance that `up` has raised; "" means the only one.
@@ -88,7 +89,7 @@ func look(instance string, topo *Topology) (*Testbed, error) {
 		t.Nodes = append(t.Nodes, node)
 	}
 	for _, c := range topo.Clients {
-		t.Clients = append(t.Clients, Client{Name: c.Name, Address: c.Address, Netns: netnsPath(instance, c.Name)})
+		t.Clients = append(t.Clients, Client{Name: c.Name, Address: c.Address, Address6: c.Address6, Netns: netnsPath(instance, c.Name)})
 	}
 	return t, nil
 }

@@ -17,9 +17,10 @@ type Topology struct {
 
 // Segment is the service network, the same on every switch.
 type Segment struct {
-	VNI     int          `json:"vni"`
-	Gateway netip.Prefix `json:"gateway"` // the switches' own address in it and its length
-	MTU     int          `json:"mtu"`
+	VNI      int          `json:"vni"`
+	Gateway  netip.Prefix `json:"gateway"`  // the switches' own address in it and its length
+	Gateway6 netip.Prefix `json:"gateway6"` // the same in IPv6; zero = none
+	MTU      int          `json:"mtu"`
 }
 
 // SwitchSpec is one virtual switch.
@@ -40,9 +41,10 @@ type LinkSpec struct {
 
 // ClientSpec is a host in the service network, behind an access port.
 type ClientSpec struct {
-	Name    string     `json:"name"`
-	Port    PortRef    `json:"port"`
-	Address netip.Addr `json:"address"`
+	Name     string     `json:"name"`
+	Port     PortRef    `json:"port"`
+	Address  netip.Addr `json:"address"`
+	Address6 netip.Addr `json:"address6"` // zero = none
 }
 
 // PortRef names a front-panel port.

@@ -27,7 +27,7 @@ func TestTriangle(t *testing.T) {
 			{Name: "Ethernet4", Address: "10.0.0.5/31", Speed: 10000},
 			{Name: "Ethernet8", Speed: 10000, Access: true},
 		},
-		Segment: vswitch.Segment{VNI: 1000, Gateway: "10.20.0.1/24", MTU: 1240},
+		Segment: vswitch.Segment{VNI: 1000, Gateway: "10.20.0.1/24", Gateway6: "fd20::1/64", MTU: 1280},
 		Routes: []vswitch.Route{
 			{Prefix: "10.1.0.1/32", NextHop: "10.0.0.4", Port: "Ethernet4"},
 			{Prefix: "10.1.0.2/32", NextHop: "10.0.0.2", Port: "Ethernet0"},
@@ -103,6 +103,9 @@ func TestBadTopology(t *testing.T) {
 		{"address in the segment", head + "nodes: {a: {loopback: 10.20.0.7}}\n", "nodes.a.loopback: 10.20.0.7 lies in the segment 10.20.0.0/24"},
 		{"address of a link", head + "nodes: {a: {loopback: 10.0.0.7}}\n", "nodes.a.loopback: 10.0.0.7 lies in 10.0.0.0/16"},
 		{"gateway", "name: t\nsegment: {vni: 1, gateway: 10.20.0.0/24, mtu: 1240}\n", `t.yaml:2:28: segment.gateway: "10.20.0.0/24" is not`},
+		{"gateway6", "name: t\nsegment: {vni: 1, gateway: 10.20.0.1/24, gateway6: fd20::/64, mtu: 1280}\n", `t.yaml:2:52: segment.gateway6: "fd20::/64" is not`},
+		{"gateway6 and mtu", "name: t\nsegment: {vni: 1, gateway: 10.20.0.1/24, gateway6: fd20::1/64, mtu: 1240}\n", "t.yaml:2:52: segment.gateway6: IPv6 needs an mtu of 1280"},
+		{"client without IPv6", node + "clients: {c: {port: b:Ethernet0, address: 10.20.0.2, address6: fd20::2}}\n", `clients.c.address6: "fd20::2" is not an address in segment.gateway6`},
 		{"vni", "name: t\nsegment: {vni: 0, gateway: 10.20.0.1/24, mtu: 1240}\n", `t.yaml:2:16: segment.vni: "0": want a number from 1 to 16777215`},
 		{"unknown node", node + "links: [{a: a:Ethernet0, b: c:Ethernet0}]\n", `t.yaml:6:29: links[0].b: no node "c"`},
 		{"not a port", node + "links: [{a: a:eth0, b: b:Ethernet0}]\n", `links[0].a: "a:eth0": want NODE:EthernetN`},

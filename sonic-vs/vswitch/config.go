@@ -43,9 +43,10 @@ type Port struct {
 
 // Segment is the service network as CONFIG_DB NETSERVICES|segment tells mig-agent.
 type Segment struct {
-	VNI     int    `json:"vni"`
-	Gateway string `json:"gateway"` // prefix
-	MTU     int    `json:"mtu"`
+	VNI      int    `json:"vni"`
+	Gateway  string `json:"gateway"`            // prefix
+	Gateway6 string `json:"gateway6,omitempty"` // prefix; "" = none
+	MTU      int    `json:"mtu"`
 }
 
 // Route is one static route.
@@ -90,6 +91,11 @@ func (c Config) check() error {
 	}
 	if _, err := netip.ParsePrefix(c.Segment.Gateway); err != nil {
 		return field("segment.gateway", err)
+	}
+	if c.Segment.Gateway6 != "" {
+		if _, err := netip.ParsePrefix(c.Segment.Gateway6); err != nil {
+			return field("segment.gateway6", err)
+		}
 	}
 	for i, p := range c.Ports {
 		at := fmt.Sprintf("ports[%d]", i)

@@ -59,10 +59,14 @@ func configTables(cfg Config) tables {
 		t.set("STATIC_ROUTE", "default|"+r.Prefix, map[string]string{"nexthop": r.NextHop, "ifname": r.Port})
 	}
 	t.set("CRM", "Config", map[string]string{"polling_interval": "1"}) // s; a real switch's default is 300
-	t.set("NETSERVICES", "segment", map[string]string{
+	segment := map[string]string{
 		"vni": strconv.Itoa(cfg.Segment.VNI), "gateway": cfg.Segment.Gateway, "mtu": strconv.Itoa(cfg.Segment.MTU),
 		"access_ports": strings.Join(access, ","),
-	})
+	}
+	if cfg.Segment.Gateway6 != "" {
+		segment["gateway6"] = cfg.Segment.Gateway6
+	}
+	t.set("NETSERVICES", "segment", segment)
 	t.set("NETSERVICES", "global", map[string]string{
 		"manager": cfg.Manager, "manager_node": cfg.ManagerNode, "as": strconv.Itoa(cfg.AS), "tier": cfg.Tier,
 		"services_storage": strconv.Itoa(servicesStorage),
