@@ -82,13 +82,28 @@ func TestUnaccepted(t *testing.T) {
 	}
 }
 
+const procUDP = `   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+  101: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 0
+  102: 00000000:005A 00000000:0000 07 00000000:00000300 00:00000000 00000000     0        0 4712 2 0000000000000000 0
+`
+
+func TestUnread(t *testing.T) {
+	if n := unread(procUDP); n != 1 {
+		t.Errorf("counted %d, want the one socket with something to read", n)
+	}
+}
+
 func FuzzUnaccepted(f *testing.F) {
 	f.Add(procTCP)
 	f.Add("0: a b 0A ffffffff:ffffffff")
 	f.Add("0: a b 0A x:y")
+	f.Add(procUDP)
 	f.Fuzz(func(t *testing.T, text string) {
 		if n := unaccepted(text); n < 0 {
 			t.Errorf("counted %d", n)
+		}
+		if n := unread(text); n < 0 {
+			t.Errorf("counted %d sockets", n)
 		}
 	})
 }
