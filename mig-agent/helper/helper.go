@@ -62,7 +62,7 @@ type Server struct {
 	leased   chan struct{} // holds one: leases were set
 	deciding sync.Mutex    // held while a dump runs and while a lost agent's operation is taken back
 
-	rivals chan *api.Rival
+	rivals chan *api.Rival // nothing waits in it: what nobody hears now is said again
 
 	mu      sync.Mutex
 	watches map[string]*watch                   // for rivals, by name of the holder

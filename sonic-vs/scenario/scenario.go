@@ -54,27 +54,12 @@ func All() []Scenario {
 		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", triangle, lostNode},
 		{"warm", "a second instance takes over, without and with a volume, under load; it is not warm in time; its agent is killed", triangle, warm},
 		{"services", "servers from Debian packages move live under load; every answer is checked", triangle, services},
+		{"families", "memcached moves under TCP and UDP clients of IPv4 and IPv6; its published ports move along", triangle, families},
+		{"two-owners", "a second container with the service's address is raised, and one serves in the end", triangle, twoOwners},
 		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bare, bundled},
 		{"upgrade", "another version of mig-agent while a service runs under load, then moves by the new one", bare, upgrade},
 		{"uninstall", "take mig-agent off a switch: refused while it is needed, then nothing is left; install it again", bare, uninstall},
 		{"line", "five switches in a line, overloaded: spike, hops, bandwidth, an idle switch, no room anywhere", inLine, overloadLine},
-		{"agent-kill", "kill -9 of an agent or helper at each record of a move's journal, under load", agentKill},
-		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", badInput},
-		{"refuse", "a target that cannot take the replica says so, and the service goes on", refuse},
-		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", managerKill},
-		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", garbage},
-		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", rows},
-		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", lostNode},
-		{"services", "servers from Debian packages move live under load; every answer is checked", services},
-		{"families", "memcached moves under TCP and UDP clients of IPv4 and IPv6; its published ports move along", families},
-		{"two-owners", "a second container with the service's address is raised, and one serves in the end", twoOwners},
-	}
-}
-
-// Bare lists those on switches that come without CRIU, in the order in which they can follow one another.
-func Bare() []Scenario {
-	return []Scenario{
-		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bundled},
 	}
 }
 
