@@ -68,12 +68,12 @@ func (s *stage) stranger(ctx context.Context, home, away *node) error {
 		return err
 	}
 	const link = "byhand"
-	defer s.in(context.WithoutCancel(ctx), away, "ip link del "+link+" 2>/dev/null; docker rm -f stranger >/dev/null 2>&1")
-	if err := s.in(ctx, away, "docker run -d --name stranger --network none "+agent.Image+" pause"); err != nil {
+	defer s.in(context.WithoutCancel(ctx), away.Name, "ip link del "+link+" 2>/dev/null; docker rm -f stranger >/dev/null 2>&1")
+	if err := s.in(ctx, away.Name, "docker run -d --name stranger --network none "+agent.Image+" pause"); err != nil {
 		return err
 	}
 	began := time.Now()
-	err = s.in(ctx, away, `pid=$(docker inspect -f '{{.State.Pid}}' stranger)
+	err = s.in(ctx, away.Name, `pid=$(docker inspect -f '{{.State.Pid}}' stranger)
 ip link add `+link+` type veth peer name eth0 netns $pid
 ip link set `+link+` master nsbr up
 nsenter -t $pid -n ip address add 10.20.0.10/24 dev eth0
@@ -100,7 +100,7 @@ nsenter -t $pid -n ip link set eth0 up`)
 	if !slices.ContainsFunc(rows, func(i resourdb.Instance) bool { return i.ID.String() == replica && i.Problem == problem }) {
 		s.fault("%s of %s does not say %q: %v", resourdb.InstanceTable, replica, problem, rows)
 	}
-	if err := s.in(ctx, away, "ip link del "+link+"; docker rm -f stranger"); err != nil {
+	if err := s.in(ctx, away.Name, "ip link del "+link+"; docker rm -f stranger"); err != nil {
 		return err
 	}
 	if _, err := s.awaitSaid(ctx, ""); err != nil {
@@ -149,7 +149,7 @@ func (s *stage) backup(ctx context.Context, home, away *node) error {
 		return err
 	}
 	began := time.Now()
-	err = s.in(ctx, away, "docker create --name "+holder+" --network none "+agent.Image+" pause && docker create --name "+replica+
+	err = s.in(ctx, away.Name, "docker create --name "+holder+" --network none "+agent.Image+" pause && docker create --name "+replica+
 		" --network container:"+holder+" -v "+strings.Join(at.HostConfig.Binds, " -v ")+" "+at.Image+" && docker kill "+suite.Agent)
 	if err != nil {
 		return err
@@ -203,12 +203,4 @@ func (s *stage) awaitSaid(ctx context.Context, want string) (problem string, err
 			return "", fmt.Errorf("nsctl services says %q for %v, want %q", problem, raiseTime, want)
 		}
 	}
-}
-
-// in runs a command line on a node.
-func (s *stage) in(ctx context.Context, n *node, command string) error {
-	if out, err := s.suite.Bed.Exec(ctx, n.Name, "sh", "-ec", command).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %s: %w\n%s", n.Name, command, err, out)
-	}
-	return nil
 }
