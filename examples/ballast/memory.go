@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"sonic-netservices/examples/ballast/proof"
@@ -22,14 +23,19 @@ type Ballast struct {
 	serial      uint64
 }
 
-// NewBallast fills memory with random bytes: no page is shared, empty or compressible.
+// NewBallast fills memory with random bytes: no page is shared, empty or compressible. The pages are no part of Go's heap:
+// a heap of this size would grow to the double between two collections, and nobody would know how much moves.
 func NewBallast(mb int) (*Ballast, error) {
 	var boot [8]byte
 	if _, err := rand.Read(boot[:]); err != nil {
 		return nil, err
 	}
 	n := mb << 20 / proof.PageSize
-	b := &Ballast{boot: binary.LittleEndian.Uint64(boot[:]), pages: make([]byte, n*proof.PageSize), generations: make([]uint32, n)}
+	pages, err := syscall.Mmap(-1, 0, n*proof.PageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("%d MiB of memory: %w", mb, err)
+	}
+	b := &Ballast{boot: binary.LittleEndian.Uint64(boot[:]), pages: pages, generations: make([]uint32, n)}
 	for i := range n {
 		proof.Fill(b.page(i), b.boot, uint32(i), 0)
 	}

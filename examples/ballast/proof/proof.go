@@ -29,7 +29,9 @@ func Fill(page []byte, boot uint64, number, generation uint32) {
 	binary.LittleEndian.PutUint64(seed[0:], boot)
 	binary.LittleEndian.PutUint32(seed[8:], number)
 	binary.LittleEndian.PutUint32(seed[12:], generation)
-	rand.NewChaCha8(seed).Read(page)
+	var chance rand.ChaCha8 // not a new one: ballast's memory is to be its pages, not what is left of making them
+	chance.Seed(seed)
+	chance.Read(page)
 }
 
 var table = crc64.MakeTable(crc64.ECMA)
