@@ -4467,6 +4467,7 @@ type Released struct {
 	PacketsHeld   int64                  `protobuf:"varint,1,opt,name=packets_held,json=packetsHeld,proto3" json:"packets_held,omitempty"`
 	Instance      *Instance              `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	Criu          map[string]float64     `protobuf:"bytes,3,rep,name=criu,proto3" json:"criu,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"` // statistics of the restore
+	HeldMs        float64                `protobuf:"fixed64,4,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`                                                         // from the announcement of the address to the release
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4520,6 +4521,13 @@ func (x *Released) GetCriu() map[string]float64 {
 		return x.Criu
 	}
 	return nil
+}
+
+func (x *Released) GetHeldMs() float64 {
+	if x != nil {
+		return x.HeldMs
+	}
+	return 0
 }
 
 var File_netservices_proto protoreflect.FileDescriptor
@@ -4877,11 +4885,12 @@ const file_netservices_proto_rawDesc = "" +
 	"\x04says\"5\n" +
 	"\bRestored\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x17\n" +
-	"\atook_ms\x18\x02 \x01(\x01R\x06tookMs\"\xd4\x01\n" +
+	"\atook_ms\x18\x02 \x01(\x01R\x06tookMs\"\xed\x01\n" +
 	"\bReleased\x12!\n" +
 	"\fpackets_held\x18\x01 \x01(\x03R\vpacketsHeld\x124\n" +
 	"\binstance\x18\x02 \x01(\v2\x18.netservices.v1.InstanceR\binstance\x126\n" +
-	"\x04criu\x18\x03 \x03(\v2\".netservices.v1.Released.CriuEntryR\x04criu\x1a7\n" +
+	"\x04criu\x18\x03 \x03(\v2\".netservices.v1.Released.CriuEntryR\x04criu\x12\x17\n" +
+	"\aheld_ms\x18\x04 \x01(\x01R\x06heldMs\x1a7\n" +
 	"\tCriuEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01*:\n" +

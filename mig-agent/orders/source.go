@@ -42,7 +42,6 @@ type sourceMove struct {
 	close context.CancelFunc // ends talk
 	trace *api.Move
 	began time.Time
-	held  time.Time // traffic switched
 	dump  *follower // sends the image while it is written
 	out   *operation
 

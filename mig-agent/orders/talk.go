@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
@@ -39,7 +38,6 @@ func (a *Agent) switchOver(ctx context.Context, m *sourceMove) error {
 		return err
 	}
 	m.talk, m.close = talk, cancel
-	m.held = time.Now()
 	m.out.phase("switch", "%s is announced by %s", bareAddress(m.local.spec.Address), m.order.To)
 	if err := talk.Send(&api.SourceSays{Says: &api.SourceSays_Switch{Switch: &api.Switch{Op: m.op}}}); err != nil {
 		return m.said(err)
@@ -114,7 +112,7 @@ func (a *Agent) commitThere(m *sourceMove) error {
 		return fmt.Errorf("expected released, got %T", says.Says)
 	}
 	m.trace.PacketsHeld = r.PacketsHeld
-	m.trace.SwitchToReleaseMs = milliseconds(time.Since(m.held))
+	m.trace.SwitchToReleaseMs = r.HeldMs
 	m.out.phase("release", "%d packets held for %.1f ms", r.PacketsHeld, m.trace.SwitchToReleaseMs)
 	m.instance = r.Instance
 	m.hangUp()

@@ -35,15 +35,17 @@ type targetMove struct {
 	facts *journal.Facts
 	image string // ID the replica needs
 
-	mu      sync.Mutex // held by the one request that runs
-	machine *migrate.Target
-	local   *local
-	touched time.Time
-	pushed  map[string]bool // sections that are complete
-	startup chan error      // end of the armed docker start
-	pools   *memory.Pools   // sent ahead of the freeze
-	held    int64           // packets
-	took    api.Restored
+	mu        sync.Mutex // held by the one request that runs
+	machine   *migrate.Target
+	local     *local
+	touched   time.Time
+	announced time.Time       // the address is here since
+	pushed    map[string]bool // sections that are complete
+	startup   chan error      // end of the armed docker start
+	pools     *memory.Pools   // sent ahead of the freeze
+	held      int64           // packets
+	heldMS    float64         // for so long
+	took      api.Restored
 }
 
 // Reserve implements api.PeerServer.
@@ -206,7 +208,7 @@ func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_Cu
 				return err
 			}
 			return stream.Send(&api.TargetSays{Says: &api.TargetSays_Released{
-				Released: &api.Released{PacketsHeld: m.held, Instance: a.instance(m.local)}}})
+				Released: &api.Released{PacketsHeld: m.held, HeldMs: m.heldMS, Instance: a.instance(m.local)}}})
 		case *api.SourceSays_Abort:
 			return a.targetDoes(m, migrate.Input{What: migrate.Aborted, Err: word.Abort})
 		default:
@@ -302,6 +304,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 		err = a.forward(ctx, m)
 	case migrate.Announce:
 		m.local.quiet = false
+		m.announced = time.Now()
 		_, err = a.helper.Announce(ctx, t)
 	case migrate.RestoreHere:
 		err = a.restoreHere(ctx, m)
@@ -319,7 +322,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			break
 		}
 		if reply, err = a.helper.Release(ctx, t); err == nil {
-			m.held = reply.Packets
+			m.held, m.heldMS = reply.Packets, milliseconds(time.Since(m.announced))
 		}
 	case migrate.Adopt:
 		a.awaitStartup(ctx, m)
