@@ -306,7 +306,7 @@ func runUninstall(ctx context.Context, args []string) error {
 		}
 		done, err := helper.Uninstall(ctx, r)
 		if err == nil {
-			err = removeRow(ctx)
+			err = removeRows(ctx)
 		}
 		for _, what := range done {
 			fmt.Println("removed", what)
@@ -334,8 +334,8 @@ func runUninstall(ctx context.Context, args []string) error {
 	return err
 }
 
-// removeRow takes back what the agent said of this node.
-func removeRow(ctx context.Context) error {
+// removeRows takes back what the agent said of this node.
+func removeRows(ctx context.Context) error {
 	dbs, err := sonicdb.Open("/")
 	if err != nil {
 		return err
@@ -353,7 +353,17 @@ func removeRow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return rows.Delete(ctx, resourdb.Agent{Node: meta["hostname"]})
+	node := meta["hostname"]
+	instances, _ := resourdb.List(ctx, rows, resourdb.InstanceTable, resourdb.ParseInstance) // but for rows of garbage
+	for _, in := range instances {                                                           // of replicas that were ended by force
+		if in.Node != node {
+			continue
+		}
+		if err := rows.Delete(ctx, in); err != nil {
+			return err
+		}
+	}
+	return rows.Delete(ctx, resourdb.Agent{Node: node})
 }
 
 // exitRefused tells an operator's script that nothing was touched.

@@ -188,9 +188,10 @@ func (b before) restored(now []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+	on, _ := conf.liveRestore()
 	if raw, set := was[liveRestoreKey]; b.Restoring && set {
 		conf[liveRestoreKey] = raw
-	} else if b.Restoring {
+	} else if !set && (b.Restoring || !on) { // false is what says nothing, and may be ours
 		delete(conf, liveRestoreKey)
 	}
 	if len(conf) == 0 && b.DaemonJSON == nil {

@@ -19,11 +19,11 @@ const reloadTime = 10 * time.Second
 // Uninstall takes everything of ours off the host but volumes: dockerd's entry, by reload, the tmpfs, sysctls, the
 // services' cgroup, and our folder, last: a run that was cut short can be repeated. No container may use our runtime.
 func (h Host) Uninstall(ctx context.Context, docker *Docker, d Dockerd) error {
-	b, err := h.readBefore()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("uninstall: %w", err)
-	}
-	if err == nil {
+	if exists(h.Dir) {
+		b, err := h.rememberBefore(d.JSON) // a version that noted nothing has left its entry all the same
+		if err != nil {
+			return fmt.Errorf("uninstall: %w", err)
+		}
 		if err := h.restoreDockerd(ctx, docker, d, b); err != nil {
 			return fmt.Errorf("uninstall: %w", err)
 		}
