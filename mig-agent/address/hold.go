@@ -140,6 +140,9 @@ func (h *Held) Drop() (Counts, error) {
 	return h.finish()
 }
 
+// Abandon ends the hold of a holder that has ended: nobody is left to be given its packets.
+func (h *Held) Abandon() { h.close() }
+
 // finish waits until the queue is empty and gives it up. A packet may have met the old rule just before it went, so one look is not enough.
 func (h *Held) finish() (Counts, error) {
 	for empty := 0; empty < 3; {

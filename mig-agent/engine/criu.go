@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -244,6 +246,18 @@ func Disarmed(dir, id string) {
 	os.Remove(filepath.Join(dir, "work", armedDir, id+resultSuffix))
 }
 
+// A restore that takes much longer than it ever does will not end: of a CRIU that was killed, children may live on that
+// keep runc waiting. The source must go on before its clients' 5 s are over.
+const (
+	restoreBase  = 3 * time.Second
+	restorePerMB = 4 * time.Millisecond // ten times what it takes on a quiet machine
+)
+
+func (h Host) restoreTime(op string) (time.Duration, error) {
+	size, err := folderSize(h.ImageFolder(op))
+	return restoreBase + time.Duration(size>>20)*restorePerMB, err
+}
+
 // Restore gives the armed start its word and waits for the result.
 func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error) {
 	armed := filepath.Join(h.Dir, "work", armedDir, id)
@@ -253,6 +267,12 @@ func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error)
 	if err := writeJSON(filepath.Join(armed, wordFile), word{Image: h.ImageFolder(op), Work: h.workFolder(op)}); err != nil {
 		return RestoreResult{}, fmt.Errorf("restore: not armed: %w", err)
 	}
+	limit, err := h.restoreTime(op)
+	if err != nil {
+		return RestoreResult{}, fmt.Errorf("restore: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -278,7 +298,45 @@ func (h Host) Forget(op string) error {
 	if op == "" || filepath.Base(op) != op || op == ".." || op == "." {
 		return fmt.Errorf("forget: op %q", op)
 	}
+	if err := h.sweep(op); err != nil {
+		return fmt.Errorf("forget: %w", err)
+	}
 	return os.RemoveAll(h.OpFolder(op))
+}
+
+// rootOfRestore is where CRIU builds the mounts of what it restores.
+const rootOfRestore = "/tmp/.criu.mntns."
+
+// sweep takes away what a CRIU that was killed has left mounted: its view of the cgroups in the operation's folder and,
+// unless another operation's CRIU may be at work there, the roots of restores.
+func (h Host) sweep(op string) error {
+	text, err := os.ReadFile(filepath.Join(h.Proc, "self/mountinfo"))
+	if err != nil {
+		return err
+	}
+	others, err := os.ReadDir(filepath.Dir(h.OpFolder(op)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	alone := !slices.ContainsFunc(others, func(e fs.DirEntry) bool { return e.Name() != op })
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		point := fields[4]
+		restored := alone && strings.HasPrefix(point, rootOfRestore)
+		if !restored && !strings.HasPrefix(point, h.OpFolder(op)+"/") {
+			continue
+		}
+		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("unmount %s: %w", point, err)
+		}
+		if restored {
+			os.Remove(point)
+		}
+	}
+	return nil
 }
 
 func (h Host) workFolder(op string) string { return filepath.Join(h.OpFolder(op), "criu") }

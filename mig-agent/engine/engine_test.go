@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // The command lines containerd's shim writes (26.1 and 28.5), and what must survive in them.
@@ -236,8 +237,29 @@ func TestArmedStart(t *testing.T) {
 	}
 }
 
+// A CRIU that was killed leaves its mounts.
+func TestForgetUnmounts(t *testing.T) {
+	h := Host{Dir: t.TempDir(), Proc: "/proc"}
+	left := filepath.Join(h.OpFolder("op1"), "criu", ".criu.cgyard.X")
+	inner := filepath.Join(left, "pids")
+	for _, dir := range []string{left, inner} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); errors.Is(err, unix.EPERM) {
+			t.Skip("only root mounts")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	if err := h.Forget("op1"); err != nil || exists(h.OpFolder("op1")) {
+		t.Errorf("forget op1: %v", err)
+	}
+}
+
 func TestForgetStaysInside(t *testing.T) {
-	h := Host{Dir: t.TempDir()}
+	h := Host{Dir: t.TempDir(), Proc: "/proc"}
 	if err := os.MkdirAll(h.ImageFolder("op1"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -178,6 +179,21 @@ func (s *Server) hold(ns string) error {
 	return nil
 }
 
+// abandoned says that a holder has ended, for want of memory or by somebody's hand, and gives up what was held for it.
+func (s *Server) abandoned(ns string) bool {
+	if _, err := os.Stat(ns); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held := s.holds[ns]; held != nil {
+		s.log.Warn("the holder is gone, and the packets held for it", "path", ns)
+		held.Abandon()
+		delete(s.holds, ns)
+	}
+	return true
+}
+
 // Release implements api.HelperServer. A hold that a dead helper left behind is taken over first; its packets are lost
 // and come again.
 func (s *Server) Release(_ context.Context, t *api.Traffic) (*api.ReleaseReply, error) {
@@ -186,6 +202,9 @@ func (s *Server) Release(_ context.Context, t *api.Traffic) (*api.ReleaseReply, 
 }
 
 func (s *Server) release(ns string) (packets int64, err error) {
+	if s.abandoned(ns) {
+		return 0, nil
+	}
 	if err := s.hold(ns); err != nil {
 		return 0, err
 	}
@@ -205,6 +224,9 @@ func (s *Server) Drop(_ context.Context, t *api.Traffic) (*api.Empty, error) {
 }
 
 func (s *Server) drop(ns string) error {
+	if s.abandoned(ns) {
+		return nil
+	}
 	if err := s.hold(ns); err != nil {
 		return err
 	}

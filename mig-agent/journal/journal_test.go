@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -193,4 +194,33 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("the good part parses to %d records, then %d (%v)", len(recs), len(again), err)
 		}
 	})
+}
+
+// A step of the wall clock decides nothing: records follow each other as they were written, not by their times.
+func TestClockStep(t *testing.T) {
+	j := open(t)
+	now := time.Now()
+	var text []byte
+	for i, step := range []Step{Prepared, Frozen, Restored, Committed} {
+		at := now.AddDate([]int{0, -1, 1, -2}[i], 0, 0)
+		line, err := json.Marshal(Record{Format: Format, Op: "op1", Role: Source, Step: step, At: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(append(text, line...), '\n')
+	}
+	if err := os.WriteFile(j.path("op1", Source), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if recs := load(t, j, "op1", Source); Last(recs) != Committed || Settled(recs) != Committed {
+		t.Errorf("last %q, settled %q", Last(recs), Settled(recs))
+	}
+	var settled *SettledError
+	if err := j.Append(Record{Op: "op1", Role: Source, Step: Aborted}); !errors.As(err, &settled) {
+		t.Errorf("aborted after a commit of the past: %v", err)
+	}
+	add(t, j, "op1", Source, Released, Done)
+	if recs := load(t, j, "op1", Source); !Finished(recs) {
+		t.Errorf("not finished: %v", recs)
+	}
 }

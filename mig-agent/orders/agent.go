@@ -337,6 +337,18 @@ func (a *Agent) revive(ctx context.Context, name string) {
 	}
 }
 
+// reviveEnded starts a replica again that ended while it was on its way, when it was not ours to start. One that runs is
+// left alone.
+func (a *Agent) reviveEnded(l *local) {
+	holder, err := a.docker.Container(a.life, l.id.Holder())
+	if err == nil && holder.Running {
+		if c, err := a.docker.Container(a.life, l.id.String()); err == nil && c.Running {
+			return
+		}
+	}
+	a.revive(a.life, l.id.String())
+}
+
 // runReplica makes an existing replica's holder and container run.
 func (a *Agent) runReplica(ctx context.Context, l *local) error {
 	l.mending.Lock()

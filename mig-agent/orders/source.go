@@ -224,6 +224,7 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 		a.mu.Unlock()
 		if problem != "" || what == migrate.Cancel {
 			a.setState(m.local, netmap.Running, m.op)
+			go a.reviveEnded(m.local)
 		}
 		m.hangUp()
 		if m.conn != nil {

@@ -42,6 +42,7 @@ type targetMove struct {
 	announced time.Time       // the address is here since
 	pushed    map[string]bool // sections that are complete
 	startup   chan error      // end of the armed docker start
+	lost      bool            // docker does not know the restored container
 	pools     *memory.Pools   // sent ahead of the freeze
 	held      int64           // packets
 	heldMS    float64         // for so long
@@ -325,7 +326,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			m.held, m.heldMS = reply.Packets, milliseconds(time.Since(m.announced))
 		}
 	case migrate.Adopt:
-		a.awaitStartup(ctx, m)
+		lost := a.awaitStartup(ctx, m)
 		err = writeReplicaFile(a.cfg.Dir, m.local.id, m.local.spec)
 		if err == nil {
 			m.local.quiet = false
@@ -335,8 +336,10 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 				a.log.Warn("adopted", "op", m.op, "err", err)
 			}
 			err = a.shareLeases(ctx)
-			if m.local.holder.PID == 0 {
-				go a.revive(a.life, m.local.id.String())
+			if lost {
+				go a.startAnew(m.local)
+			} else {
+				go a.reviveEnded(m.local)
 			}
 		}
 		if m.mode == netmap.Warm {
@@ -384,22 +387,23 @@ func (a *Agent) armStart(m *targetMove) error {
 }
 
 // awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise, or died before it wrote
-// that down, the replica is started again from its volumes, for the source is gone.
-func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) {
+// that down, the container is lost: the replica must be started again from its volumes, for the source is gone.
+func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) (lost bool) {
 	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	if m.startup == nil { // cold, or armed by an earlier life of the agent
-		return
+		return m.lost
 	}
 	select {
 	case err := <-m.startup:
 		m.startup = nil // adopt may come again
 		if err != nil {
 			a.log.Error("docker lost the restored container", "op", m.op, "err", err)
-			go a.startAnew(m.local)
+			m.lost = true
 		}
 	case <-ctx.Done():
 		a.log.Error("docker start has not returned", "op", m.op)
 	}
+	return m.lost
 }
 
 // startAnew starts a replica whose restored processes Docker does not know: they run where nobody can stop or move them.
@@ -464,9 +468,11 @@ func (a *Agent) removeTarget(ctx context.Context, m *targetMove) error {
 		if _, err := a.helper.Kill(ctx, &api.ContainerRef{Id: m.local.container.ID}); err != nil {
 			return err
 		}
-		engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	}
-	return a.dropReplica(ctx, m.local, m.op)
+	if err := a.dropReplica(ctx, m.local, m.op); err != nil || m.local.container.ID == "" {
+		return err
+	}
+	return engine.Unarm(a.cfg.Dir, m.local.container.ID) // a restore that failed leaves its word
 }
 
 // askSource turns the answer of whoever knows into what the machine understands.
