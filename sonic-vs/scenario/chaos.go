@@ -19,6 +19,7 @@ import (
 	"sonic-netservices/sonic-vs/chaos"
 	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/suite"
+	"sonic-netservices/sonic-vs/testbed"
 )
 
 // Chaos says which moves to play.
@@ -98,9 +99,10 @@ func (s *stage) chaos(ctx context.Context, want Chaos) error {
 		} else if err := os.RemoveAll(s.dir); err != nil {
 			return err
 		}
-		if m.Owner == "" {
-			s.say("nothing can move any more")
-			break
+		if m.Owner == "" || m.Leftovers > 0 { // the next move must not pay for it
+			if err := s.renew(ctx); err != nil {
+				return fmt.Errorf("begin anew after move %d: %w", i+1, err)
+			}
 		}
 	}
 	s.say("%s", strings.TrimRight(chaos.Table(moves), "\n"))
@@ -268,6 +270,20 @@ func (s *stage) decided(from, op string) (string, error) {
 		return string(journal.Settled(recs)), err
 	}
 	return string(journal.Aborted), nil
+}
+
+// renew takes the test bed down and raises it again.
+func (s *stage) renew(ctx context.Context) error {
+	instance := s.suite.Bed.Instance
+	if err := errors.Join(s.close(), testbed.Down(ctx, instance)); err != nil {
+		return err
+	}
+	fresh, err := raise(ctx, s.Config)
+	if err != nil {
+		return err
+	}
+	s.suite, s.nodes = fresh.suite, fresh.nodes
+	return nil
 }
 
 // deployAnew gives the service an empty volume.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sonic-netservices/sonic-vs/chaos"
 	"sonic-netservices/sonic-vs/images"
 	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/suite"
@@ -72,6 +73,14 @@ func playAll(ctx context.Context, t *testing.T, all []Scenario) {
 		})
 	}
 	if all[0].topology == triangle {
+		t.Run("chaos", func(t *testing.T) { // make chaos plays all of it
+			s.Lines = lines{t}
+			sample := Chaos{Choice: chaos.Choice{Light: true}, Moves: 12, Time: 80 * time.Second, Seed: 1}
+			if err := s.chaos(ctx, sample); err != nil {
+				keepLogs(t, instance)
+				t.Error(err)
+			}
+		})
 		t.Run("leftovers", func(t *testing.T) { seeLeftovers(ctx, t, s) })
 	}
 }

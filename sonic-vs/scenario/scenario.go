@@ -53,6 +53,7 @@ func All() []Scenario {
 		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", triangle, rows},
 		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", triangle, lostNode},
 		{"warm", "a second instance takes over, without and with a volume, under load; it is not warm in time; its agent is killed", triangle, warm},
+		{"recover", "power off a leaf whose service waits for it: an operator gives the copy up, it never answers again", triangle, recoverLost},
 		{"services", "servers from Debian packages move live under load; every answer is checked", triangle, services},
 		{"families", "memcached moves under TCP and UDP clients of IPv4 and IPv6; its published ports move along", triangle, families},
 		{"two-owners", "a second container with the service's address is raised, and one serves in the end", triangle, twoOwners},
