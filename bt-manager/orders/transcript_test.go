@@ -38,6 +38,7 @@ var update = flag.Bool("update", false, "record the transcripts anew")
 //	recover REPLICA [accept]         what a lost node had is given up
 //	runs NODE REPLICA                a node that answers has it
 //	report OP ANSWER [CODE] [TEXT]   what the agent answered to the newest action
+//	clock DURATION                   the wall clock is stepped by so much
 //	sum                              the journal is replaced by its sum
 //	restart                          bt-manager is killed and begins again from its journal
 //	services                         where the replicas are
@@ -143,6 +144,12 @@ func (m *machine) command(words []string) {
 		m.commit(m.state.Migrate(m.world, id, args[1], mode))
 	case "remove":
 		m.commit(m.state.Remove(m.world, args[0]))
+	case "clock":
+		step, err := time.ParseDuration(args[0])
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.world.At = m.world.At.Add(step)
 	case "recover":
 		m.commit(m.state.Recover(m.world, m.replica(args[0]), "", len(args) > 1, m.told))
 	case "runs":

@@ -37,7 +37,7 @@ var Faults = []Fault{
 	{Name: "source-helper", About: "kill -9 of the source's helper"},
 	{Name: "target-helper", About: "kill -9 of the target's helper"},
 	{Name: "manager", About: "kill -9 of bt-manager"},
-	{Name: "source-criu", About: "kill -9 of CRIU as it dumps", Steps: at(journal.Frozen)},
+	{Name: "source-criu", About: "kill -9 of CRIU as it dumps", Steps: at(journal.Frozen), Spoils: at(journal.Frozen)},
 	{Name: "target-criu", About: "kill -9 of CRIU as it restores", Steps: at(journal.Sent)},
 	{Name: "source-dockerd", About: "kill -9 of the source's dockerd, whose next life ends all containers", Spoils: until(journal.Restored), Heavy: true},
 	{Name: "target-dockerd", About: "kill -9 of the target's dockerd, whose next life ends all containers", Spoils: from(journal.Restored), Heavy: true},
