@@ -253,6 +253,99 @@ func TestTravel(t *testing.T) {
 	})
 }
 
+// TestPieces sends a tree in pieces while it changes, and breaks some of them: the target is equal in the end.
+func TestPieces(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp("", "nstree")
+		must(t, err)
+		defer os.RemoveAll(dir)
+		source, target := filepath.Join(dir, "source"), filepath.Join(dir, "target")
+		must(t, os.Mkdir(source, 0o750))
+		must(t, os.MkdirAll(filepath.Join(target, "a/left"), 0o755))
+		random := rand.New(rand.NewSource(3))
+		change := func() {
+			for range rapid.IntRange(0, 6).Draw(rt, "changes") {
+				mutate(rt, source, random)
+			}
+		}
+		var have Manifest
+		for n := range 5 {
+			if n < 4 {
+				change()
+			}
+			if rapid.IntRange(0, 9).Draw(rt, "wait") == 0 {
+				time.Sleep(settled + 10*time.Millisecond)
+			}
+			var b bytes.Buffer
+			most := int64(rapid.SampledFrom([]int{1, blockSize, 3 * blockSize}).Draw(rt, "most"))
+			var to io.Writer = &b
+			breaks := rapid.Bool().Draw(rt, "breaks")
+			if breaks {
+				to = &cutWriter{w: &b, left: rapid.IntRange(0, 2*blockSize).Draw(rt, "left")}
+			}
+			m, _, sent, err := WritePiece(to, source, have, Volume, most)
+			have = m
+			if err == nil {
+				apply(t, b.Bytes(), target, sent)
+			} else if _, aerr := Apply(bytes.NewReader(b.Bytes()), target, false); aerr == nil {
+				t.Fatal("a stream that broke was applied without an error")
+			}
+		}
+		for cut := true; cut; {
+			var b bytes.Buffer
+			var sent Stats
+			have, cut, sent, err = WritePiece(&b, source, have, Volume, 2*blockSize)
+			must(t, err)
+			apply(t, b.Bytes(), target, sent)
+		}
+		sendDelta(t, source, target, have, Volume, false)
+		same(t, source, target)
+	})
+}
+
+// cutWriter fails when so many bytes are through.
+type cutWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (c *cutWriter) Write(p []byte) (int, error) {
+	n := min(len(p), c.left)
+	c.left -= n
+	c.w.Write(p[:n])
+	if n < len(p) {
+		return n, errors.New("cut")
+	}
+	return n, nil
+}
+
+// TestPieceOfFile: a large file that stands still goes on where the piece before it ended.
+func TestPieceOfFile(t *testing.T) {
+	source, target := t.TempDir(), t.TempDir()
+	content := make([]byte, 5*blockSize+77)
+	rand.New(rand.NewSource(4)).Read(content)
+	must(t, os.WriteFile(filepath.Join(source, "large"), content, 0o600))
+	time.Sleep(settled + 10*time.Millisecond)
+	var have Manifest
+	pieces, sum := 0, int64(0)
+	for cut := true; cut; pieces++ {
+		var b bytes.Buffer
+		var sent Stats
+		var err error
+		have, cut, sent, err = WritePiece(&b, source, have, Volume, 2*blockSize)
+		must(t, err)
+		apply(t, b.Bytes(), target, sent)
+		sum += sent.Content
+		if cut {
+			have["large"].Blocks[0]++ // were it read again, it would be sent again
+		}
+	}
+	if pieces != 3 || sum != int64(len(content)) {
+		t.Errorf("%d pieces with %d bytes, want 3 with %d", pieces, sum, len(content))
+	}
+	same(t, source, target)
+}
+
 func TestDeltaIsSmall(t *testing.T) {
 	source, target := t.TempDir(), t.TempDir()
 	log := filepath.Join(source, "log")

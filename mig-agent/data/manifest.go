@@ -41,6 +41,7 @@ type Entry struct {
 
 	inode uint64
 	ctime int64 // ns; 0: look into the file whatever its times say
+	whole int64 // of a file of which the target has the first blocks only: the size it had
 }
 
 // Equal compares what a target has to have; how the trees came to it does not count.
@@ -74,6 +75,16 @@ func (e Entry) untouched(st *unix.Stat_t) bool {
 		e.Mode == st.Mode && e.UID == st.Uid && e.GID == st.Gid
 }
 
+// partOf says that a file is still the one of which the entry describes the beginning.
+func (e Entry) partOf(now Entry) bool {
+	return e.whole > 0 && e.whole == now.Size && e.ctime != 0 && e.ctime == now.ctime && e.inode == now.inode && e.Mtime == now.Mtime
+}
+
+// same says that nothing was sent of a path.
+func (e Entry) same(old Entry) bool {
+	return e.Equal(old) && e.inode == old.inode && e.ctime == old.ctime && e.whole == old.whole && e.Opaque == old.Opaque
+}
+
 // seed keys the block hashes of this process. A keyed 64-bit hash: 10 times as quick as SHA-256, which matters because a changed file is
 // read whole inside the freeze, and no service can prepare two blocks that collide.
 var seed = maphash.MakeSeed()
@@ -82,9 +93,9 @@ func hash(b []byte) uint64 { return maphash.Bytes(seed, b) }
 
 // Scan describes a tree without sending it.
 func Scan(root string, kind Kind) (Manifest, error) {
-	m, _, err := write(io.Discard, root, nil, kind, false)
+	s, err := write(io.Discard, root, nil, kind, false, 0)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", root, err)
 	}
-	return m, nil
+	return s.now, nil
 }

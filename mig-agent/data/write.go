@@ -18,11 +18,22 @@ import (
 // WriteFull writes the whole tree, while it may still change: a file that grows is sent up to the size it had, one that vanishes is left out. The
 // manifest says what was really sent.
 func WriteFull(w io.Writer, root string, kind Kind) (Manifest, Stats, error) {
-	m, stats, err := write(w, root, nil, kind, true)
+	s, err := write(w, root, nil, kind, true, 0)
 	if err != nil {
-		return nil, stats, fmt.Errorf("write tree %s: %w", root, err)
+		return nil, s.out.stats, fmt.Errorf("write tree %s: %w", root, err)
 	}
-	return m, stats, nil
+	return s.now, s.out.stats, nil
+}
+
+// WritePiece is WriteFull without have and WriteDelta of a service that goes on with it, but for no more than about most bytes of content. cut says
+// that there is more: the next piece follows with what this one gives. When the stream breaks, what it gives says of what the target may
+// have got only in part that it has nothing, so that only this is sent again; nil: begin anew.
+func WritePiece(w io.Writer, root string, have Manifest, kind Kind, most int64) (m Manifest, cut bool, stats Stats, err error) {
+	s, err := write(w, root, have, kind, true, most)
+	if err != nil {
+		return s.unsure(have), false, s.out.stats, fmt.Errorf("write piece of %s: %w", root, err)
+	}
+	return s.now, s.cut, s.out.stats, nil
 }
 
 // WriteDelta writes what is different from have, the manifest of the last full or delta stream the target has applied, and gives the new
@@ -34,11 +45,11 @@ func WriteDelta(w io.Writer, root string, have Manifest, kind Kind, more bool) (
 	if have == nil {
 		return nil, Stats{}, errors.New("write delta: no manifest to compare with")
 	}
-	m, stats, err := write(w, root, have, kind, more)
+	s, err := write(w, root, have, kind, more, 0)
 	if err != nil {
-		return nil, stats, fmt.Errorf("write delta of %s: %w", root, err)
+		return nil, s.out.stats, fmt.Errorf("write delta of %s: %w", root, err)
 	}
-	return m, stats, nil
+	return s.now, s.out.stats, nil
 }
 
 // found is a path met on the walk.
@@ -55,9 +66,13 @@ type sender struct {
 	out  *writer
 	kind Kind
 	full bool
-	more bool // a delta follows
+	more bool  // a delta follows
+	most int64 // bytes of content, after which only the outline of the tree is sent; 0: all
+	cut  bool  // content was left out
 
 	have, now Manifest
+	sending   string           // the path that is being sent
+	waiting   map[string]bool  // paths whose turn has not come
 	first     map[inode]string // the first path sent of it
 	fresh     map[string]bool  // files sent anew: a link to the old one is void
 	touched   map[string]bool  // folders whose mtime the target loses by what was sent into them
@@ -66,38 +81,82 @@ type sender struct {
 	zeroHash  uint64 // its hash: a hole may be long
 }
 
-func write(w io.Writer, root string, have Manifest, kind Kind, more bool) (Manifest, Stats, error) {
-	t, err := openTree(root)
-	if err != nil {
-		return nil, Stats{}, err
-	}
-	defer t.close()
-	s := &sender{tree: t, out: newWriter(w), kind: kind, full: have == nil, more: more, have: maps.Clone(have), now: Manifest{},
-		first: map[inode]string{}, fresh: map[string]bool{}, touched: map[string]bool{},
+// write runs a sender. It is given back after an error, too.
+func write(w io.Writer, root string, have Manifest, kind Kind, more bool, most int64) (*sender, error) {
+	s := &sender{out: newWriter(w), kind: kind, full: have == nil, more: more, most: most, have: maps.Clone(have), now: Manifest{},
+		first: map[inode]string{}, fresh: map[string]bool{}, touched: map[string]bool{}, waiting: map[string]bool{},
 		block: make([]byte, blockSize), zeros: make([]byte, blockSize)}
 	s.zeroHash = hash(s.zeros)
+	var err error
+	if s.tree, err = openTree(root); err != nil {
+		return s, err
+	}
+	defer s.tree.close()
+	return s, s.run()
+}
+
+func (s *sender) run() error {
 	var all []found
-	st, err := t.stat(".")
+	st, err := s.tree.stat(".")
 	if err != nil {
-		return nil, Stats{}, err
+		return err
 	}
 	all = append(all, found{".", st})
 	if all, err = s.walk(all, "."); err != nil {
-		return nil, s.out.stats, err
+		return err
+	}
+	for _, f := range all {
+		s.waiting[f.path] = true
 	}
 	s.removals(all)
 	for _, f := range all {
-		if err := s.send(f); err != nil {
-			return nil, s.out.stats, fmt.Errorf("%s: %w", f.path, err)
+		if parent := s.now[path.Dir(f.path)]; f.path != "." && !parent.folder() {
+			s.keep(f.path) // the folder it was in went while we looked, and another came since
+			continue
 		}
+		s.sending = f.path
+		if err := s.send(f); err != nil {
+			return fmt.Errorf("%s: %w", f.path, err)
+		}
+		if s.out.err != nil {
+			return s.out.err
+		}
+		delete(s.waiting, f.path)
 	}
 	for _, f := range slices.Backward(all) {
 		if e := s.now[f.path]; e.folder() && s.touched[f.path] {
 			s.meta(f.path, e)
 		}
 	}
-	return s.now, s.out.stats, s.out.end()
+	return s.out.end()
 }
+
+// unsure is what the target has after a stream that broke on its way: what this one did not have to touch is as it was.
+func (s *sender) unsure(have Manifest) Manifest {
+	if have == nil || s.tree == nil {
+		return have
+	}
+	m := Manifest{}
+	for p, old := range have {
+		now, done := s.now[p]
+		switch {
+		case s.waiting[p] && p != s.sending, done && now.same(old):
+			m[p] = old
+		default:
+			m[p] = Entry{} // of no type: it is made anew, or removed
+		}
+	}
+	for p := range s.now {
+		if _, had := have[p]; !had {
+			m[p] = Entry{}
+		}
+	}
+	m[s.sending] = Entry{}
+	return m
+}
+
+// enough says that this piece has all the content it may have.
+func (s *sender) enough() bool { return s.most > 0 && s.out.stats.Content >= s.most }
 
 // walk appends what is below dir, parents before children.
 func (s *sender) walk(all []found, dir string) ([]found, error) {
@@ -255,6 +314,11 @@ func (s *sender) sendFile(p string, st *unix.Stat_t) error {
 		s.now[p], s.first[inode{st.Dev, st.Ino}] = old, p
 		return nil
 	}
+	if s.enough() {
+		s.cut = true
+		s.keep(p)
+		return nil
+	}
 	f, err := s.tree.open(p, unix.O_RDONLY|unix.O_NONBLOCK)
 	if isGone(err) {
 		s.keep(p)
@@ -306,8 +370,15 @@ func (s *sender) content(p string, f *os.File, e *Entry, old Entry, open bool) e
 		s.out.record(k, more...)
 	}
 	size, hole := e.Size, int64(0)
-	e.Size = 0
-	for off := int64(0); off < size; off = e.Size {
+	begun := open && old.partOf(*e)
+	if e.Size = 0; begun {
+		e.Size, e.Blocks = old.Size, slices.Clone(old.Blocks)
+	}
+	for off := e.Size; off < size; off = e.Size {
+		if s.enough() {
+			s.cut, e.whole = true, size
+			break
+		}
 		b := s.zeros[:min(blockSize, size-off)]
 		zero := off+int64(len(b)) <= hole
 		if !zero {
