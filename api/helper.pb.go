@@ -1638,6 +1638,8 @@ type TreeRequest struct {
 	Root          string                 `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
 	Delta         bool                   `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"` // only what changed since this op's last stream of the same name, full or delta; the first of a writable layer is everything in it
 	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`   // with delta: another delta follows while the service goes on, and is to be quick; inside the freeze no time is spent on that
+	Piece         int64                  `protobuf:"varint,6,opt,name=piece,proto3" json:"piece,omitempty"` // with more: end after about so many bytes of content; 0 = all
+	Lost          bool                   `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`   // the stream before did not arrive whole
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1703,6 +1705,20 @@ func (x *TreeRequest) GetDelta() bool {
 func (x *TreeRequest) GetMore() bool {
 	if x != nil {
 		return x.More
+	}
+	return false
+}
+
+func (x *TreeRequest) GetPiece() int64 {
+	if x != nil {
+		return x.Piece
+	}
+	return 0
+}
+
+func (x *TreeRequest) GetLost() bool {
+	if x != nil {
+		return x.Lost
 	}
 	return false
 }
@@ -2060,13 +2076,15 @@ const file_helper_proto_rawDesc = "" +
 	"\tbudget_ms\x18\x03 \x01(\x03R\bbudgetMs\"E\n" +
 	"\rDisarmRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"o\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x99\x01\n" +
 	"\vTreeRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04root\x18\x03 \x01(\tR\x04root\x12\x14\n" +
 	"\x05delta\x18\x04 \x01(\bR\x05delta\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\bR\x04more\"^\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\x12\x14\n" +
+	"\x05piece\x18\x06 \x01(\x03R\x05piece\x12\x12\n" +
+	"\x04lost\x18\a \x01(\bR\x04lost\"^\n" +
 	"\rMemoryRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1f\n" +

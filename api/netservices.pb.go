@@ -2243,6 +2243,7 @@ func (x *Members) GetEpoch() uint64 {
 type Chunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Cut           bool                   `protobuf:"varint,2,opt,name=cut,proto3" json:"cut,omitempty"` // of a tree, in the last chunk: it was only a piece
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2282,6 +2283,13 @@ func (x *Chunk) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *Chunk) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
 }
 
 type Image struct {
@@ -3932,6 +3940,7 @@ func (x *Platform) GetPropagation() string {
 type ReserveReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	HasImage      bool                   `protobuf:"varint,1,opt,name=has_image,json=hasImage,proto3" json:"has_image,omitempty"`
+	Chains        []string               `protobuf:"bytes,2,rep,name=chains,proto3" json:"chains,omitempty"` // without it: chain IDs of the image layers that are there, sha256:...; they need not be sent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3973,13 +3982,21 @@ func (x *ReserveReply) GetHasImage() bool {
 	return false
 }
 
+func (x *ReserveReply) GetChains() []string {
+	if x != nil {
+		return x.Chains
+	}
+	return nil
+}
+
 // Part of a push. A part with `name` begins a new section; sections are "image" (docker save) and "volumes" (tree stream).
 type Part struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
 	Section       string                 `protobuf:"bytes,2,opt,name=section,proto3" json:"section,omitempty"`
 	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	End           bool                   `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"` // of the section
+	End           bool                   `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`      // of the section
+	Sha256        []byte                 `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"` // with end: of the section's data
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4040,6 +4057,13 @@ func (x *Part) GetEnd() bool {
 		return x.End
 	}
 	return false
+}
+
+func (x *Part) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
 }
 
 type PushReply struct {
@@ -4729,9 +4753,10 @@ const file_netservices_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"P\n" +
 	"\aMembers\x12/\n" +
 	"\amembers\x18\x01 \x03(\v2\x15.netservices.v1.HelloR\amembers\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x1b\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"-\n" +
 	"\x05Chunk\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"A\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x10\n" +
+	"\x03cut\x18\x02 \x01(\bR\x03cut\"A\n" +
 	"\x05Image\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -4855,14 +4880,16 @@ const file_netservices_proto_rawDesc = "" +
 	"\x04runc\x18\x02 \x01(\tR\x04runc\x12\x16\n" +
 	"\x06kernel\x18\x03 \x01(\tR\x06kernel\x12\x10\n" +
 	"\x03cpu\x18\x04 \x01(\tR\x03cpu\x12 \n" +
-	"\vpropagation\x18\x05 \x01(\tR\vpropagation\"+\n" +
+	"\vpropagation\x18\x05 \x01(\tR\vpropagation\"C\n" +
 	"\fReserveReply\x12\x1b\n" +
-	"\thas_image\x18\x01 \x01(\bR\bhasImage\"V\n" +
+	"\thas_image\x18\x01 \x01(\bR\bhasImage\x12\x16\n" +
+	"\x06chains\x18\x02 \x03(\tR\x06chains\"n\n" +
 	"\x04Part\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x18\n" +
 	"\asection\x18\x02 \x01(\tR\asection\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
-	"\x03end\x18\x04 \x01(\bR\x03end\"!\n" +
+	"\x03end\x18\x04 \x01(\bR\x03end\x12\x16\n" +
+	"\x06sha256\x18\x05 \x01(\fR\x06sha256\"!\n" +
 	"\tPushReply\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\"\xf0\x01\n" +
 	"\n" +

@@ -284,6 +284,11 @@ func TestPieces(t *testing.T) {
 				to = &cutWriter{w: &b, left: rapid.IntRange(0, 2*blockSize).Draw(rt, "left")}
 			}
 			m, _, sent, err := WritePiece(to, source, have, Volume, most)
+			if err == nil && have != nil && rapid.Bool().Draw(rt, "lost") { // behind the sender's back
+				have = have.Unsure(m)
+				Apply(bytes.NewReader(b.Bytes()[:rapid.IntRange(0, b.Len()-1).Draw(rt, "arrived")]), target, false)
+				continue
+			}
 			have = m
 			if err == nil {
 				apply(t, b.Bytes(), target, sent)
@@ -338,6 +343,11 @@ func TestPieceOfFile(t *testing.T) {
 		sum += sent.Content
 		if cut {
 			have["large"].Blocks[0]++ // were it read again, it would be sent again
+		}
+		if pieces == 0 { // lost on its way
+			m, _, _, err := WritePiece(io.Discard, source, have, Volume, 2*blockSize)
+			must(t, err)
+			have = have.Unsure(m)
 		}
 	}
 	if pieces != 3 || sum != int64(len(content)) {

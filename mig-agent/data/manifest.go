@@ -42,6 +42,7 @@ type Entry struct {
 	inode uint64
 	ctime int64 // ns; 0: look into the file whatever its times say
 	whole int64 // of a file of which the target has the first blocks only: the size it had
+	rough bool  // of a file: there may be something behind its end at the target
 }
 
 // Equal compares what a target has to have; how the trees came to it does not count.
@@ -78,6 +79,37 @@ func (e Entry) untouched(st *unix.Stat_t) bool {
 // partOf says that a file is still the one of which the entry describes the beginning.
 func (e Entry) partOf(now Entry) bool {
 	return e.whole > 0 && e.whole == now.Size && e.ctime != 0 && e.ctime == now.ctime && e.inode == now.inode && e.Mtime == now.Mtime
+}
+
+// Unsure is what a target has that had m, when a stream that would have left now arrived there in part or not at all: whatever the
+// stream may have touched counts as unknown.
+func (m Manifest) Unsure(now Manifest) Manifest {
+	left := Manifest{}
+	for p, old := range m {
+		new, is := now[p]
+		switch {
+		case is && new.same(old):
+			left[p] = old
+		case is && new.continues(old):
+			old.rough = true
+			left[p] = old
+		default:
+			left[p] = Entry{} // of no type: it is made anew, or removed
+		}
+	}
+	for p := range now {
+		if _, had := m[p]; !had {
+			left[p] = Entry{}
+		}
+	}
+	return left
+}
+
+// continues says that a file has only grown, by blocks behind the last whole one.
+func (e Entry) continues(old Entry) bool {
+	n := len(old.Blocks)
+	return e.regular() && old.regular() && e.Link == "" && old.Link == "" && e.inode == old.inode && old.Size%blockSize == 0 &&
+		len(e.Blocks) >= n && slices.Equal(e.Blocks[:n], old.Blocks)
 }
 
 // same says that nothing was sent of a path.

@@ -131,28 +131,18 @@ func (s *sender) run() error {
 	return s.out.end()
 }
 
-// unsure is what the target has after a stream that broke on its way: what this one did not have to touch is as it was.
+// unsure is what the target has after a stream that broke on its way: paths whose turn had not come are as they were.
 func (s *sender) unsure(have Manifest) Manifest {
 	if have == nil || s.tree == nil {
 		return have
 	}
-	m := Manifest{}
-	for p, old := range have {
-		now, done := s.now[p]
-		switch {
-		case s.waiting[p] && p != s.sending, done && now.same(old):
-			m[p] = old
-		default:
-			m[p] = Entry{} // of no type: it is made anew, or removed
+	now := maps.Clone(s.now)
+	for p := range s.waiting {
+		if old, had := have[p]; had && p != s.sending {
+			now[p] = old
 		}
 	}
-	for p := range s.now {
-		if _, had := have[p]; !had {
-			m[p] = Entry{}
-		}
-	}
-	m[s.sending] = Entry{}
-	return m
+	return have.Unsure(now)
 }
 
 // enough says that this piece has all the content it may have.
@@ -310,7 +300,7 @@ func (s *sender) sendFile(p string, st *unix.Stat_t) error {
 		return nil
 	}
 	base := had && old.regular() && old.Link == ""
-	if base && old.untouched(st) {
+	if base && !old.rough && old.untouched(st) {
 		s.now[p], s.first[inode{st.Dev, st.Ino}] = old, p
 		return nil
 	}
@@ -345,6 +335,10 @@ func (s *sender) sendFile(p string, st *unix.Stat_t) error {
 	}
 	if e.Xattrs, err = xattrs(int(f.Fd())); err != nil {
 		return err
+	}
+	if old.rough { // what may be behind its end must not shine through holes
+		s.out.record(kindFile, appendString(nil, p), appendBool(nil, false))
+		s.meta(p, old)
 	}
 	if !base {
 		old = Entry{}

@@ -25,7 +25,6 @@ import (
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/address"
-	"sonic-netservices/mig-agent/data"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/mig-agent/memory"
@@ -65,11 +64,11 @@ type Server struct {
 	rivals chan *api.Rival // nothing waits in it: what nobody hears now is said again
 
 	mu      sync.Mutex
-	watches map[string]*watch                   // for rivals, by name of the holder
-	holds   map[string]*address.Held            // by network namespace
-	leases  []*api.HolderLease                  // newest list of the agent
-	fenced  map[int32]bool                      // holders muted for want of a lease, by pid; nil before the first list
-	trees   map[string]map[string]data.Manifest // op -> tree -> what the target has
+	watches map[string]*watch              // for rivals, by name of the holder
+	holds   map[string]*address.Held       // by network namespace
+	leases  []*api.HolderLease             // newest list of the agent
+	fenced  map[int32]bool                 // holders muted for want of a lease, by pid; nil before the first list
+	trees   map[string]map[string]treeSent // op -> tree
 
 	memories map[string]*memory.Source // by op: what the target has of the memory; nil: a round runs
 	dumpers  map[string]*engine.Dumper // by op: ready to begin

@@ -25,27 +25,39 @@ func (s *Server) ReadTree(in *api.TreeRequest, stream api.Helper_ReadTreeServer)
 	if in.Name == "" {
 		kind = data.Layer
 	}
-	base := s.takeBase(in.Op, in.Name)
+	base := s.takeBase(in.Op, in.Name, in.Lost)
 	if base == nil && kind == data.Layer {
 		base = data.Manifest{}
 	}
 	var sent data.Manifest
+	var cut bool
 	var err error
 	switch {
-	case !in.Delta && kind == data.Volume:
-		sent, _, err = data.WriteFull(w, in.Root, kind)
-	case base == nil:
+	case in.Delta && base == nil:
 		return status.Errorf(codes.FailedPrecondition, "volume %s: %v", in.Name, errNoBase)
+	case in.More:
+		if !in.Delta {
+			base = nil
+		}
+		sent, cut, _, err = data.WritePiece(w, in.Root, base, kind, in.Piece)
+	case in.Delta:
+		sent, _, err = data.WriteDelta(w, in.Root, base, kind, false)
 	default:
-		sent, _, err = data.WriteDelta(w, in.Root, base, kind, in.More)
+		sent, _, err = data.WriteFull(w, in.Root, kind)
 	}
 	if err == nil {
 		err = w.Flush()
 	}
 	if err != nil {
+		if in.More { // what is certain of a stream that broke; nil: nothing
+			s.setBase(in.Op, in.Name, treeSent{base: sent})
+		}
 		return fail(fmt.Errorf("read tree %q: %w", in.Name, err))
 	}
-	s.setBase(in.Op, in.Name, sent)
+	s.setBase(in.Op, in.Name, treeSent{base: base, sent: sent})
+	if cut {
+		return stream.Send(&api.Chunk{Cut: true})
+	}
 	return nil
 }
 
@@ -85,23 +97,34 @@ func (s *Server) Forget(_ context.Context, ref *api.OpRef) (*api.Empty, error) {
 	return &api.Empty{}, fail(s.host.Forget(ref.Op))
 }
 
-// takeBase gives what the target has of a tree, nil when that is not known: a stream that breaks leaves it open.
-func (s *Server) takeBase(op, tree string) data.Manifest {
+// treeSent is what the target has of a tree: base, and if the stream after it arrived whole, sent.
+type treeSent struct{ base, sent data.Manifest }
+
+// takeBase gives what the target has of a tree, nil when that is not known. lost says that the last stream did not arrive whole.
+func (s *Server) takeBase(op, tree string, lost bool) data.Manifest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := s.trees[op][tree]
+	t := s.trees[op][tree]
 	delete(s.trees[op], tree)
-	return m
+	switch {
+	case t.sent == nil:
+		return t.base
+	case !lost:
+		return t.sent
+	case t.base == nil:
+		return nil
+	}
+	return t.base.Unsure(t.sent)
 }
 
-func (s *Server) setBase(op, tree string, m data.Manifest) {
+func (s *Server) setBase(op, tree string, t treeSent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trees == nil {
-		s.trees = map[string]map[string]data.Manifest{}
+		s.trees = map[string]map[string]treeSent{}
 	}
 	if s.trees[op] == nil {
-		s.trees[op] = map[string]data.Manifest{}
+		s.trees[op] = map[string]treeSent{}
 	}
-	s.trees[op][tree] = m
+	s.trees[op][tree] = t
 }
