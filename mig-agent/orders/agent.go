@@ -78,6 +78,7 @@ type Agent struct {
 	log     *slog.Logger
 	life    context.Context // ends with the agent; operations outlive the calls that ordered them
 
+	pace      pacer      // of bulk data that leaves
 	segmentMu sync.Mutex // one SetSegment at a time
 
 	pauseMu sync.Mutex

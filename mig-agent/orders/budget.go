@@ -11,13 +11,15 @@ import (
 	"sonic-netservices/netmap"
 )
 
-// Budget of all services on this node together. CRIU, the agents and the switch's own features are outside it.
+// Budget of all services on this node together, and of their moves. CRIU, the agents and the switch's own features are
+// outside it.
 type Budget struct {
 	CPU    float64 // cores; 0 = all
 	Memory int64   // bytes; 0 = all
+	Moves  int64   // bits a second that moves away from here may take of the links before their cut-over; 0 = all
 }
 
-// ParseBudget reads services_cpu and services_memory of CONFIG_DB NETSERVICES|global.
+// ParseBudget reads services_cpu, services_memory and move_bandwidth of CONFIG_DB NETSERVICES|global.
 func ParseBudget(row map[string]string) (b Budget, err error) {
 	if text := row["services_cpu"]; text != "" {
 		b.CPU, err = strconv.ParseFloat(text, 64)
@@ -31,8 +33,17 @@ func ParseBudget(row map[string]string) (b Budget, err error) {
 			return Budget{}, fmt.Errorf("NETSERVICES|global services_memory=%q: want bytes, at least %d", text, 1<<20)
 		}
 	}
+	if text := row["move_bandwidth"]; text != "" {
+		b.Moves, err = strconv.ParseInt(text, 10, 64)
+		if err != nil || b.Moves != 0 && b.Moves < leastMoves {
+			return Budget{}, fmt.Errorf("NETSERVICES|global move_bandwidth=%q: want bits a second, 0 or at least %d", text, leastMoves)
+		}
+	}
 	return b, nil
 }
+
+// leastMoves keeps a chunk of 256 KiB below two seconds: a target takes a source that is silent for longer for dead.
+const leastMoves = 1_000_000
 
 // within is the smaller of what a replica's spec allows and the budget; 0 = no limit of its own. cgroup v1 refuses to
 // start a container whose quota is above that of the group it is in.
@@ -76,6 +87,7 @@ func (a *Agent) setBudget(ctx context.Context, b Budget) error {
 	before := a.budget
 	a.budget = b
 	a.mu.Unlock()
+	a.pace.set(b.Moves)
 	shrinks := b.CPU > 0 && (before.CPU == 0 || b.CPU < before.CPU)
 	if shrinks {
 		a.limitContainers(ctx)

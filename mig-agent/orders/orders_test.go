@@ -2,12 +2,17 @@ package orders
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -154,4 +159,64 @@ func TestCheckReplica(t *testing.T) {
 	if err := checkReplica(nil); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("no replica: %v", err)
 	}
+}
+
+// A section whose checksum is another one has no good end, however its data were read.
+func TestVerified(t *testing.T) {
+	sum := sha256.Sum256([]byte("abc"))
+	for _, c := range []struct {
+		name string
+		last *api.Part
+		want error
+	}{
+		{"right", &api.Part{End: true, Sha256: sum[:]}, nil},
+		{"none", &api.Part{End: true}, nil},
+		{"wrong", &api.Part{End: true, Sha256: sum[1:]}, errDamaged},
+	} {
+		parts := []*api.Part{{Data: []byte("ab")}, {Data: []byte("c")}, c.last}
+		recv := verified(func() (*api.Part, error) {
+			p := parts[0]
+			parts = parts[1:]
+			return p, nil
+		})
+		var touched time.Time
+		got, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s"}, recv, &touched)))
+		if string(got) != "abc" || !errors.Is(err, c.want) {
+			t.Errorf("%s: %q, %v, want %v", c.name, got, err, c.want)
+		}
+	}
+	if !broken(fmt.Errorf("volume/x: %w", errDamaged)) {
+		t.Error("a damaged section is not sent again")
+	}
+}
+
+// A link that breaks is tried again for a while; a refusal is not.
+func TestPersist(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &Agent{log: slog.New(slog.DiscardHandler)}
+		m := &sourceMove{out: newOperation("op1")}
+		lost := status.Error(codes.Unavailable, "link")
+		for _, c := range []struct {
+			answers []error
+			want    error
+			tries   int
+		}{
+			{[]error{nil}, nil, 1},
+			{[]error{lost, lost, nil}, nil, 3},
+			{slices.Repeat([]error{lost}, 20), lost, linkTries},
+			{[]error{lost, errRefused, nil}, errRefused, 2},
+		} {
+			tries := 0
+			err := a.persist(t.Context(), m, "x", func(again bool) error {
+				if again != (tries > 0) {
+					t.Errorf("try %d: again is %v", tries, again)
+				}
+				tries++
+				return c.answers[tries-1]
+			})
+			if !errors.Is(err, c.want) || tries != c.tries {
+				t.Errorf("%v: %v after %d tries, want %v after %d", c.answers, err, tries, c.want, c.tries)
+			}
+		}
+	})
 }

@@ -57,14 +57,12 @@ func (a *Agent) sendRounds(ctx context.Context, m *sourceMove) error {
 	}
 }
 
+// pieceBytes is how much a broken link costs at the most.
+const pieceBytes = 64 << 20
+
 // sendVolume sends a volume, or what changed in it since it was sent last.
 func (a *Agent) sendVolume(ctx context.Context, m *sourceMove, name string, delta bool) (int64, error) {
-	req := &api.TreeRequest{Op: m.op, Name: name, Root: a.volumePath(m.local.id, name), Delta: delta, More: true}
-	n, err := a.sendTree(ctx, m, "volume/"+name, req)
-	if delta && status.Code(err) == codes.FailedPrecondition { // a helper that was restarted does not know what went before
-		req.Delta = false
-		n, err = a.sendTree(ctx, m, "volume/"+name, req)
-	}
+	n, err := a.sendPieces(ctx, m, "volume/"+name, &api.TreeRequest{Name: name, Root: a.volumePath(m.local.id, name), Delta: delta})
 	m.trace.VolumeBytes += n
 	return n, err
 }
@@ -72,22 +70,48 @@ func (a *Agent) sendVolume(ctx context.Context, m *sourceMove, name string, delt
 // sendLayer sends the writable layer to the armed container, so that inside the freeze only what changes from here on
 // is left.
 func (a *Agent) sendLayer(ctx context.Context, m *sourceMove) error {
-	_, err := a.sendTree(ctx, m, "layer", &api.TreeRequest{Op: m.op, Root: m.local.container.Upper, Delta: true, More: true})
+	_, err := a.sendPieces(ctx, m, "layer", &api.TreeRequest{Root: m.local.container.Upper, Delta: true})
 	return err
 }
 
-func (a *Agent) sendTree(ctx context.Context, m *sourceMove, section string, req *api.TreeRequest) (int64, error) {
+// sendPieces sends a tree piece by piece. Of a piece that does not arrive the helper knows what is certain, and sends the
+// rest again; a helper that was restarted knows nothing, and sends all.
+func (a *Agent) sendPieces(ctx context.Context, m *sourceMove, section string, req *api.TreeRequest) (sum int64, err error) {
+	req.Op, req.More, req.Piece = m.op, true, pieceBytes
+	for cut := true; cut; req.Delta = true {
+		err := a.persist(ctx, m, section, func(again bool) (err error) {
+			req.Lost = again
+			var n int64
+			n, cut, err = a.sendTree(ctx, m, section, req)
+			if req.Delta && status.Code(err) == codes.FailedPrecondition {
+				req.Delta = false
+				n, cut, err = a.sendTree(ctx, m, section, req)
+			}
+			sum += n
+			return err
+		})
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+func (a *Agent) sendTree(ctx context.Context, m *sourceMove, section string, req *api.TreeRequest) (n int64, cut bool, err error) {
 	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx) // ends a reading whose sending broke off
+	defer cancel()
 	stream, err := a.helper.ReadTree(ctx, req)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	n, err := a.push(ctx, m, section, chunk.Reader(func() ([]byte, error) {
+	n, err = a.push(ctx, m, section, chunk.Reader(func() ([]byte, error) {
 		c, err := stream.Recv()
+		cut = cut || c.GetCut()
 		return c.GetData(), err
 	}))
 	if err == nil && m.mode != netmap.Live { // there the rounds are those of memory
 		m.trace.Rounds = append(m.trace.Rounds, &api.Round{What: section, Bytes: n, TookMs: milliseconds(time.Since(began))})
 	}
-	return n, err
+	return n, cut, err
 }

@@ -36,6 +36,9 @@ type sourceMove struct {
 	machine *migrate.Source
 	facts   *journal.Facts
 
+	chains []string // image layers the target has
+	pace   pacer    // of its own bandwidth, if it has one
+
 	mu    sync.Mutex // held by the one step that runs
 	conn  *grpc.ClientConn
 	talk  api.Peer_CutoverClient
@@ -372,6 +375,7 @@ func (a *Agent) reserve(ctx context.Context, m *sourceMove) error {
 	if err != nil {
 		return err
 	}
+	m.chains = reply.Chains
 	if reply.HasImage {
 		m.trace.ImageBytes = -1 // marks: nothing to send
 	}

@@ -95,8 +95,14 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 		return nil, err
 	}
 	go a.expire(m)
-	_, err = a.docker.Image(ctx, req.Replica.ImageId)
-	return &api.ReserveReply{HasImage: err == nil}, nil
+	if _, err = a.docker.Image(ctx, req.Replica.ImageId); err == nil {
+		return &api.ReserveReply{HasImage: true}, nil
+	}
+	chains, err := a.docker.Chains(ctx)
+	if err != nil { // then everything is sent
+		a.log.Warn("layers of this node", "op", m.op, "err", err)
+	}
+	return &api.ReserveReply{Chains: chains}, nil
 }
 
 // canRestore names everything in which this node's platform differs from the source's.

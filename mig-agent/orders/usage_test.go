@@ -41,7 +41,9 @@ func TestParseBudget(t *testing.T) {
 		err  string
 	}{
 		"none":         {nil, Budget{}, ""},
-		"both":         {map[string]string{"services_cpu": "0.55", "services_memory": "268435456"}, Budget{0.55, 268435456}, ""},
+		"both":         {map[string]string{"services_cpu": "0.55", "services_memory": "268435456"}, Budget{CPU: 0.55, Memory: 268435456}, ""},
+		"moves":        {map[string]string{"move_bandwidth": "100000000"}, Budget{Moves: 100_000_000}, ""},
+		"in megabits":  {map[string]string{"move_bandwidth": "100"}, Budget{}, "move_bandwidth"},
 		"no number":    {map[string]string{"services_cpu": "half"}, Budget{}, `services_cpu="half": want 0.01..4096 cores`},
 		"nothing left": {map[string]string{"services_cpu": "0"}, Budget{}, "services_cpu"},
 		"not a number": {map[string]string{"services_cpu": "NaN"}, Budget{}, "services_cpu"},
