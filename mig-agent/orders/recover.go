@@ -151,7 +151,7 @@ func (a *Agent) recoverTarget(ctx context.Context, opID string, facts *journal.F
 			return err
 		}
 	}
-	m := &targetMove{op: opID, mode: mode, facts: facts, image: spec.ImageId, local: l,
+	m := &targetMove{op: opID, mode: mode, facts: facts, image: spec.ImageId, local: l, resumed: true,
 		machine: migrate.ResumeTarget(mode, recs), touched: time.Now(), pushed: map[string]bool{}}
 	a.setState(l, m.machine.State(), opID)
 	a.mu.Lock()

@@ -35,6 +35,8 @@ type targetMove struct {
 	facts *journal.Facts
 	image string // ID the replica needs
 
+	resumed bool // from the journal
+
 	mu        sync.Mutex // held by the one request that runs
 	machine   *migrate.Target
 	local     *local
@@ -137,6 +139,9 @@ func (a *Agent) target(ctx context.Context, op string) (*targetMove, error) {
 	}
 	if caller, _, _ := pki.Caller(ctx); caller != m.facts.Peer {
 		return nil, status.Errorf(codes.PermissionDenied, "op: %s belongs to %s", op, m.facts.Peer)
+	}
+	if m.resumed { // it is asking its source, who must not wait for it meanwhile
+		return nil, status.Errorf(codes.FailedPrecondition, "op: the agent of %s was restarted, the reservation is void", a.cfg.Node)
 	}
 	return m, nil
 }
