@@ -20,6 +20,12 @@ import (
 // us here for ever.
 const mostRounds = 4
 
+// Between rounds the service gets time to be quiet: at first this long, doubled each time.
+const (
+	roundPause = 50 * time.Millisecond
+	pauseMost  = time.Second
+)
+
 func (a *Agent) sendVolumes(ctx context.Context, m *sourceMove) error {
 	for _, v := range m.local.spec.Volumes {
 		m.out.phase("volumes", "%s to %s", v.Name, m.order.To)
@@ -35,7 +41,7 @@ func (a *Agent) sendVolumes(ctx context.Context, m *sourceMove) error {
 func (a *Agent) sendRounds(ctx context.Context, m *sourceMove) error {
 	small, limit := warmUpOf(m.local.spec)
 	began, before := time.Now(), int64(0)
-	for n := 1; ; n++ {
+	for n, wait := 1, roundPause; ; n, wait = n+1, min(2*wait, pauseMost) {
 		sum := int64(0)
 		for _, v := range m.local.spec.Volumes {
 			bytes, err := a.sendVolume(ctx, m, v.Name, true)
@@ -54,6 +60,10 @@ func (a *Agent) sendRounds(ctx context.Context, m *sourceMove) error {
 			return nil
 		}
 		before = sum
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 }
 
