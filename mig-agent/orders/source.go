@@ -331,7 +331,7 @@ func actionTime(act migrate.Act, mode netmap.Mode, r *api.Replica) time.Duration
 		return time.Hour
 	case migrate.Arm, migrate.WarmUp:
 		return warmLimit(mode, r)
-	case migrate.Stop, migrate.Restore, migrate.SendPages:
+	case migrate.Stop, migrate.Restore, migrate.SendPages, migrate.SendLayer:
 		return stopGrace + stepTimeout
 	case migrate.Linger:
 		return lingerTime + warmGrace + stepTimeout
