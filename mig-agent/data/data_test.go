@@ -348,6 +348,9 @@ func TestPieceOfFile(t *testing.T) {
 			m, _, _, err := WritePiece(io.Discard, source, have, Volume, 2*blockSize)
 			must(t, err)
 			have = have.Unsure(m)
+			if have, _, _, err = WritePiece(&cutWriter{w: io.Discard, left: blockSize + 5}, source, have, Volume, 2*blockSize); err == nil {
+				t.Fatal("a writer that fails went unnoticed")
+			}
 		}
 	}
 	if pieces != 3 || sum != int64(len(content)) {

@@ -72,6 +72,7 @@ type sender struct {
 
 	have, now Manifest
 	sending   string           // the path that is being sent
+	going     bool             // it is a file that goes on where the piece before ended
 	waiting   map[string]bool  // paths whose turn has not come
 	first     map[inode]string // the first path sent of it
 	fresh     map[string]bool  // files sent anew: a link to the old one is void
@@ -114,7 +115,7 @@ func (s *sender) run() error {
 			s.keep(f.path) // the folder it was in went while we looked, and another came since
 			continue
 		}
-		s.sending = f.path
+		s.sending, s.going = f.path, false
 		if err := s.send(f); err != nil {
 			return fmt.Errorf("%s: %w", f.path, err)
 		}
@@ -142,7 +143,13 @@ func (s *sender) unsure(have Manifest) Manifest {
 			now[p] = old
 		}
 	}
-	return have.Unsure(now)
+	left := have.Unsure(now)
+	if s.going {
+		old := have[s.sending]
+		old.rough = true
+		left[s.sending] = old
+	}
+	return left
 }
 
 // enough says that this piece has all the content it may have.
@@ -366,7 +373,7 @@ func (s *sender) content(p string, f *os.File, e *Entry, old Entry, open bool) e
 	size, hole := e.Size, int64(0)
 	begun := open && old.partOf(*e)
 	if e.Size = 0; begun {
-		e.Size, e.Blocks = old.Size, slices.Clone(old.Blocks)
+		e.Size, e.Blocks, s.going = old.Size, slices.Clone(old.Blocks), true
 	}
 	for off := e.Size; off < size; off = e.Size {
 		if s.enough() {
