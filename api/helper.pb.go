@@ -1344,6 +1344,8 @@ type DumpRequest struct {
 	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
 	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"` // full id
 	BudgetMs      int64                  `protobuf:"varint,3,opt,name=budget_ms,json=budgetMs,proto3" json:"budget_ms,omitempty"`
+	Lazy          bool                   `protobuf:"varint,4,opt,name=lazy,proto3" json:"lazy,omitempty"`     // memory stays here and is fetched later (service Pages)
+	Parent        int32                  `protobuf:"varint,5,opt,name=parent,proto3" json:"parent,omitempty"` // round of tracked pre-copy that it builds on; 0 = none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1399,6 +1401,192 @@ func (x *DumpRequest) GetBudgetMs() int64 {
 	return 0
 }
 
+func (x *DumpRequest) GetLazy() bool {
+	if x != nil {
+		return x.Lazy
+	}
+	return false
+}
+
+func (x *DumpRequest) GetParent() int32 {
+	if x != nil {
+		return x.Parent
+	}
+	return 0
+}
+
+type PreDumpRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`                      // full id
+	Round         int32                  `protobuf:"varint,3,opt,name=round,proto3" json:"round,omitempty"`                             // 1, 2, ...: each builds on the one before
+	LeastBytes    int64                  `protobuf:"varint,4,opt,name=least_bytes,json=leastBytes,proto3" json:"least_bytes,omitempty"` // of memory that is worth a round; below, nothing is written
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreDumpRequest) Reset() {
+	*x = PreDumpRequest{}
+	mi := &file_helper_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreDumpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreDumpRequest) ProtoMessage() {}
+
+func (x *PreDumpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreDumpRequest.ProtoReflect.Descriptor instead.
+func (*PreDumpRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PreDumpRequest) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *PreDumpRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *PreDumpRequest) GetRound() int32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *PreDumpRequest) GetLeastBytes() int64 {
+	if x != nil {
+		return x.LeastBytes
+	}
+	return 0
+}
+
+type PreDumpReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MemoryBytes   int64                  `protobuf:"varint,1,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // of the processes; only with least_bytes
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                                // of the round's image
+	Skipped       bool                   `protobuf:"varint,3,opt,name=skipped,proto3" json:"skipped,omitempty"`                            // too little to be worth it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreDumpReply) Reset() {
+	*x = PreDumpReply{}
+	mi := &file_helper_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreDumpReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreDumpReply) ProtoMessage() {}
+
+func (x *PreDumpReply) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreDumpReply.ProtoReflect.Descriptor instead.
+func (*PreDumpReply) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PreDumpReply) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *PreDumpReply) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PreDumpReply) GetSkipped() bool {
+	if x != nil {
+		return x.Skipped
+	}
+	return false
+}
+
+type FeatureRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as `criu check --feature` calls it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeatureRequest) Reset() {
+	*x = FeatureRequest{}
+	mi := &file_helper_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeatureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeatureRequest) ProtoMessage() {}
+
+func (x *FeatureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeatureRequest.ProtoReflect.Descriptor instead.
+func (*FeatureRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FeatureRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type DumpReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FrozenAfterMs float64                `protobuf:"fixed64,1,opt,name=frozen_after_ms,json=frozenAfterMs,proto3" json:"frozen_after_ms,omitempty"` // from the call to FROZEN
@@ -1410,7 +1598,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1610,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[22]
+	mi := &file_helper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1623,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{22}
+	return file_helper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -1470,7 +1658,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1670,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[23]
+	mi := &file_helper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1683,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{23}
+	return file_helper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -1524,13 +1712,15 @@ type RestoreRequest struct {
 	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
 	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
 	BudgetMs      int64                  `protobuf:"varint,3,opt,name=budget_ms,json=budgetMs,proto3" json:"budget_ms,omitempty"`
+	PagesFrom     string                 `protobuf:"bytes,4,opt,name=pages_from,json=pagesFrom,proto3" json:"pages_from,omitempty"` // host:port where the memory is fetched that is not in the image; "" = all is in it
+	PagesNode     string                 `protobuf:"bytes,5,opt,name=pages_node,json=pagesNode,proto3" json:"pages_node,omitempty"` // node of that helper
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1732,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[24]
+	mi := &file_helper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1745,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{24}
+	return file_helper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -1579,6 +1769,20 @@ func (x *RestoreRequest) GetBudgetMs() int64 {
 	return 0
 }
 
+func (x *RestoreRequest) GetPagesFrom() string {
+	if x != nil {
+		return x.PagesFrom
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetPagesNode() string {
+	if x != nil {
+		return x.PagesNode
+	}
+	return ""
+}
+
 type DisarmRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
@@ -1589,7 +1793,7 @@ type DisarmRequest struct {
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1805,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1818,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{25}
+	return file_helper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -1646,7 +1850,7 @@ type TreeRequest struct {
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1862,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1875,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{26}
+	return file_helper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -1734,7 +1938,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1950,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1963,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{27}
+	return file_helper_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MemoryRequest) GetOp() string {
@@ -1796,7 +2000,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_helper_proto_msgTypes[28]
+	mi := &file_helper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2012,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[28]
+	mi := &file_helper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2025,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{28}
+	return file_helper_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MemoryPart) GetData() []byte {
@@ -1863,7 +2067,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[29]
+	mi := &file_helper_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2079,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[29]
+	mi := &file_helper_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2092,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{29}
+	return file_helper_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -1921,7 +2125,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[30]
+	mi := &file_helper_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2137,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[30]
+	mi := &file_helper_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2150,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{30}
+	return file_helper_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -2057,11 +2261,25 @@ const file_helper_proto_rawDesc = "" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12+\n" +
 	"\x05probe\x18\x02 \x01(\v2\x15.netservices.v1.ProbeR\x05probe\"\x1e\n" +
 	"\fContainerRef\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"X\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x84\x01\n" +
 	"\vDumpRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1b\n" +
-	"\tbudget_ms\x18\x03 \x01(\x03R\bbudgetMs\"b\n" +
+	"\tbudget_ms\x18\x03 \x01(\x03R\bbudgetMs\x12\x12\n" +
+	"\x04lazy\x18\x04 \x01(\bR\x04lazy\x12\x16\n" +
+	"\x06parent\x18\x05 \x01(\x05R\x06parent\"u\n" +
+	"\x0ePreDumpRequest\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x14\n" +
+	"\x05round\x18\x03 \x01(\x05R\x05round\x12\x1f\n" +
+	"\vleast_bytes\x18\x04 \x01(\x03R\n" +
+	"leastBytes\"a\n" +
+	"\fPreDumpReply\x12!\n" +
+	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x18\n" +
+	"\askipped\x18\x03 \x01(\bR\askipped\"$\n" +
+	"\x0eFeatureRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"b\n" +
 	"\tDumpReply\x12&\n" +
 	"\x0ffrozen_after_ms\x18\x01 \x01(\x01R\rfrozenAfterMs\x12\x17\n" +
 	"\adump_ms\x18\x02 \x01(\x01R\x06dumpMs\x12\x14\n" +
@@ -2069,11 +2287,15 @@ const file_helper_proto_rawDesc = "" +
 	"\x0fTakeBackRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x121\n" +
-	"\atraffic\x18\x03 \x01(\v2\x17.netservices.v1.TrafficR\atraffic\"[\n" +
+	"\atraffic\x18\x03 \x01(\v2\x17.netservices.v1.TrafficR\atraffic\"\x99\x01\n" +
 	"\x0eRestoreRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1b\n" +
-	"\tbudget_ms\x18\x03 \x01(\x03R\bbudgetMs\"E\n" +
+	"\tbudget_ms\x18\x03 \x01(\x03R\bbudgetMs\x12\x1d\n" +
+	"\n" +
+	"pages_from\x18\x04 \x01(\tR\tpagesFrom\x12\x1d\n" +
+	"\n" +
+	"pages_node\x18\x05 \x01(\tR\tpagesNode\"E\n" +
 	"\rDisarmRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x99\x01\n" +
@@ -2102,11 +2324,12 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xe9\r\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf4\x0e\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
-	"\aExamine\x12\x1e.netservices.v1.ExamineRequest\x1a\x1c.netservices.v1.ExamineReply\x12B\n" +
+	"\aExamine\x12\x1e.netservices.v1.ExamineRequest\x1a\x1c.netservices.v1.ExamineReply\x12@\n" +
+	"\aFeature\x12\x1e.netservices.v1.FeatureRequest\x1a\x15.netservices.v1.Empty\x12B\n" +
 	"\n" +
 	"SetSegment\x12\x1d.netservices.v1.SegmentConfig\x1a\x15.netservices.v1.Empty\x12<\n" +
 	"\x05Check\x12\x1c.netservices.v1.CheckRequest\x1a\x15.netservices.v1.Empty\x127\n" +
@@ -2122,7 +2345,8 @@ const file_helper_proto_rawDesc = "" +
 	"\x06Rivals\x12\x15.netservices.v1.Empty\x1a\x15.netservices.v1.Rival0\x01\x12:\n" +
 	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12?\n" +
 	"\tReadyDump\x12\x1b.netservices.v1.DumpRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
-	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12B\n" +
+	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12G\n" +
+	"\aPreDump\x12\x1e.netservices.v1.PreDumpRequest\x1a\x1c.netservices.v1.PreDumpReply\x12B\n" +
 	"\bTakeBack\x12\x1f.netservices.v1.TakeBackRequest\x1a\x15.netservices.v1.Empty\x12;\n" +
 	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12C\n" +
 	"\aRestore\x12\x1e.netservices.v1.RestoreRequest\x1a\x18.netservices.v1.Restored\x12>\n" +
@@ -2147,7 +2371,7 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_helper_proto_goTypes = []any{
 	(*Budget)(nil),          // 0: netservices.v1.Budget
 	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
@@ -2171,96 +2395,103 @@ var file_helper_proto_goTypes = []any{
 	(*CheckRequest)(nil),    // 19: netservices.v1.CheckRequest
 	(*ContainerRef)(nil),    // 20: netservices.v1.ContainerRef
 	(*DumpRequest)(nil),     // 21: netservices.v1.DumpRequest
-	(*DumpReply)(nil),       // 22: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 23: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 24: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 25: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 26: netservices.v1.TreeRequest
-	(*MemoryRequest)(nil),   // 27: netservices.v1.MemoryRequest
-	(*MemoryPart)(nil),      // 28: netservices.v1.MemoryPart
-	(*TreePart)(nil),        // 29: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 30: netservices.v1.TreeReply
-	(*Platform)(nil),        // 31: netservices.v1.Platform
-	(*Check)(nil),           // 32: netservices.v1.Check
-	(*Port)(nil),            // 33: netservices.v1.Port
-	(*Probe)(nil),           // 34: netservices.v1.Probe
-	(*Empty)(nil),           // 35: netservices.v1.Empty
-	(*OpRef)(nil),           // 36: netservices.v1.OpRef
-	(*Restored)(nil),        // 37: netservices.v1.Restored
-	(*Chunk)(nil),           // 38: netservices.v1.Chunk
+	(*PreDumpRequest)(nil),  // 22: netservices.v1.PreDumpRequest
+	(*PreDumpReply)(nil),    // 23: netservices.v1.PreDumpReply
+	(*FeatureRequest)(nil),  // 24: netservices.v1.FeatureRequest
+	(*DumpReply)(nil),       // 25: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil), // 26: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),  // 27: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),   // 28: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),     // 29: netservices.v1.TreeRequest
+	(*MemoryRequest)(nil),   // 30: netservices.v1.MemoryRequest
+	(*MemoryPart)(nil),      // 31: netservices.v1.MemoryPart
+	(*TreePart)(nil),        // 32: netservices.v1.TreePart
+	(*TreeReply)(nil),       // 33: netservices.v1.TreeReply
+	(*Platform)(nil),        // 34: netservices.v1.Platform
+	(*Check)(nil),           // 35: netservices.v1.Check
+	(*Port)(nil),            // 36: netservices.v1.Port
+	(*Probe)(nil),           // 37: netservices.v1.Probe
+	(*Empty)(nil),           // 38: netservices.v1.Empty
+	(*OpRef)(nil),           // 39: netservices.v1.OpRef
+	(*Restored)(nil),        // 40: netservices.v1.Restored
+	(*Chunk)(nil),           // 41: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	31, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	32, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
+	34, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	35, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
 	11, // 5: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	33, // 6: netservices.v1.HolderConfig.ports:type_name -> netservices.v1.Port
+	36, // 6: netservices.v1.HolderConfig.ports:type_name -> netservices.v1.Port
 	12, // 7: netservices.v1.ForwardRequest.traffic:type_name -> netservices.v1.Traffic
 	12, // 8: netservices.v1.LingerRequest.traffic:type_name -> netservices.v1.Traffic
 	18, // 9: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
 	12, // 10: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
-	34, // 11: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	37, // 11: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
 	12, // 12: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
 	5,  // 13: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	35, // 14: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	38, // 14: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
 	8,  // 15: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
-	10, // 16: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
-	19, // 17: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
-	12, // 18: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
-	12, // 19: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
-	12, // 20: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
-	12, // 21: netservices.v1.Helper.Silence:input_type -> netservices.v1.Traffic
-	12, // 22: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
-	12, // 23: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
-	12, // 24: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
-	14, // 25: netservices.v1.Helper.Forward:input_type -> netservices.v1.ForwardRequest
-	15, // 26: netservices.v1.Helper.Linger:input_type -> netservices.v1.LingerRequest
-	35, // 27: netservices.v1.Helper.Rivals:input_type -> netservices.v1.Empty
-	17, // 28: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
-	21, // 29: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
-	21, // 30: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
-	23, // 31: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
-	20, // 32: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	24, // 33: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	25, // 34: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	27, // 35: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
-	26, // 36: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	29, // 37: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 38: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 39: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	36, // 40: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	35, // 41: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 42: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	9,  // 43: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
-	35, // 44: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	35, // 45: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	35, // 46: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	35, // 47: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	35, // 48: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	35, // 49: netservices.v1.Helper.Silence:output_type -> netservices.v1.Empty
-	35, // 50: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	16, // 51: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	35, // 52: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	35, // 53: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
-	35, // 54: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
-	13, // 55: netservices.v1.Helper.Rivals:output_type -> netservices.v1.Rival
-	35, // 56: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	35, // 57: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
-	22, // 58: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	35, // 59: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	35, // 60: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	37, // 61: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	35, // 62: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	28, // 63: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
-	38, // 64: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	30, // 65: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	35, // 66: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 67: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	35, // 68: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	41, // [41:69] is the sub-list for method output_type
-	13, // [13:41] is the sub-list for method input_type
+	24, // 16: netservices.v1.Helper.Feature:input_type -> netservices.v1.FeatureRequest
+	10, // 17: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
+	19, // 18: netservices.v1.Helper.Check:input_type -> netservices.v1.CheckRequest
+	12, // 19: netservices.v1.Helper.Yield:input_type -> netservices.v1.Traffic
+	12, // 20: netservices.v1.Helper.Announce:input_type -> netservices.v1.Traffic
+	12, // 21: netservices.v1.Helper.Mute:input_type -> netservices.v1.Traffic
+	12, // 22: netservices.v1.Helper.Silence:input_type -> netservices.v1.Traffic
+	12, // 23: netservices.v1.Helper.Hold:input_type -> netservices.v1.Traffic
+	12, // 24: netservices.v1.Helper.Release:input_type -> netservices.v1.Traffic
+	12, // 25: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
+	14, // 26: netservices.v1.Helper.Forward:input_type -> netservices.v1.ForwardRequest
+	15, // 27: netservices.v1.Helper.Linger:input_type -> netservices.v1.LingerRequest
+	38, // 28: netservices.v1.Helper.Rivals:input_type -> netservices.v1.Empty
+	17, // 29: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
+	21, // 30: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
+	21, // 31: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
+	22, // 32: netservices.v1.Helper.PreDump:input_type -> netservices.v1.PreDumpRequest
+	26, // 33: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	20, // 34: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
+	27, // 35: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	28, // 36: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	30, // 37: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
+	29, // 38: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	32, // 39: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 40: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 41: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	39, // 42: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	38, // 43: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 44: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 45: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	38, // 46: netservices.v1.Helper.Feature:output_type -> netservices.v1.Empty
+	38, // 47: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	38, // 48: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	38, // 49: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	38, // 50: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	38, // 51: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	38, // 52: netservices.v1.Helper.Silence:output_type -> netservices.v1.Empty
+	38, // 53: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	16, // 54: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	38, // 55: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	38, // 56: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
+	38, // 57: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
+	13, // 58: netservices.v1.Helper.Rivals:output_type -> netservices.v1.Rival
+	38, // 59: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	38, // 60: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
+	25, // 61: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	23, // 62: netservices.v1.Helper.PreDump:output_type -> netservices.v1.PreDumpReply
+	38, // 63: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	38, // 64: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	40, // 65: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	38, // 66: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	31, // 67: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
+	41, // 68: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	33, // 69: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	38, // 70: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 71: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	38, // 72: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	43, // [43:73] is the sub-list for method output_type
+	13, // [13:43] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
 	13, // [13:13] is the sub-list for extension extendee
 	0,  // [0:13] is the sub-list for field type_name
@@ -2278,7 +2509,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

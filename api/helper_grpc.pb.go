@@ -28,6 +28,7 @@ const (
 	Helper_Watch_FullMethodName      = "/netservices.v1.Helper/Watch"
 	Helper_Facts_FullMethodName      = "/netservices.v1.Helper/Facts"
 	Helper_Examine_FullMethodName    = "/netservices.v1.Helper/Examine"
+	Helper_Feature_FullMethodName    = "/netservices.v1.Helper/Feature"
 	Helper_SetSegment_FullMethodName = "/netservices.v1.Helper/SetSegment"
 	Helper_Check_FullMethodName      = "/netservices.v1.Helper/Check"
 	Helper_Yield_FullMethodName      = "/netservices.v1.Helper/Yield"
@@ -43,6 +44,7 @@ const (
 	Helper_SetLeases_FullMethodName  = "/netservices.v1.Helper/SetLeases"
 	Helper_ReadyDump_FullMethodName  = "/netservices.v1.Helper/ReadyDump"
 	Helper_Dump_FullMethodName       = "/netservices.v1.Helper/Dump"
+	Helper_PreDump_FullMethodName    = "/netservices.v1.Helper/PreDump"
 	Helper_TakeBack_FullMethodName   = "/netservices.v1.Helper/TakeBack"
 	Helper_Kill_FullMethodName       = "/netservices.v1.Helper/Kill"
 	Helper_Restore_FullMethodName    = "/netservices.v1.Helper/Restore"
@@ -66,6 +68,8 @@ type HelperClient interface {
 	Facts(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*HostFacts, error)
 	// Examine looks at what a move of a container meets here, or, without one, at the room for it. Nothing is touched.
 	Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineReply, error)
+	// Feature asks CRIU for something that it can do on some kernels only; FAILED_PRECONDITION says what it lacks.
+	Feature(ctx context.Context, in *FeatureRequest, opts ...grpc.CallOption) (*Empty, error)
 	// SetSegment makes the service segment exactly this. Idempotent.
 	SetSegment(ctx context.Context, in *SegmentConfig, opts ...grpc.CallOption) (*Empty, error)
 	// Check runs a tcp or http probe once from inside a network namespace, over its loopback.
@@ -98,6 +102,8 @@ type HelperClient interface {
 	ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*Empty, error)
 	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
 	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpReply, error)
+	// PreDump writes what CRIU can say of a container's memory while it goes on: one round of tracked pre-copy.
+	PreDump(ctx context.Context, in *PreDumpRequest, opts ...grpc.CallOption) (*PreDumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
 	TakeBack(ctx context.Context, in *TakeBackRequest, opts ...grpc.CallOption) (*Empty, error)
 	// Kill ends a container's processes, frozen or not.
@@ -155,6 +161,16 @@ func (c *helperClient) Examine(ctx context.Context, in *ExamineRequest, opts ...
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExamineReply)
 	err := c.cc.Invoke(ctx, Helper_Examine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) Feature(ctx context.Context, in *FeatureRequest, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_Feature_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -320,6 +336,16 @@ func (c *helperClient) Dump(ctx context.Context, in *DumpRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *helperClient) PreDump(ctx context.Context, in *PreDumpRequest, opts ...grpc.CallOption) (*PreDumpReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreDumpReply)
+	err := c.cc.Invoke(ctx, Helper_PreDump_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *helperClient) TakeBack(ctx context.Context, in *TakeBackRequest, opts ...grpc.CallOption) (*Empty, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
@@ -452,6 +478,8 @@ type HelperServer interface {
 	Facts(context.Context, *Empty) (*HostFacts, error)
 	// Examine looks at what a move of a container meets here, or, without one, at the room for it. Nothing is touched.
 	Examine(context.Context, *ExamineRequest) (*ExamineReply, error)
+	// Feature asks CRIU for something that it can do on some kernels only; FAILED_PRECONDITION says what it lacks.
+	Feature(context.Context, *FeatureRequest) (*Empty, error)
 	// SetSegment makes the service segment exactly this. Idempotent.
 	SetSegment(context.Context, *SegmentConfig) (*Empty, error)
 	// Check runs a tcp or http probe once from inside a network namespace, over its loopback.
@@ -484,6 +512,8 @@ type HelperServer interface {
 	ReadyDump(context.Context, *DumpRequest) (*Empty, error)
 	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
 	Dump(context.Context, *DumpRequest) (*DumpReply, error)
+	// PreDump writes what CRIU can say of a container's memory while it goes on: one round of tracked pre-copy.
+	PreDump(context.Context, *PreDumpRequest) (*PreDumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
 	TakeBack(context.Context, *TakeBackRequest) (*Empty, error)
 	// Kill ends a container's processes, frozen or not.
@@ -522,6 +552,9 @@ func (UnimplementedHelperServer) Facts(context.Context, *Empty) (*HostFacts, err
 }
 func (UnimplementedHelperServer) Examine(context.Context, *ExamineRequest) (*ExamineReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Examine not implemented")
+}
+func (UnimplementedHelperServer) Feature(context.Context, *FeatureRequest) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method Feature not implemented")
 }
 func (UnimplementedHelperServer) SetSegment(context.Context, *SegmentConfig) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetSegment not implemented")
@@ -567,6 +600,9 @@ func (UnimplementedHelperServer) ReadyDump(context.Context, *DumpRequest) (*Empt
 }
 func (UnimplementedHelperServer) Dump(context.Context, *DumpRequest) (*DumpReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Dump not implemented")
+}
+func (UnimplementedHelperServer) PreDump(context.Context, *PreDumpRequest) (*PreDumpReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreDump not implemented")
 }
 func (UnimplementedHelperServer) TakeBack(context.Context, *TakeBackRequest) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method TakeBack not implemented")
@@ -658,6 +694,24 @@ func _Helper_Examine_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(HelperServer).Examine(ctx, req.(*ExamineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Helper_Feature_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FeatureRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).Feature(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_Feature_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).Feature(ctx, req.(*FeatureRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -925,6 +979,24 @@ func _Helper_Dump_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Helper_PreDump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreDumpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).PreDump(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_PreDump_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).PreDump(ctx, req.(*PreDumpRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Helper_TakeBack_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TakeBackRequest)
 	if err := dec(in); err != nil {
@@ -1096,6 +1168,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Helper_Examine_Handler,
 		},
 		{
+			MethodName: "Feature",
+			Handler:    _Helper_Feature_Handler,
+		},
+		{
 			MethodName: "SetSegment",
 			Handler:    _Helper_SetSegment_Handler,
 		},
@@ -1150,6 +1226,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Dump",
 			Handler:    _Helper_Dump_Handler,
+		},
+		{
+			MethodName: "PreDump",
+			Handler:    _Helper_PreDump_Handler,
 		},
 		{
 			MethodName: "TakeBack",

@@ -4554,6 +4554,58 @@ func (x *Released) GetHeldMs() float64 {
 	return 0
 }
 
+type PageBytes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageBytes) Reset() {
+	*x = PageBytes{}
+	mi := &file_netservices_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageBytes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageBytes) ProtoMessage() {}
+
+func (x *PageBytes) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageBytes.ProtoReflect.Descriptor instead.
+func (*PageBytes) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *PageBytes) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *PageBytes) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_netservices_proto protoreflect.FileDescriptor
 
 const file_netservices_proto_rawDesc = "" +
@@ -4920,7 +4972,10 @@ const file_netservices_proto_rawDesc = "" +
 	"\aheld_ms\x18\x04 \x01(\x01R\x06heldMs\x1a7\n" +
 	"\tCriuEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01*:\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"/\n" +
+	"\tPageBytes\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data*:\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04LIVE\x10\x01\x12\b\n" +
@@ -4971,7 +5026,9 @@ const file_netservices_proto_rawDesc = "" +
 	"\x06Cancel\x12\x15.netservices.v1.OpRef\x1a\x15.netservices.v1.Empty\x12E\n" +
 	"\aCutover\x12\x1a.netservices.v1.SourceSays\x1a\x1a.netservices.v1.TargetSays(\x010\x012I\n" +
 	"\aWitness\x12>\n" +
-	"\aOutcome\x12\x15.netservices.v1.OpRef\x1a\x1c.netservices.v1.OutcomeReplyB\x1bZ\x19sonic-netservices/api;apib\x06proto3"
+	"\aOutcome\x12\x15.netservices.v1.OpRef\x1a\x1c.netservices.v1.OutcomeReply2J\n" +
+	"\x05Pages\x12A\n" +
+	"\x05Fetch\x12\x19.netservices.v1.PageBytes\x1a\x19.netservices.v1.PageBytes(\x010\x01B\x1bZ\x19sonic-netservices/api;apib\x06proto3"
 
 var (
 	file_netservices_proto_rawDescOnce sync.Once
@@ -4986,7 +5043,7 @@ func file_netservices_proto_rawDescGZIP() []byte {
 }
 
 var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_netservices_proto_goTypes = []any{
 	(Mode)(0),              // 0: netservices.v1.Mode
 	(State)(0),             // 1: netservices.v1.State
@@ -5050,18 +5107,19 @@ var file_netservices_proto_goTypes = []any{
 	(*TargetSays)(nil),     // 59: netservices.v1.TargetSays
 	(*Restored)(nil),       // 60: netservices.v1.Restored
 	(*Released)(nil),       // 61: netservices.v1.Released
-	nil,                    // 62: netservices.v1.Replica.SecretsEntry
-	nil,                    // 63: netservices.v1.Move.CriuEntry
-	nil,                    // 64: netservices.v1.Move.NotesEntry
-	nil,                    // 65: netservices.v1.TreeView.BlackboardEntry
-	nil,                    // 66: netservices.v1.Hello.CannotEntry
-	nil,                    // 67: netservices.v1.Released.CriuEntry
+	(*PageBytes)(nil),      // 62: netservices.v1.PageBytes
+	nil,                    // 63: netservices.v1.Replica.SecretsEntry
+	nil,                    // 64: netservices.v1.Move.CriuEntry
+	nil,                    // 65: netservices.v1.Move.NotesEntry
+	nil,                    // 66: netservices.v1.TreeView.BlackboardEntry
+	nil,                    // 67: netservices.v1.Hello.CannotEntry
+	nil,                    // 68: netservices.v1.Released.CriuEntry
 }
 var file_netservices_proto_depIdxs = []int32{
 	1,  // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
 	5,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
 	6,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
-	62, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
+	63, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
 	8,  // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
 	9,  // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
 	2,  // 6: netservices.v1.MoveOptions.precopy:type_name -> netservices.v1.Precopy
@@ -5072,14 +5130,14 @@ var file_netservices_proto_depIdxs = []int32{
 	14, // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
 	10, // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
 	13, // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
-	63, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
-	64, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
+	64, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
+	65, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
 	18, // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
 	19, // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
 	20, // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
-	65, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
+	66, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
 	25, // 20: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
-	66, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
+	67, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
 	27, // 22: netservices.v1.Members.members:type_name -> netservices.v1.Hello
 	0,  // 23: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
 	10, // 24: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
@@ -5120,7 +5178,7 @@ var file_netservices_proto_depIdxs = []int32{
 	60, // 59: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
 	61, // 60: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
 	4,  // 61: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
-	67, // 62: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
+	68, // 62: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
 	27, // 63: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
 	29, // 64: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
 	31, // 65: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
@@ -5148,35 +5206,37 @@ var file_netservices_proto_depIdxs = []int32{
 	15, // 87: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
 	56, // 88: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
 	15, // 89: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
-	28, // 90: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
-	30, // 91: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
-	11, // 92: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
-	36, // 93: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
-	11, // 94: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
-	34, // 95: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
-	11, // 96: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
-	40, // 97: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
-	11, // 98: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
-	49, // 99: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
-	17, // 100: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
-	22, // 101: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
-	24, // 102: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
-	17, // 103: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
-	11, // 104: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
-	36, // 105: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
-	49, // 106: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
-	30, // 107: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
-	50, // 108: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
-	44, // 109: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
-	36, // 110: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
-	53, // 111: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
-	55, // 112: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
-	16, // 113: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
-	16, // 114: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
-	59, // 115: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
-	49, // 116: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
-	90, // [90:117] is the sub-list for method output_type
-	63, // [63:90] is the sub-list for method input_type
+	62, // 90: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
+	28, // 91: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
+	30, // 92: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
+	11, // 93: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
+	36, // 94: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
+	11, // 95: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
+	34, // 96: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
+	11, // 97: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
+	40, // 98: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
+	11, // 99: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
+	49, // 100: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
+	17, // 101: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
+	22, // 102: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
+	24, // 103: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
+	17, // 104: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
+	11, // 105: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
+	36, // 106: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
+	49, // 107: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
+	30, // 108: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
+	50, // 109: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
+	44, // 110: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
+	36, // 111: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
+	53, // 112: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
+	55, // 113: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
+	16, // 114: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
+	16, // 115: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
+	59, // 116: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
+	49, // 117: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
+	62, // 118: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
+	91, // [91:119] is the sub-list for method output_type
+	63, // [63:91] is the sub-list for method input_type
 	63, // [63:63] is the sub-list for extension type_name
 	63, // [63:63] is the sub-list for extension extendee
 	0,  // [0:63] is the sub-list for field type_name
@@ -5214,9 +5274,9 @@ func file_netservices_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   64,
+			NumMessages:   65,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_netservices_proto_goTypes,
 		DependencyIndexes: file_netservices_proto_depIdxs,

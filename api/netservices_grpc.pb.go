@@ -1374,3 +1374,107 @@ var Witness_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "netservices.proto",
 }
+
+const (
+	Pages_Fetch_FullMethodName = "/netservices.v1.Pages/Fetch"
+)
+
+// PagesClient is the client API for Pages service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Pages carries the memory of a lazy move after its switch. CRIU's page server knows no authentication, so it listens on
+// loopback alone, and the helper beside it brings its bytes to the one node that may have them.
+type PagesClient interface {
+	// Fetch connects to the page server; the first message names the op. Roles: node, and only the op's target.
+	Fetch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PageBytes, PageBytes], error)
+}
+
+type pagesClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPagesClient(cc grpc.ClientConnInterface) PagesClient {
+	return &pagesClient{cc}
+}
+
+func (c *pagesClient) Fetch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PageBytes, PageBytes], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Pages_ServiceDesc.Streams[0], Pages_Fetch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PageBytes, PageBytes]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Pages_FetchClient = grpc.BidiStreamingClient[PageBytes, PageBytes]
+
+// PagesServer is the server API for Pages service.
+// All implementations must embed UnimplementedPagesServer
+// for forward compatibility.
+//
+// Pages carries the memory of a lazy move after its switch. CRIU's page server knows no authentication, so it listens on
+// loopback alone, and the helper beside it brings its bytes to the one node that may have them.
+type PagesServer interface {
+	// Fetch connects to the page server; the first message names the op. Roles: node, and only the op's target.
+	Fetch(grpc.BidiStreamingServer[PageBytes, PageBytes]) error
+	mustEmbedUnimplementedPagesServer()
+}
+
+// UnimplementedPagesServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPagesServer struct{}
+
+func (UnimplementedPagesServer) Fetch(grpc.BidiStreamingServer[PageBytes, PageBytes]) error {
+	return status.Error(codes.Unimplemented, "method Fetch not implemented")
+}
+func (UnimplementedPagesServer) mustEmbedUnimplementedPagesServer() {}
+func (UnimplementedPagesServer) testEmbeddedByValue()               {}
+
+// UnsafePagesServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PagesServer will
+// result in compilation errors.
+type UnsafePagesServer interface {
+	mustEmbedUnimplementedPagesServer()
+}
+
+func RegisterPagesServer(s grpc.ServiceRegistrar, srv PagesServer) {
+	// If the following call panics, it indicates UnimplementedPagesServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Pages_ServiceDesc, srv)
+}
+
+func _Pages_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PagesServer).Fetch(&grpc.GenericServerStream[PageBytes, PageBytes]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Pages_FetchServer = grpc.BidiStreamingServer[PageBytes, PageBytes]
+
+// Pages_ServiceDesc is the grpc.ServiceDesc for Pages service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Pages_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "netservices.v1.Pages",
+	HandlerType: (*PagesServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Fetch",
+			Handler:       _Pages_Fetch_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "netservices.proto",
+}

@@ -7,6 +7,7 @@
 //	mig-agent pause        holder of a replica's network namespace
 //	mig-agent uninstall    takes everything of ours off the switch (helper)
 //	mig-agent dump         one CRIU dump, apart from the helper's life (engine)
+//	mig-agent pages        fetches the memory of one lazy move, apart from the helper's life (pages)
 //	mig-runc               OCI runtime: a restore in place of a create (engine)
 package main
 
@@ -31,6 +32,7 @@ import (
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/helper"
 	"sonic-netservices/mig-agent/orders"
+	"sonic-netservices/mig-agent/pages"
 	"sonic-netservices/netmap"
 	"sonic-netservices/resourdb"
 )
@@ -56,11 +58,13 @@ func main() {
 	case "pause":
 		runPause()
 	case "dump":
-		exit(runDump(args))
+		exit(engine.RunDump(args, os.Stdin))
+	case "pages":
+		exit(pages.Keep(args))
 	case "version":
 		fmt.Println(daemon.Version())
 	default:
-		exit(fmt.Errorf("unknown command %q: want helper, uninstall, pause, dump, version or nothing", life))
+		exit(fmt.Errorf("unknown command %q: want helper, uninstall, pause, dump, pages, version or nothing", life))
 	}
 }
 
@@ -381,16 +385,4 @@ func runPause() {
 			pid, _ = syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 		}
 	}
-}
-
-func runDump(args []string) error {
-	host := engine.Host{Proc: "/proc", Cgroups: "/sys/fs/cgroup"}
-	fs := flag.NewFlagSet("mig-agent dump", flag.ContinueOnError)
-	op := fs.String("op", "", "operation")
-	id := fs.String("container", "", "full container id")
-	fs.StringVar(&host.Dir, "dir", netmap.AgentDir, "the agent's folder")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	return engine.RunDump(host, *op, *id, os.Stdin)
 }

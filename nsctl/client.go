@@ -69,8 +69,11 @@ func follow(ctx context.Context, stream receiver, each func(*api.Event)) ([]*api
 		}
 	}
 	for _, e := range done {
-		if e.Outcome != api.Outcome_COMMITTED {
+		switch {
+		case e.Outcome != api.Outcome_COMMITTED:
 			return done, fmt.Errorf("operation %s was taken back: %s", e.Op, e.Error)
+		case e.Error != "": // of a lazy move
+			return done, fmt.Errorf("operation %s is done, and not whole: %s", e.Op, e.Error)
 		}
 	}
 	if len(done) == 0 {

@@ -102,7 +102,7 @@ func (m *Manager) finish(w *worker) {
 	past, _ := m.state.Past(w.id)
 	last := &api.Event{Op: w.id, Done: true, AtMs: w.elapsed(), Error: past.Error, Outcome: api.Outcome_ABORTED, Move: w.move}
 	if past.Outcome == Committed {
-		last.Outcome, last.Instance = api.Outcome_COMMITTED, w.instance
+		last.Outcome, last.Instance, last.Error = api.Outcome_COMMITTED, w.instance, w.lost
 		if last.Instance == nil { // known by Ask only
 			last.Instance = w.remembered
 			if at, ok := m.state.placement(past.Replica); ok {
@@ -129,6 +129,7 @@ type worker struct {
 	// What the agent told with the good end.
 	instance *api.Instance
 	move     *api.Move
+	lost     string // what did not follow after a commit
 
 	// Ask.
 	pause   time.Duration
@@ -239,7 +240,7 @@ func (w *worker) done(e *api.Event) Result {
 	case e.Outcome != api.Outcome_COMMITTED:
 		return Result{Answer: Broken, Error: fmt.Sprintf("%s ended with outcome %s %s", w.op.Step, e.Outcome, e.Error)}
 	}
-	w.instance = e.Instance
+	w.instance, w.lost = e.Instance, e.Error
 	r := Result{Answer: Yes}
 	if v := e.Move; v != nil {
 		r.GapMS = v.SwitchToReleaseMs

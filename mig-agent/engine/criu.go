@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,121 +54,8 @@ func (h Host) Processes(id string) ([]int, error) {
 	return z.pids()
 }
 
-// DumpResult says what a dump took.
-type DumpResult struct {
-	Freeze time.Duration // until every process stood still
-	Dump   time.Duration
-	Bytes  int64
-}
-
-// Dumper is a dump that has not begun: its process is there and waits. A program of this size takes some ten milliseconds
-// to begin, which are not spent inside the freeze.
-type Dumper struct {
-	host   Host
-	op, id string
-	start  *os.File // a byte lets it begin, its end lets it go
-	log    *os.File
-	ended  chan error
-}
-
-// ReadyDump makes one. The runc process that it becomes survives the death of the helper (see RunDump): a CRIU killed in
-// the middle of a dump would leave its parasite code in the service.
-func (h Host) ReadyDump(op, id string) (*Dumper, error) {
-	for _, dir := range []string{h.ImageFolder(op), h.workFolder(op)} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("dump: %w", err)
-		}
-	}
-	log, err := os.Create(filepath.Join(h.workFolder(op), "runc.log"))
-	if err != nil {
-		return nil, fmt.Errorf("dump: %w", err)
-	}
-	waits, start, err := os.Pipe()
-	if err != nil {
-		log.Close()
-		return nil, fmt.Errorf("dump: %w", err)
-	}
-	defer waits.Close()
-	cmd := exec.Command(filepath.Join(h.Dir, "bin", RuntimeFile)) // not CommandContext: a dump is never cut short
-	cmd.Args = []string{"mig-agent", "dump", "--dir", h.Dir, "--op", op, "--container", id}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = waits, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	d := &Dumper{host: h, op: op, id: id, start: start, log: log, ended: make(chan error, 1)}
-	if err := cmd.Start(); err != nil {
-		d.Close()
-		return nil, fmt.Errorf("dump: %w", err)
-	}
-	go func() { d.ended <- cmd.Wait() }()
-	return d, nil
-}
-
-// Close lets a dump go that has not begun; of one that has, only the waiting ends.
-func (d *Dumper) Close() {
-	d.start.Close()
-	d.log.Close()
-}
-
-// Dump freezes the container and writes its image into ImageFolder. The container stays frozen whatever happens; TakeBack
-// or Kill ends that. The context's end ends only the waiting.
-func (d *Dumper) Dump(ctx context.Context) (DumpResult, error) {
-	defer d.Close()
-	var res DumpResult
-	z, err := freezerByName(d.host.Cgroups, d.id)
-	if err != nil {
-		return res, fmt.Errorf("dump: %w", err)
-	}
-	began := time.Now()
-	if err := z.freeze(ctx); err != nil {
-		return res, err
-	}
-	res.Freeze = time.Since(began)
-	if _, err := d.start.Write([]byte{1}); err != nil {
-		return res, fmt.Errorf("dump: its process has ended: %w", err)
-	}
-	select {
-	case err = <-d.ended:
-	case <-ctx.Done():
-		return res, fmt.Errorf("dump: %w", ctx.Err())
-	}
-	res.Dump = time.Since(began) - res.Freeze
-	if err != nil {
-		text, _ := os.ReadFile(d.log.Name())
-		return res, fmt.Errorf("dump: runc checkpoint: %w: %s", err, tail(text, 400))
-	}
-	res.Bytes, err = folderSize(d.host.ImageFolder(d.op))
-	if err != nil {
-		return res, fmt.Errorf("dump: %w", err)
-	}
-	return res, nil
-}
-
-// RunDump is the child process of a Dumper. It leaves the helper's cgroups, so that the end of the helper's container
-// does not end it, waits on its input, takes the op's dump lock, and becomes runc, whose CRIU inherits the lock: it is
-// free when all are gone.
-func RunDump(h Host, op, id string, start io.Reader) error {
-	if err := leaveCgroups(h.Cgroups); err != nil {
-		return err
-	}
-	runc, err := exec.LookPath("runc")
-	if err != nil {
-		return fmt.Errorf("dump: %w", err)
-	}
-	if _, err := io.ReadFull(start, make([]byte, 1)); err != nil {
-		return fmt.Errorf("dump: not wanted any more: %w", err)
-	}
-	lock, err := h.lockDump(op, syscall.LOCK_EX)
-	if err != nil {
-		return err
-	}
-	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil { // runc inherits it
-		return fmt.Errorf("dump: keep lock: %w", err)
-	}
-	args := []string{"runc", "--root", runcRoot, "checkpoint", "--leave-running", "--tcp-established",
-		"--image-path", h.ImageFolder(op), "--work-path", h.workFolder(op), id}
-	return fmt.Errorf("dump: exec runc: %w", syscall.Exec(runc, args, os.Environ()))
-}
-
-// TakeBack lets the container go on here, after waiting for a dump that may still run. A container that is gone is an
+// TakeBack lets the container go on here, after waiting for a dump that may still run; a page server of one that would
+// wait for ever has been ended before (EndPages). A container that is gone is an
 // error only for the caller, who knows whether it should be there.
 func (h Host) TakeBack(op, id string) error {
 	if exists(h.workFolder(op)) {
@@ -254,17 +139,18 @@ const (
 )
 
 func (h Host) restoreTime(op string) (time.Duration, error) {
-	size, err := folderSize(h.ImageFolder(op))
+	size, err := folderSize(h.OpFolder(op)) // with the rounds on which the image builds
 	return restoreBase + time.Duration(size>>20)*restorePerMB, err
 }
 
-// Restore gives the armed start its word and waits for the result.
-func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error) {
+// Restore gives the armed start its word and waits for the result. With lazy a daemon must be there to fetch the memory
+// that the image has not (LazyDaemon).
+func (h Host) Restore(ctx context.Context, op, id string, lazy bool) (RestoreResult, error) {
 	armed := filepath.Join(h.Dir, "work", armedDir, id)
-	if err := os.MkdirAll(h.workFolder(op), 0o700); err != nil {
+	if err := h.makeWork(op); err != nil {
 		return RestoreResult{}, fmt.Errorf("restore: %w", err)
 	}
-	if err := writeJSON(filepath.Join(armed, wordFile), word{Image: h.ImageFolder(op), Work: h.workFolder(op)}); err != nil {
+	if err := writeJSON(filepath.Join(armed, wordFile), word{Image: h.ImageFolder(op), Work: h.workFolder(op), Lazy: lazy}); err != nil {
 		return RestoreResult{}, fmt.Errorf("restore: not armed: %w", err)
 	}
 	limit, err := h.restoreTime(op)
@@ -293,7 +179,7 @@ func (h Host) Restore(ctx context.Context, op, id string) (RestoreResult, error)
 	}
 }
 
-// Forget removes the files of an operation.
+// Forget removes the files of an operation, and what it had set.
 func (h Host) Forget(op string) error {
 	if op == "" || filepath.Base(op) != op || op == ".." || op == "." {
 		return fmt.Errorf("forget: op %q", op)
@@ -301,7 +187,7 @@ func (h Host) Forget(op string) error {
 	if err := h.sweep(op); err != nil {
 		return fmt.Errorf("forget: %w", err)
 	}
-	return os.RemoveAll(h.OpFolder(op))
+	return errors.Join(h.EndPages(op), h.lowerPipes(op), os.RemoveAll(h.OpFolder(op)))
 }
 
 // rootOfRestore is where CRIU builds the mounts of what it restores.
@@ -339,51 +225,6 @@ func (h Host) sweep(op string) error {
 	return nil
 }
 
+func (h Host) makeWork(op string) error { return os.MkdirAll(h.workFolder(op), 0o700) }
+
 func (h Host) workFolder(op string) string { return filepath.Join(h.OpFolder(op), "criu") }
-
-func (h Host) lockDump(op string, how int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(h.workFolder(op), "dump.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("dump lock: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), how); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("dump lock: %w", err)
-	}
-	return f, nil
-}
-
-// leaveCgroups moves this process to the root of every hierarchy that this namespace sees.
-func leaveCgroups(root string) error {
-	hierarchies, err := os.ReadDir(root)
-	if err != nil {
-		return fmt.Errorf("leave cgroups: %w", err)
-	}
-	me := []byte(fmt.Sprint(os.Getpid()))
-	files := []string{filepath.Join(root, "cgroup.procs")} // pure v2
-	for _, h := range hierarchies {
-		files = append(files, filepath.Join(root, h.Name(), "cgroup.procs"))
-	}
-	for _, file := range files {
-		if err := os.WriteFile(file, me, 0); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-			return fmt.Errorf("leave cgroups: %w", err)
-		}
-	}
-	return nil
-}
-
-func folderSize(dir string) (int64, error) {
-	var sum int64
-	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		sum += info.Size()
-		return nil
-	})
-	return sum, err
-}

@@ -40,7 +40,8 @@ const (
 // word is what an armed `create` waits for.
 type word struct {
 	Image string `json:"image,omitempty"` // CRIU image folder
-	Work  string `json:"work,omitempty"`  // CRIU work folder (logs)
+	Work  string `json:"work,omitempty"`  // CRIU work folder (logs, the lazy-pages daemon's socket)
+	Lazy  bool   `json:"lazy,omitempty"`  // that daemon fetches the memory that is not in the image
 	Fresh bool   `json:"fresh,omitempty"` // start it as if it had not been armed
 	Abort string `json:"abort,omitempty"` // give up, with the reason
 }
@@ -111,6 +112,9 @@ func restoreArmed(runc, dir string, call runtimeCall) error {
 	began := time.Now()
 	args := append(append([]string{}, call.globals...), "restore", "--detach", "--tcp-established",
 		"--image-path", w.Image, "--work-path", w.Work, "--bundle", call.bundle)
+	if w.Lazy {
+		args = append(args, "--lazy-pages")
+	}
 	if call.pidFile != "" {
 		args = append(args, "--pid-file", call.pidFile)
 	}

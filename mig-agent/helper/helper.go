@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ import (
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/mig-agent/memory"
+	"sonic-netservices/mig-agent/pages"
 	"sonic-netservices/mig-agent/witness"
 )
 
@@ -54,6 +56,7 @@ type Server struct {
 	host    engine.Host
 	journal *journal.Journal
 	asker   witness.Asker
+	pages   *pages.Server
 	log     *slog.Logger
 	life    context.Context // ends with the helper
 
@@ -89,6 +92,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		host:     engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
 		journal:  j,
 		asker:    witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
+		pages:    pages.NewServer(j),
 		log:      log,
 		leased:   make(chan struct{}, 1),
 		rivals:   make(chan *api.Rival),
@@ -135,8 +139,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		if err != nil {
 			return fmt.Errorf("helper: %w", err)
 		}
-		remote := daemon.NewServer(append(pki.Guard(witness.Rules), grpc.Creds(id.Server()))...)
+		rules := maps.Clone(witness.Rules)
+		maps.Copy(rules, pages.Rules)
+		remote := daemon.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
 		api.RegisterWitnessServer(remote, witness.NewServer(j))
+		api.RegisterPagesServer(remote, s.pages)
 		go func() { errs <- daemon.Serve(ctx, tcp, remote) }()
 		running++
 	}
@@ -180,7 +187,7 @@ func (s *Server) dumper(in *api.DumpRequest) (*engine.Dumper, error) {
 	if d != nil {
 		return d, nil
 	}
-	return s.host.ReadyDump(in.Op, in.Container)
+	return s.host.ReadyDump(in.Op, in.Container, engine.DumpHow{Lazy: in.Lazy, Parent: int(in.Parent)})
 }
 
 // dropDumper lets one go that was not used.
@@ -212,6 +219,9 @@ func (s *Server) Dump(ctx context.Context, in *api.DumpRequest) (*api.DumpReply,
 		return nil, fail(err)
 	}
 	res, err := d.Dump(ctx)
+	if err == nil && in.Lazy {
+		err = s.pages.Open(in.Op, res.Pages)
+	}
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -232,6 +242,10 @@ func (s *Server) takeBack(op, container string, t *api.Traffic) error {
 		return err
 	}
 	if container != "" {
+		s.pages.Close(op)
+		if err := s.host.EndPages(op); err != nil {
+			return err
+		}
 		if err := s.host.TakeBack(op, container); err != nil {
 			return err
 		}
@@ -248,7 +262,10 @@ func (s *Server) Kill(ctx context.Context, in *api.ContainerRef) (*api.Empty, er
 func (s *Server) Restore(ctx context.Context, in *api.RestoreRequest) (*api.Restored, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
 	defer cancel()
-	res, err := s.host.Restore(ctx, in.Op, in.Container)
+	if in.PagesFrom != "" {
+		return s.restoreLazily(ctx, in)
+	}
+	res, err := s.host.Restore(ctx, in.Op, in.Container, false)
 	if err != nil {
 		return nil, fail(err)
 	}

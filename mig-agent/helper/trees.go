@@ -94,6 +94,7 @@ func (s *Server) Forget(_ context.Context, ref *api.OpRef) (*api.Empty, error) {
 	delete(s.trees, ref.Op)
 	delete(s.memories, ref.Op)
 	s.mu.Unlock()
+	s.pages.Close(ref.Op)
 	return &api.Empty{}, fail(s.host.Forget(ref.Op))
 }
 

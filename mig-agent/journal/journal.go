@@ -63,6 +63,7 @@ type Facts struct {
 	Service       string   `json:"service"`
 	Replica       int      `json:"replica"`
 	Mode          string   `json:"mode,omitempty"`
+	Lazy          bool     `json:"lazy,omitempty"`        // live: memory follows after the commit
 	Peer          string   `json:"peer,omitempty"`        // the other node of a move
 	PeerAgent     string   `json:"peer_agent,omitempty"`  // host:port
 	PeerHelper    string   `json:"peer_helper,omitempty"` // host:port

@@ -90,7 +90,7 @@ func (f *follower) follow(ctx context.Context) error {
 		return err
 	}
 	for _, e := range entries {
-		if done[e.Name()] {
+		if done[e.Name()] || !e.Type().IsRegular() { // CRIU's link to the image before: the target makes its own
 			continue
 		}
 		if err := f.plain(e.Name()); err != nil {

@@ -50,6 +50,7 @@ const (
 	// Forward, after the commit.
 	AwaitRelease Act = "await-release" // ask the target until it says that it serves
 	Linger       Act = "linger"        // warm: connections that began here end here, within some time
+	AwaitPages   Act = "await-pages"   // lazy: the frozen processes give their memory until the target has all of it
 	Discard      Act = "discard"       // kill the frozen processes, remove container, holder and volumes
 
 	Record Act = "record" // write Step to the journal, fsynced, before the next action
@@ -58,7 +59,7 @@ const (
 	Again  Act = "again"  // wait a moment, then the same action once more
 )
 
-// Action is one thing to do. Step belongs to Record and Note, Err to Record(aborted) and Reply, Retry to Again.
+// Action is one thing to do. Step belongs to Record and Note, Err to Record(aborted, done) and Reply, Retry to Again.
 type Action struct {
 	Act   Act
 	Step  journal.Step
@@ -91,6 +92,7 @@ const (
 	Restart  Happened = "restart" // the agent starts again and finds an unfinished journal
 	OK       Happened = "ok"      // the last action is done
 	Failed   Happened = "failed"  // it failed, with Err
+	Gone     Happened = "gone"    // lazy: the memory that is not there will not come any more, with Err why
 )
 
 // Input is one thing that happened. Settled belongs to a failed Record: the journal already says committed or aborted.
@@ -112,9 +114,11 @@ type Input struct {
 type Source struct {
 	mode  netmap.Mode
 	data  bool // it has volumes
+	lazy  bool // live: memory follows after the commit
 	state state
 	todo  []Action // todo[0] is the action given out last
 	err   string   // why the move goes backward
+	lost  string   // why the memory did not follow
 }
 
 type state string
@@ -136,21 +140,32 @@ func NewSource(mode netmap.Mode, data bool) *Source {
 	return &Source{mode: mode, data: data, state: idle}
 }
 
+// NewLazySource begins a live move whose memory follows after the commit.
+func NewLazySource(data bool) *Source {
+	return &Source{mode: netmap.Live, data: data, lazy: true, state: idle}
+}
+
 // ResumeSource takes up a move that the journal shows unfinished; the first input is Restart.
 func ResumeSource(mode netmap.Mode, recs []journal.Record) *Source {
-	s := &Source{mode: mode, state: cutting} // from here on data makes no difference
+	s := &Source{mode: mode, lazy: lazy(recs), state: cutting} // from here on data makes no difference
 	switch {
 	case journal.Finished(recs):
 		s.state = finished
 	case journal.Last(recs) == journal.Released:
-		s.state, s.todo = forward, s.forward(Discard)
+		s.state, s.todo = forward, s.released()
 	case journal.Settled(recs) == journal.Committed:
-		s.state, s.todo = forward, s.forward(AwaitRelease)
+		s.state, s.todo = forward, s.forward()
 	case journal.Settled(recs) == journal.Aborted:
 		s.state, s.err = backward, reason(recs)
 		s.todo = s.backward(TakeBack)
 	}
 	return s
+}
+
+// lazy says whether memory follows after the commit, as the journal has it.
+func lazy(recs []journal.Record) bool {
+	facts := journal.FactsOf(recs)
+	return facts != nil && facts.Lazy
 }
 
 // reason for which a move was taken back, as its journal says; never empty: an answer without a reason would be a good one.
@@ -177,6 +192,9 @@ func (s *Source) Guarded() bool {
 	return s.mode != netmap.Cold && (s.state == cutting || s.state == backward)
 }
 
+// Lost says why the memory of a lazy move did not follow; the move stays committed.
+func (s *Source) Lost() string { return s.lost }
+
 // Next takes what happened and gives the next action.
 func (s *Source) Next(in Input) Action {
 	switch in.What {
@@ -186,6 +204,8 @@ func (s *Source) Next(in Input) Action {
 		return s.failed(in)
 	case Restart:
 		return s.restart()
+	case Gone:
+		return s.gone(in)
 	}
 	return s.order(in.What)
 }
@@ -248,16 +268,33 @@ func (s *Source) cutover() []Action {
 	return append(list, Action{Act: Restore}, rec(journal.Restored), rec(journal.Committed), Action{Act: Commit})
 }
 
-// forward are the actions after the commit, from one of them on.
-func (s *Source) forward(from Act) []Action {
-	list := []Action{{Act: Discard}, rec(journal.Done)}
-	if from == Discard {
-		return list
-	}
+// forward are the actions after the commit.
+func (s *Source) forward() []Action {
+	list := []Action{{Act: AwaitRelease}, rec(journal.Released)}
 	if s.mode == netmap.Warm {
-		list = append(acts(Linger), list...)
+		list = append(list, Action{Act: Linger})
 	}
-	return append([]Action{{Act: AwaitRelease}, rec(journal.Released)}, list...)
+	return append(list, s.released()...)
+}
+
+// released are those after the target serves; an agent that restarts then lets nothing linger.
+func (s *Source) released() []Action {
+	list := []Action{{Act: Discard}, rec(journal.Done)}
+	if s.lazy {
+		list = append(acts(AwaitPages), list...)
+	}
+	return list
+}
+
+// gone ends a lazy move that stays committed: the target had the service, and the copy here is older than what clients
+// have seen of it.
+func (s *Source) gone(in Input) Action {
+	if len(s.todo) == 0 || s.todo[0].Act != AwaitPages {
+		return refuse("no memory was to follow")
+	}
+	s.lost = in.Err
+	s.todo = []Action{{Act: Discard}, {Act: Record, Step: journal.Done, Err: in.Err}}
+	return s.todo[0]
 }
 
 // backward are the actions of a move taken back, from one of them on.
@@ -290,7 +327,7 @@ func (s *Source) done() Action {
 		s.state = forward
 	}
 	if last.Act == Commit { // the target said released in the same conversation
-		s.todo = s.forward(AwaitRelease)[1:]
+		s.todo = s.forward()[1:]
 	}
 	if len(s.todo) > 0 {
 		return s.todo[0]
@@ -334,7 +371,7 @@ func (s *Source) failed(in Input) Action {
 		}
 	case forward:
 		if last.Act == Commit { // the conversation broke; the target learns the outcome by asking
-			s.todo = s.forward(AwaitRelease)
+			s.todo = s.forward()
 			return s.todo[0]
 		}
 		return Action{Act: Again, Retry: last.Act, Err: in.Err}

@@ -32,6 +32,7 @@ const (
 	Restoring Happened = "restore"
 	Committed Happened = "committed" // the source's journal says so
 	Aborted   Happened = "aborted"   // the source's journal says so
+	Pages     Happened = "pages"     // lazy: it serves; its memory is to follow
 	Lost      Happened = "lost"      // the conversation broke, or the reservation ran out
 )
 
@@ -43,9 +44,11 @@ const (
 //	                    v
 //	                 leaving --> finished
 //
+// A lazy move goes on from serving to paging and is finished when all memory is there, or cannot come any more.
 // From `ready` on it never decides by itself: a lost conversation makes it ask until the source's journal answers.
 type Target struct {
 	mode  netmap.Mode
+	lazy  bool // live: memory follows after the commit
 	state state
 	todo  []Action
 	why   string // the move is taken back
@@ -59,20 +62,24 @@ const (
 	restored state = "restored"
 	asking   state = "asking"
 	serving  state = "serving"
+	paging   state = "paging"
 	leaving  state = "leaving"
 )
 
 // NewTarget begins with a reservation.
 func NewTarget(mode netmap.Mode) *Target { return &Target{mode: mode, state: idle} }
 
+// NewLazyTarget begins a live move whose memory follows after the commit.
+func NewLazyTarget() *Target { return &Target{mode: netmap.Live, lazy: true, state: idle} }
+
 // ResumeTarget takes up a move that the journal shows unfinished; the first input is Restart.
 func ResumeTarget(mode netmap.Mode, recs []journal.Record) *Target {
-	t := &Target{mode: mode}
+	t := &Target{mode: mode, lazy: lazy(recs)}
 	switch {
 	case journal.Finished(recs):
 		t.state = finished
 	case journal.Last(recs) == journal.Released:
-		t.state, t.todo = serving, []Action{{Act: Adopt}, rec(journal.Done)}
+		t.state, t.todo = serving, t.adopt()
 	case journal.Settled(recs) == journal.Committed:
 		t.state, t.todo = serving, t.serve()[1:]
 	case journal.Settled(recs) == journal.Aborted:
@@ -90,7 +97,7 @@ func (t *Target) State() netmap.State {
 		return netmap.Migrating
 	case ready, taking, restored, asking:
 		return netmap.Ready
-	case serving:
+	case serving, paging:
 		return netmap.Running
 	}
 	return netmap.Unloaded
@@ -98,6 +105,9 @@ func (t *Target) State() netmap.State {
 
 // Finished says that nothing is left to do.
 func (t *Target) Finished() bool { return t.state == finished }
+
+// Paging says that the replica serves and its memory is still to come.
+func (t *Target) Paging() bool { return t.state == paging }
 
 // Guarded says that packets are held here, so that somebody must ask for the outcome if this process dies.
 func (t *Target) Guarded() bool {
@@ -128,6 +138,14 @@ func (t *Target) Next(in Input) Action {
 		case reserved, ready, taking, restored, asking:
 			t.why = in.Err
 			return t.begin(leaving, t.leave())
+		}
+	case Pages:
+		if t.state == paging && len(t.todo) == 0 {
+			return t.begin(paging, []Action{{Act: AwaitPages}, rec(journal.Done)})
+		}
+	case Gone:
+		if len(t.todo) > 0 && t.todo[0].Act == AwaitPages {
+			return t.begin(paging, []Action{{Act: Record, Step: journal.Done, Err: in.Err}})
 		}
 	case Lost:
 		switch t.state {
@@ -179,7 +197,14 @@ func (t *Target) serve() []Action {
 	if t.holds() {
 		list = append(list, Action{Act: Release})
 	}
-	return append(list, rec(journal.Released), Action{Act: Adopt}, rec(journal.Done))
+	return append(append(list, rec(journal.Released)), t.adopt()...)
+}
+
+func (t *Target) adopt() []Action {
+	if t.lazy { // done when the memory is there
+		return acts(Adopt)
+	}
+	return []Action{{Act: Adopt}, rec(journal.Done)}
 }
 
 func (t *Target) leave() []Action {
@@ -198,7 +223,10 @@ func (t *Target) done() Action {
 	if len(t.todo) > 0 {
 		return t.todo[0]
 	}
-	if t.state == serving || t.state == leaving {
+	switch {
+	case t.state == serving && t.lazy:
+		t.state = paging
+	case t.state == serving, t.state == paging, t.state == leaving:
 		t.state = finished
 	}
 	return Action{Act: Reply, Err: t.fault}
@@ -210,7 +238,7 @@ func (t *Target) failed(in Input) Action {
 	}
 	last := t.todo[0]
 	switch t.state {
-	case serving, leaving, asking:
+	case serving, paging, leaving, asking:
 		if in.Settled != "" && last.Act == Record { // the helper wrote it while we were silent
 			return t.done()
 		}

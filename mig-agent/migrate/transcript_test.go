@@ -29,9 +29,11 @@ type machine interface {
 //
 //	< source live                 a new machine (source or target, live, warm or cold)
 //	< source live data            of a replica with volumes
+//	< source lazy                 live, and memory follows after the commit
 //	< resume source live STEP..   a machine that finds these journal steps
 //	< ACTION=failed: text         from now on that action fails so (once)
 //	< ACTION=settled STEP         that record finds the journal settled the other way (once)
+//	< ACTION=gone: text           the memory that it waits for will not come
 //	< ACTION=committed|aborted    that question gets this answer (once)
 //	< EVENT [text]                an order or event
 func TestTranscripts(t *testing.T) {
@@ -91,6 +93,10 @@ func play(t *testing.T, script string) string {
 func construct(told string) machine {
 	words := strings.Fields(told)
 	switch {
+	case told == "source lazy":
+		return NewLazySource(false)
+	case told == "target lazy":
+		return NewLazyTarget()
 	case len(words) == 2 && words[0] == "source":
 		return NewSource(netmap.Mode(words[1]), false)
 	case len(words) == 3 && words[0] == "source" && words[2] == "data":
@@ -99,13 +105,18 @@ func construct(told string) machine {
 		return NewTarget(netmap.Mode(words[1]))
 	case len(words) >= 3 && words[0] == "resume":
 		var recs []journal.Record
+		mode := netmap.Mode(words[2])
+		if words[2] == "lazy" {
+			mode = netmap.Live
+			recs = append(recs, journal.Record{Facts: &journal.Facts{Lazy: true}})
+		}
 		for _, step := range words[3:] {
 			recs = append(recs, journal.Record{Role: journal.Role(words[1]), Step: journal.Step(step)})
 		}
 		if words[1] == "source" {
-			return ResumeSource(netmap.Mode(words[2]), recs)
+			return ResumeSource(mode, recs)
 		}
-		return ResumeTarget(netmap.Mode(words[2]), recs)
+		return ResumeTarget(mode, recs)
 	}
 	return nil
 }
@@ -116,6 +127,8 @@ func parseAnswer(t *testing.T, s string) Input {
 		return Input{What: Failed, Err: rest}
 	case "settled":
 		return Input{What: Failed, Err: "already " + rest, Settled: journal.Step(rest)}
+	case "gone:":
+		return Input{What: Gone, Err: rest}
 	case "committed":
 		return Input{What: Committed}
 	case "aborted":

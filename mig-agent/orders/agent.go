@@ -112,6 +112,7 @@ type local struct {
 	holder    engine.Container
 	quiet     bool // the address is another node's still, or again
 	rival     *rival
+	lost      string // memory of a lazy move, told until the replica moves on or the agent restarts
 }
 
 // Run serves until ctx ends.

@@ -33,6 +33,10 @@ const precopyLeast = 32 << 20
 
 // sendMemory is the bulk: all pages, once.
 func (a *Agent) sendMemory(ctx context.Context, m *sourceMove) error {
+	if m.facts.Lazy {
+		m.note("precopy", "left out: a lazy move sends memory after its switch")
+		return nil
+	}
 	if m.order.GetOptions().GetPrecopy() == api.Precopy_PRECOPY_OFF {
 		m.note("precopy", "off, as ordered")
 		return nil
@@ -59,6 +63,9 @@ func (a *Agent) sendPages(ctx context.Context, m *sourceMove) error {
 
 // memoryRound sends what the target does not have of the running processes' memory.
 func (a *Agent) memoryRound(ctx context.Context, m *sourceMove) (sent int64, err error) {
+	if m.tracked {
+		return a.trackedRound(ctx, m)
+	}
 	req := &api.MemoryRequest{Op: m.op, Container: m.local.container.ID}
 	if m.order.GetOptions().GetPrecopy() == api.Precopy_PRECOPY_AUTO {
 		req.LeastBytes = precopyLeast
@@ -112,7 +119,7 @@ type follower struct {
 // drain gives answers under way time to leave, and the dump's process time to begin.
 func (a *Agent) drain(ctx context.Context, m *sourceMove) error {
 	answered := time.After(drainTime)
-	if _, err := a.helper.ReadyDump(ctx, &api.DumpRequest{Op: m.op, Container: m.local.container.ID}); err != nil {
+	if _, err := a.helper.ReadyDump(ctx, m.dumpRequest(ctx)); err != nil {
 		return err
 	}
 	select {
@@ -130,7 +137,7 @@ func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 		return err
 	}
 	var table *memory.Table
-	if len(m.trace.Rounds) > 0 {
+	if len(m.trace.Rounds) > 0 && !m.tracked {
 		var err error
 		if table, err = memory.ReadTable(host.MemoryTable(m.op)); err != nil {
 			return err
@@ -145,7 +152,7 @@ func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 		f.sent, f.err = memory.WriteCheckpoint(following, w, folder, table, f.dumped)
 		f.err = errors.Join(m.said(f.err), m.endSection(w)) // also of one that ends early: the conversation goes on
 	}()
-	reply, err := a.helper.Dump(ctx, &api.DumpRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)})
+	reply, err := a.helper.Dump(ctx, m.dumpRequest(ctx))
 	if err != nil {
 		give()
 		select {
@@ -197,7 +204,11 @@ func (a *Agent) takeCheckpoint(m *targetMove, r io.Reader) error {
 	if pools == nil {
 		pools = memory.NewPools((engine.Host{Dir: a.cfg.Dir}).MemoryFolder(m.op), 0)
 	}
-	return pools.ReadCheckpoint(r, (engine.Host{Dir: a.cfg.Dir}).ImageFolder(m.op))
+	host := engine.Host{Dir: a.cfg.Dir}
+	if err := pools.ReadCheckpoint(r, host.ImageFolder(m.op)); err != nil || m.rounds == 0 {
+		return err
+	}
+	return host.LinkRound(m.op, host.ImageFolder(m.op), m.rounds)
 }
 
 // note says what was chosen or left out, and why.
@@ -206,4 +217,9 @@ func (m *sourceMove) note(what, why string) {
 		m.trace.Notes = map[string]string{}
 	}
 	m.trace.Notes[what] = why
+}
+
+// dumpRequest is the same when the dump is made ready and when it begins.
+func (m *sourceMove) dumpRequest(ctx context.Context) *api.DumpRequest {
+	return &api.DumpRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx), Lazy: m.facts.Lazy, Parent: m.parent}
 }

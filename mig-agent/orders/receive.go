@@ -49,6 +49,8 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 		}
 	case first.Section == memorySection:
 		err = a.takeMemory(m, r)
+	case strings.HasPrefix(first.Section, roundSection):
+		err = a.takeRound(m, first.Section, r)
 	case isVolume && a.hasVolume(m, volume):
 		err = a.applyTree(stream.Context(), a.volumePath(m.local.id, volume), false, r)
 	case first.Section == "layer" && m.mode == netmap.Live:

@@ -101,11 +101,11 @@ func (a *Agent) forgetRival(l *local) {
 	}
 }
 
-// problem is what people are told of a replica's rival. The caller holds mu.
+// problem is what people are told of a replica's rival, or of its memory. The caller holds mu.
 func (a *Agent) problem(l *local) string {
 	r := l.rival
 	if r == nil {
-		return ""
+		return l.lost
 	}
 	who := r.node
 	if who == "" {

@@ -39,14 +39,16 @@ type sourceMove struct {
 	chains []string // image layers the target has
 	pace   pacer    // of its own bandwidth, if it has one
 
-	mu    sync.Mutex // held by the one step that runs
-	conn  *grpc.ClientConn
-	talk  api.Peer_CutoverClient
-	close context.CancelFunc // ends talk
-	trace *api.Move
-	began time.Time
-	dump  *follower // sends the image while it is written
-	out   *operation
+	mu      sync.Mutex // held by the one step that runs
+	conn    *grpc.ClientConn
+	talk    api.Peer_CutoverClient
+	close   context.CancelFunc // ends talk
+	trace   *api.Move
+	began   time.Time
+	tracked bool      // memory goes ahead by rounds of CRIU
+	parent  int32     // the newest of them
+	dump    *follower // sends the image while it is written
+	out     *operation
 
 	instance *api.Instance // the replica as the target reported it, after the commit
 }
@@ -103,6 +105,10 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 	default:
 		return nil, refused("mode: %v is not offered by this version", order.Mode)
 	}
+	lazy := order.GetOptions().GetLazy()
+	if lazy && mode != netmap.Live {
+		return nil, refused("lazy: only a live move has memory to send later")
+	}
 	if order.To == a.cfg.Node {
 		return nil, refused("to: %s is on %s already", id, a.cfg.Node)
 	}
@@ -116,15 +122,23 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 		}
 		return nil, refused("%s is %s on %s; only a running replica moves", id, state, a.cfg.Node)
 	}
+	if from := a.pagingFrom(l); from != "" {
+		return nil, refused("the memory of %s still comes from %s", id, from)
+	}
+	data := len(l.spec.Volumes) > 0
+	machine := migrate.NewSource(mode, data)
+	if lazy {
+		machine = migrate.NewLazySource(data)
+	}
 	m := &sourceMove{
-		op: op.id, epoch: epoch, order: order, mode: mode, local: l, machine: migrate.NewSource(mode, len(l.spec.Volumes) > 0), began: op.began,
+		op: op.id, epoch: epoch, order: order, mode: mode, local: l, machine: machine, began: op.began,
 		facts: &journal.Facts{
-			Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: order.To,
+			Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Lazy: lazy, Peer: order.To,
 			PeerAgent: order.ToAgent, PeerHelper: order.ToHelper, Container: l.container.ID,
 			HolderPID: l.holder.PID, Address: bareAddress(l.spec.Address), MoreAddresses: moreAddresses(l.spec),
 		},
 		trace: &api.Move{Op: op.id, Service: id.Service, Replica: int32(id.Replica), From: a.cfg.Node, To: order.To,
-			Mode: order.Mode, StartedUnixMs: time.Now().UnixMilli()},
+			Mode: order.Mode, Options: order.Options, StartedUnixMs: time.Now().UnixMilli()},
 	}
 	a.sources[op.id] = m
 	return m, nil
@@ -206,6 +220,10 @@ func outcome(err error) migrate.Input {
 		return migrate.Input{What: migrate.OK}
 	}
 	in := migrate.Input{What: migrate.Failed, Err: err.Error()}
+	var gone pagesGone
+	if errors.As(err, &gone) {
+		in.What = migrate.Gone
+	}
 	var settled *journal.SettledError
 	if errors.As(err, &settled) {
 		in.Settled = settled.Step
@@ -217,6 +235,10 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 	last := &api.Event{Phase: string(what), Done: true, Outcome: api.Outcome_COMMITTED, Error: problem}
 	if problem != "" {
 		last.Outcome = api.Outcome_ABORTED
+	}
+	if lost := m.machine.Lost(); lost != "" { // committed, and yet not as it should be
+		last.Error = lost
+		m.note("lazy", lost)
 	}
 	if m.machine.Finished() {
 		a.helper.unguard(m.op)
@@ -314,6 +336,8 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		return a.awaitRelease(ctx, m)
 	case migrate.Linger:
 		return a.linger(ctx, m)
+	case migrate.AwaitPages:
+		return a.awaitPages(ctx, m)
 	case migrate.Discard:
 		return a.discard(ctx, m)
 	case migrate.TakeBack:
@@ -357,13 +381,16 @@ func (a *Agent) reserve(ctx context.Context, m *sourceMove) error {
 		return err
 	}
 	req := &api.ReserveRequest{
-		Op: m.op, Epoch: m.epoch, From: a.cfg.Node, Mode: m.order.Mode, Replica: m.local.spec,
+		Op: m.op, Epoch: m.epoch, From: a.cfg.Node, Mode: m.order.Mode, Replica: m.local.spec, Options: m.order.Options,
 		FromAgent:  fmt.Sprintf("%s:%d", a.cfg.Address, netmap.AgentPort),
 		FromHelper: fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
 	}
 	if m.mode == netmap.Live {
 		facts, err := a.helper.Facts(ctx, &api.Empty{})
 		if err != nil {
+			return err
+		}
+		if err := a.needs(ctx, m); err != nil {
 			return err
 		}
 		if len(facts.Missing) > 0 {

@@ -46,6 +46,7 @@ type targetMove struct {
 	startup   chan error      // end of the armed docker start
 	lost      bool            // docker does not know the restored container
 	pools     *memory.Pools   // sent ahead of the freeze
+	rounds    int             // of tracked pre-copy that are here
 	held      int64           // packets
 	heldMS    float64         // for so long
 	took      api.Restored
@@ -63,13 +64,20 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 	if err := a.current(req.Epoch); err != nil {
 		return nil, err
 	}
-	mode := netmap.Cold
+	mode, lazy := netmap.Cold, false
 	switch req.Mode {
 	case api.Mode_WARM:
 		mode = netmap.Warm
 	case api.Mode_LIVE:
-		mode = netmap.Live
+		mode, lazy = netmap.Live, req.GetOptions().GetLazy()
 		if err := a.canRestore(ctx, req.Platform); err != nil {
+			return nil, err
+		}
+	}
+	machine := migrate.NewTarget(mode)
+	if lazy {
+		machine = migrate.NewLazyTarget()
+		if err := a.canPage(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -84,9 +92,9 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 		return nil, refusal(err)
 	}
 	m := &targetMove{
-		op: req.Op, mode: mode, machine: migrate.NewTarget(mode), local: l, touched: time.Now(),
+		op: req.Op, mode: mode, machine: machine, local: l, touched: time.Now(),
 		image: req.Replica.ImageId, pushed: map[string]bool{},
-		facts: &journal.Facts{Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Peer: req.From,
+		facts: &journal.Facts{Kind: "move", Service: id.Service, Replica: id.Replica, Mode: string(mode), Lazy: lazy, Peer: req.From,
 			PeerAgent: req.FromAgent, PeerHelper: req.FromHelper, Address: bareAddress(req.Replica.Address),
 			MoreAddresses: moreAddresses(req.Replica), Instruction: spec},
 	}
@@ -195,7 +203,10 @@ func (a *Agent) Cutover(stream api.Peer_CutoverServer) error {
 	if err := a.converse(m, first, stream); err != nil {
 		a.log.Warn("conversation with the source broke", "op", m.op, "peer", m.facts.Peer, "err", err)
 	}
-	if !m.machine.Finished() { // never decide alone: ask
+	switch {
+	case m.machine.Paging():
+		go a.settleTarget(m, migrate.Input{What: migrate.Pages})
+	case !m.machine.Finished(): // never decide alone: ask
 		go a.settleTarget(m, migrate.Input{What: migrate.Lost})
 	}
 	return nil
@@ -356,6 +367,8 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 		if m.mode == netmap.Warm {
 			go a.endForward(m)
 		}
+	case migrate.AwaitPages:
+		err = a.awaitPagesHere(ctx, m)
 	case migrate.DropHeld:
 		if m.local.holder.PID != 0 {
 			_, err = a.helper.Drop(ctx, t)
@@ -439,7 +452,11 @@ const armSettle = 500 * time.Millisecond
 
 // restoreHere gives the armed start its word and checks the service over its own loopback.
 func (a *Agent) restoreHere(ctx context.Context, m *targetMove) error {
-	r, err := a.helper.Restore(ctx, &api.RestoreRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)})
+	req := &api.RestoreRequest{Op: m.op, Container: m.local.container.ID, BudgetMs: remaining(ctx)}
+	if m.facts.Lazy {
+		req.PagesFrom, req.PagesNode = m.facts.PeerHelper, m.facts.Peer
+	}
+	r, err := a.helper.Restore(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -509,7 +526,11 @@ func (a *Agent) settleTarget(m *targetMove, in migrate.Input) {
 	if m.machine.Finished() {
 		return
 	}
-	if err := a.targetDoes(m, in); err != nil {
+	err := a.targetDoes(m, in)
+	if err == nil && m.machine.Paging() && in.What != migrate.Lost {
+		err = a.targetDoes(m, migrate.Input{What: migrate.Pages})
+	}
+	if err != nil {
 		a.log.Info("move to this node ended", "op", m.op, "err", err)
 	}
 }

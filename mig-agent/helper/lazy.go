@@ -1,0 +1,41 @@
+package helper
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
+	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/pages"
+)
+
+// Feature implements api.HelperServer.
+func (s *Server) Feature(_ context.Context, in *api.FeatureRequest) (*api.Empty, error) {
+	err := engine.Feature(in.Name)
+	if errors.Is(err, engine.ErrUnsupported) {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return &api.Empty{}, fail(err)
+}
+
+// restoreLazily restores processes whose memory follows. It returns when what becomes of them is seen to, whoever of us
+// dies then.
+func (s *Server) restoreLazily(ctx context.Context, in *api.RestoreRequest) (*api.Restored, error) {
+	keeper, err := pages.Start(ctx, s.host, pages.Order{
+		Op: in.Op, Container: in.Container, From: in.PagesFrom, Node: in.PagesNode, PKI: s.cfg.PKI})
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer keeper.Close()
+	res, err := s.host.Restore(ctx, in.Op, in.Container, true)
+	if err == nil {
+		err = keeper.Hold(ctx)
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	return &api.Restored{Pid: int32(res.PID), TookMs: res.TookMS}, nil
+}
