@@ -66,6 +66,9 @@ type Server struct {
 
 	rivals chan *api.Rival // nothing waits in it: what nobody hears now is said again
 
+	owning sync.Mutex
+	owners map[int32]bool // holders that this helper has announced and not yielded since, by pid
+
 	mu      sync.Mutex
 	watches map[string]*watch              // for rivals, by name of the holder
 	holds   map[string]*address.Held       // by network namespace
@@ -97,6 +100,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		leased:   make(chan struct{}, 1),
 		rivals:   make(chan *api.Rival),
 		watches:  map[string]*watch{},
+		owners:   map[int32]bool{},
 		holds:    map[string]*address.Held{},
 		memories: map[string]*memory.Source{},
 		dumpers:  map[string]*engine.Dumper{},

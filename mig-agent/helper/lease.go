@@ -49,7 +49,7 @@ func (s *Server) keepLeases(ctx context.Context) {
 	for {
 		over, wait := s.overdue(BootTime())
 		for _, t := range over {
-			if err := silence(t); err != nil {
+			if err := s.silence(t); err != nil {
 				s.log.Error("mute a holder without lease", "pid", t.Pid, "err", err)
 				wait = fenceAgain
 				continue

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -54,15 +56,52 @@ func (s *Server) SetSegment(ctx context.Context, in *api.SegmentConfig) (*api.Em
 			held.Ports = append(held.Ports, address.Port{Protocol: p.Protocol, Node: uint16(p.Node), Container: uint16(p.Container)})
 		}
 		if h.Quiet {
-			if err := address.Yield(netns(h.Pid)); err != nil {
+			if err := s.keepQuiet(h.Pid); err != nil {
 				return nil, fail(err)
 			}
 		}
 		seg.Holders = append(seg.Holders, held)
 	}
+	s.forgetOwners(in.Holders)
 	err = address.Set(ctx, "", seg)
 	s.watchRivals(in.Holders)
 	return &api.Empty{}, fail(err)
+}
+
+// keepQuiet makes a holder silent about its address unless it was announced meanwhile: then the order to set the segment
+// is the older one.
+func (s *Server) keepQuiet(pid int32) error {
+	s.owning.Lock()
+	defer s.owning.Unlock()
+	if s.owners[pid] {
+		return nil
+	}
+	return address.Yield(netns(pid))
+}
+
+// yield makes a holder silent about its address.
+func (s *Server) yield(pid int32) error {
+	s.owning.Lock()
+	defer s.owning.Unlock()
+	delete(s.owners, pid)
+	return address.Yield(netns(pid))
+}
+
+// own lets a holder answer for its addresses, and announces them once.
+func (s *Server) own(pid int32, addrs []netip.Addr) error {
+	s.owning.Lock()
+	defer s.owning.Unlock()
+	s.owners[pid] = true
+	return address.Own(netns(pid), addrs...)
+}
+
+// forgetOwners drops holders that are gone: another one may get their pid.
+func (s *Server) forgetOwners(holders []*api.HolderConfig) {
+	s.owning.Lock()
+	defer s.owning.Unlock()
+	maps.DeleteFunc(s.owners, func(pid int32, _ bool) bool {
+		return !slices.ContainsFunc(holders, func(h *api.HolderConfig) bool { return h.Pid == pid })
+	})
 }
 
 // prefixesOf reads the addresses of a field.
@@ -85,7 +124,7 @@ const acceptTime = 500 * time.Millisecond
 
 // Yield implements api.HelperServer. It returns when the connections that have begun here are the service's.
 func (s *Server) Yield(ctx context.Context, t *api.Traffic) (*api.Empty, error) {
-	if err := address.Yield(netns(t.Pid)); err != nil {
+	if err := s.yield(t.Pid); err != nil {
 		return nil, fail(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, acceptTime)
@@ -108,7 +147,7 @@ func (s *Server) announce(t *api.Traffic) error {
 		return fmt.Errorf("announce: %w", err)
 	}
 	ns := netns(t.Pid)
-	if err := address.Own(ns, addrs...); err != nil {
+	if err := s.own(t.Pid, addrs); err != nil {
 		return err
 	}
 	go func() {
@@ -153,11 +192,11 @@ func (s *Server) Mute(ctx context.Context, t *api.Traffic) (*api.Empty, error) {
 
 // Silence implements api.HelperServer.
 func (s *Server) Silence(_ context.Context, t *api.Traffic) (*api.Empty, error) {
-	return &api.Empty{}, fail(silence(t))
+	return &api.Empty{}, fail(s.silence(t))
 }
 
-func silence(t *api.Traffic) error {
-	return errors.Join(address.Yield(netns(t.Pid)), address.Silence(netns(t.Pid)))
+func (s *Server) silence(t *api.Traffic) error {
+	return errors.Join(s.yield(t.Pid), address.Silence(netns(t.Pid)))
 }
 
 // Hold implements api.HelperServer. Held already is done already.
