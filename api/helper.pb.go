@@ -493,6 +493,7 @@ type ExamineRequest struct {
 	Layer         string                 `protobuf:"bytes,4,opt,name=layer,proto3" json:"layer,omitempty"`     // folder of the writable layer
 	Volumes       string                 `protobuf:"bytes,5,opt,name=volumes,proto3" json:"volumes,omitempty"` // folder of the volumes, or where it would be
 	Images        string                 `protobuf:"bytes,6,opt,name=images,proto3" json:"images,omitempty"`   // folder of Docker's images
+	Group         string                 `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`     // cgroup of all services, without leading slash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -569,6 +570,13 @@ func (x *ExamineRequest) GetImages() string {
 	return ""
 }
 
+func (x *ExamineRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
 type ExamineReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Checks        []*Check               `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`
@@ -579,6 +587,7 @@ type ExamineReply struct {
 	FreeVolumes   int64                  `protobuf:"varint,6,opt,name=free_volumes,json=freeVolumes,proto3" json:"free_volumes,omitempty"` // of the file system of the volumes
 	FreeImages    int64                  `protobuf:"varint,7,opt,name=free_images,json=freeImages,proto3" json:"free_images,omitempty"`    // of the file system of the images
 	NowUnixMs     int64                  `protobuf:"varint,8,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"`
+	GroupMemory   int64                  `protobuf:"varint,9,opt,name=group_memory,json=groupMemory,proto3" json:"group_memory,omitempty"` // used by all services of the switch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +674,13 @@ func (x *ExamineReply) GetFreeImages() int64 {
 func (x *ExamineReply) GetNowUnixMs() int64 {
 	if x != nil {
 		return x.NowUnixMs
+	}
+	return 0
+}
+
+func (x *ExamineReply) GetGroupMemory() int64 {
+	if x != nil {
+		return x.GroupMemory
 	}
 	return 0
 }
@@ -2196,7 +2212,7 @@ const file_helper_proto_rawDesc = "" +
 	"\tHostFacts\x124\n" +
 	"\bplatform\x18\x01 \x01(\v2\x18.netservices.v1.PlatformR\bplatform\x12\x18\n" +
 	"\amissing\x18\x02 \x03(\tR\amissing\x12\x1b\n" +
-	"\tcriu_from\x18\x03 \x01(\tR\bcriuFrom\"\xa7\x01\n" +
+	"\tcriu_from\x18\x03 \x01(\tR\bcriuFrom\"\xbd\x01\n" +
 	"\x0eExamineRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +
@@ -2204,7 +2220,8 @@ const file_helper_proto_rawDesc = "" +
 	"holder_pid\x18\x03 \x01(\x05R\tholderPid\x12\x14\n" +
 	"\x05layer\x18\x04 \x01(\tR\x05layer\x12\x18\n" +
 	"\avolumes\x18\x05 \x01(\tR\avolumes\x12\x16\n" +
-	"\x06images\x18\x06 \x01(\tR\x06images\"\xa9\x02\n" +
+	"\x06images\x18\x06 \x01(\tR\x06images\x12\x14\n" +
+	"\x05group\x18\a \x01(\tR\x05group\"\xcc\x02\n" +
 	"\fExamineReply\x12-\n" +
 	"\x06checks\x18\x01 \x03(\v2\x15.netservices.v1.CheckR\x06checks\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12!\n" +
@@ -2216,7 +2233,8 @@ const file_helper_proto_rawDesc = "" +
 	"\ffree_volumes\x18\x06 \x01(\x03R\vfreeVolumes\x12\x1f\n" +
 	"\vfree_images\x18\a \x01(\x03R\n" +
 	"freeImages\x12\x1e\n" +
-	"\vnow_unix_ms\x18\b \x01(\x03R\tnowUnixMs\"\x80\x02\n" +
+	"\vnow_unix_ms\x18\b \x01(\x03R\tnowUnixMs\x12!\n" +
+	"\fgroup_memory\x18\t \x01(\x03R\vgroupMemory\"\x80\x02\n" +
 	"\rSegmentConfig\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\tR\x05local\x12\x14\n" +
 	"\x05peers\x18\x02 \x03(\tR\x05peers\x12\x10\n" +

@@ -3763,6 +3763,11 @@ type ReserveRequest struct {
 	Replica       *Replica               `protobuf:"bytes,7,opt,name=replica,proto3" json:"replica,omitempty"`
 	Platform      *Platform              `protobuf:"bytes,8,opt,name=platform,proto3" json:"platform,omitempty"`
 	Options       *MoveOptions           `protobuf:"bytes,9,opt,name=options,proto3" json:"options,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,10,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // of the processes
+	VolumeBytes   int64                  `protobuf:"varint,11,opt,name=volume_bytes,json=volumeBytes,proto3" json:"volume_bytes,omitempty"`
+	Layers        []*Layer               `protobuf:"bytes,12,rep,name=layers,proto3" json:"layers,omitempty"`                           // of the image, the lowest first
+	NowUnixMs     int64                  `protobuf:"varint,13,opt,name=now_unix_ms,json=nowUnixMs,proto3" json:"now_unix_ms,omitempty"` // the source's clock
+	Api           int32                  `protobuf:"varint,14,opt,name=api,proto3" json:"api,omitempty"`                                // the source's API level
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3860,6 +3865,94 @@ func (x *ReserveRequest) GetOptions() *MoveOptions {
 	return nil
 }
 
+func (x *ReserveRequest) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *ReserveRequest) GetVolumeBytes() int64 {
+	if x != nil {
+		return x.VolumeBytes
+	}
+	return 0
+}
+
+func (x *ReserveRequest) GetLayers() []*Layer {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetNowUnixMs() int64 {
+	if x != nil {
+		return x.NowUnixMs
+	}
+	return 0
+}
+
+func (x *ReserveRequest) GetApi() int32 {
+	if x != nil {
+		return x.Api
+	}
+	return 0
+}
+
+// Layer of a container image.
+type Layer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DiffId        string                 `protobuf:"bytes,1,opt,name=diff_id,json=diffId,proto3" json:"diff_id,omitempty"` // sha256:..., equal on every node
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                // unpacked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Layer) Reset() {
+	*x = Layer{}
+	mi := &file_netservices_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Layer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Layer) ProtoMessage() {}
+
+func (x *Layer) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Layer.ProtoReflect.Descriptor instead.
+func (*Layer) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Layer) GetDiffId() string {
+	if x != nil {
+		return x.DiffId
+	}
+	return ""
+}
+
+func (x *Layer) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // Platform is what both nodes must agree on before a live move; the target names every difference.
 type Platform struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3874,7 +3967,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3886,7 +3979,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3899,7 +3992,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{48}
+	return file_netservices_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Platform) GetCriu() string {
@@ -3947,7 +4040,7 @@ type ReserveReply struct {
 
 func (x *ReserveReply) Reset() {
 	*x = ReserveReply{}
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3959,7 +4052,7 @@ func (x *ReserveReply) String() string {
 func (*ReserveReply) ProtoMessage() {}
 
 func (x *ReserveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3972,7 +4065,7 @@ func (x *ReserveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveReply.ProtoReflect.Descriptor instead.
 func (*ReserveReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{49}
+	return file_netservices_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReserveReply) GetHasImage() bool {
@@ -3997,13 +4090,14 @@ type Part struct {
 	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
 	End           bool                   `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`      // of the section
 	Sha256        []byte                 `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"` // with end: of the section's data
+	Sum           []byte                 `protobuf:"bytes,6,opt,name=sum,proto3" json:"sum,omitempty"`       // with end, inside the freeze: CRC-32C of the section's data, big endian
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4109,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4028,7 +4122,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{50}
+	return file_netservices_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Part) GetOp() string {
@@ -4066,6 +4160,13 @@ func (x *Part) GetSha256() []byte {
 	return nil
 }
 
+func (x *Part) GetSum() []byte {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
 type PushReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bytes         int64                  `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
@@ -4075,7 +4176,7 @@ type PushReply struct {
 
 func (x *PushReply) Reset() {
 	*x = PushReply{}
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4087,7 +4188,7 @@ func (x *PushReply) String() string {
 func (*PushReply) ProtoMessage() {}
 
 func (x *PushReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4100,7 +4201,7 @@ func (x *PushReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushReply.ProtoReflect.Descriptor instead.
 func (*PushReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{51}
+	return file_netservices_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PushReply) GetBytes() int64 {
@@ -4126,7 +4227,7 @@ type SourceSays struct {
 
 func (x *SourceSays) Reset() {
 	*x = SourceSays{}
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4239,7 @@ func (x *SourceSays) String() string {
 func (*SourceSays) ProtoMessage() {}
 
 func (x *SourceSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4151,7 +4252,7 @@ func (x *SourceSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceSays.ProtoReflect.Descriptor instead.
 func (*SourceSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{52}
+	return file_netservices_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SourceSays) GetSays() isSourceSays_Says {
@@ -4249,7 +4350,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4261,7 +4362,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4274,7 +4375,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{53}
+	return file_netservices_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Switch) GetOp() string {
@@ -4292,7 +4393,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_netservices_proto_msgTypes[54]
+	mi := &file_netservices_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4304,7 +4405,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[54]
+	mi := &file_netservices_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4317,7 +4418,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{54}
+	return file_netservices_proto_rawDescGZIP(), []int{55}
 }
 
 type TargetSays struct {
@@ -4335,7 +4436,7 @@ type TargetSays struct {
 
 func (x *TargetSays) Reset() {
 	*x = TargetSays{}
-	mi := &file_netservices_proto_msgTypes[55]
+	mi := &file_netservices_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4347,7 +4448,7 @@ func (x *TargetSays) String() string {
 func (*TargetSays) ProtoMessage() {}
 
 func (x *TargetSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[55]
+	mi := &file_netservices_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4360,7 +4461,7 @@ func (x *TargetSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSays.ProtoReflect.Descriptor instead.
 func (*TargetSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{55}
+	return file_netservices_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TargetSays) GetSays() isTargetSays_Says {
@@ -4444,7 +4545,7 @@ type Restored struct {
 
 func (x *Restored) Reset() {
 	*x = Restored{}
-	mi := &file_netservices_proto_msgTypes[56]
+	mi := &file_netservices_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4456,7 +4557,7 @@ func (x *Restored) String() string {
 func (*Restored) ProtoMessage() {}
 
 func (x *Restored) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[56]
+	mi := &file_netservices_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4469,7 +4570,7 @@ func (x *Restored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restored.ProtoReflect.Descriptor instead.
 func (*Restored) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{56}
+	return file_netservices_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Restored) GetPid() int32 {
@@ -4498,7 +4599,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_netservices_proto_msgTypes[57]
+	mi := &file_netservices_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4510,7 +4611,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[57]
+	mi := &file_netservices_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4523,7 +4624,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{57}
+	return file_netservices_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Released) GetPacketsHeld() int64 {
@@ -4564,7 +4665,7 @@ type PageBytes struct {
 
 func (x *PageBytes) Reset() {
 	*x = PageBytes{}
-	mi := &file_netservices_proto_msgTypes[58]
+	mi := &file_netservices_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4576,7 +4677,7 @@ func (x *PageBytes) String() string {
 func (*PageBytes) ProtoMessage() {}
 
 func (x *PageBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[58]
+	mi := &file_netservices_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4589,7 +4690,7 @@ func (x *PageBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageBytes.ProtoReflect.Descriptor instead.
 func (*PageBytes) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{58}
+	return file_netservices_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PageBytes) GetOp() string {
@@ -4914,7 +5015,7 @@ const file_netservices_proto_rawDesc = "" +
 	"\x0eInventoryReply\x126\n" +
 	"\tinstances\x18\x01 \x03(\v2\x18.netservices.v1.InstanceR\tinstances\x12-\n" +
 	"\x06images\x18\x02 \x03(\v2\x15.netservices.v1.ImageR\x06images\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xd4\x02\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xfb\x03\n" +
 	"\x0eReserveRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -4926,7 +5027,16 @@ const file_netservices_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\x0e2\x14.netservices.v1.ModeR\x04mode\x121\n" +
 	"\areplica\x18\a \x01(\v2\x17.netservices.v1.ReplicaR\areplica\x124\n" +
 	"\bplatform\x18\b \x01(\v2\x18.netservices.v1.PlatformR\bplatform\x125\n" +
-	"\aoptions\x18\t \x01(\v2\x1b.netservices.v1.MoveOptionsR\aoptions\"~\n" +
+	"\aoptions\x18\t \x01(\v2\x1b.netservices.v1.MoveOptionsR\aoptions\x12!\n" +
+	"\fmemory_bytes\x18\n" +
+	" \x01(\x03R\vmemoryBytes\x12!\n" +
+	"\fvolume_bytes\x18\v \x01(\x03R\vvolumeBytes\x12-\n" +
+	"\x06layers\x18\f \x03(\v2\x15.netservices.v1.LayerR\x06layers\x12\x1e\n" +
+	"\vnow_unix_ms\x18\r \x01(\x03R\tnowUnixMs\x12\x10\n" +
+	"\x03api\x18\x0e \x01(\x05R\x03api\"6\n" +
+	"\x05Layer\x12\x17\n" +
+	"\adiff_id\x18\x01 \x01(\tR\x06diffId\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"~\n" +
 	"\bPlatform\x12\x12\n" +
 	"\x04criu\x18\x01 \x01(\tR\x04criu\x12\x12\n" +
 	"\x04runc\x18\x02 \x01(\tR\x04runc\x12\x16\n" +
@@ -4935,13 +5045,14 @@ const file_netservices_proto_rawDesc = "" +
 	"\vpropagation\x18\x05 \x01(\tR\vpropagation\"C\n" +
 	"\fReserveReply\x12\x1b\n" +
 	"\thas_image\x18\x01 \x01(\bR\bhasImage\x12\x16\n" +
-	"\x06chains\x18\x02 \x03(\tR\x06chains\"n\n" +
+	"\x06chains\x18\x02 \x03(\tR\x06chains\"\x80\x01\n" +
 	"\x04Part\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x18\n" +
 	"\asection\x18\x02 \x01(\tR\asection\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
 	"\x03end\x18\x04 \x01(\bR\x03end\x12\x16\n" +
-	"\x06sha256\x18\x05 \x01(\fR\x06sha256\"!\n" +
+	"\x06sha256\x18\x05 \x01(\fR\x06sha256\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\fR\x03sum\"!\n" +
 	"\tPushReply\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\"\xf0\x01\n" +
 	"\n" +
@@ -5043,7 +5154,7 @@ func file_netservices_proto_rawDescGZIP() []byte {
 }
 
 var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_netservices_proto_goTypes = []any{
 	(Mode)(0),              // 0: netservices.v1.Mode
 	(State)(0),             // 1: netservices.v1.State
@@ -5097,29 +5208,30 @@ var file_netservices_proto_goTypes = []any{
 	(*OutcomeReply)(nil),   // 49: netservices.v1.OutcomeReply
 	(*InventoryReply)(nil), // 50: netservices.v1.InventoryReply
 	(*ReserveRequest)(nil), // 51: netservices.v1.ReserveRequest
-	(*Platform)(nil),       // 52: netservices.v1.Platform
-	(*ReserveReply)(nil),   // 53: netservices.v1.ReserveReply
-	(*Part)(nil),           // 54: netservices.v1.Part
-	(*PushReply)(nil),      // 55: netservices.v1.PushReply
-	(*SourceSays)(nil),     // 56: netservices.v1.SourceSays
-	(*Switch)(nil),         // 57: netservices.v1.Switch
-	(*Restore)(nil),        // 58: netservices.v1.Restore
-	(*TargetSays)(nil),     // 59: netservices.v1.TargetSays
-	(*Restored)(nil),       // 60: netservices.v1.Restored
-	(*Released)(nil),       // 61: netservices.v1.Released
-	(*PageBytes)(nil),      // 62: netservices.v1.PageBytes
-	nil,                    // 63: netservices.v1.Replica.SecretsEntry
-	nil,                    // 64: netservices.v1.Move.CriuEntry
-	nil,                    // 65: netservices.v1.Move.NotesEntry
-	nil,                    // 66: netservices.v1.TreeView.BlackboardEntry
-	nil,                    // 67: netservices.v1.Hello.CannotEntry
-	nil,                    // 68: netservices.v1.Released.CriuEntry
+	(*Layer)(nil),          // 52: netservices.v1.Layer
+	(*Platform)(nil),       // 53: netservices.v1.Platform
+	(*ReserveReply)(nil),   // 54: netservices.v1.ReserveReply
+	(*Part)(nil),           // 55: netservices.v1.Part
+	(*PushReply)(nil),      // 56: netservices.v1.PushReply
+	(*SourceSays)(nil),     // 57: netservices.v1.SourceSays
+	(*Switch)(nil),         // 58: netservices.v1.Switch
+	(*Restore)(nil),        // 59: netservices.v1.Restore
+	(*TargetSays)(nil),     // 60: netservices.v1.TargetSays
+	(*Restored)(nil),       // 61: netservices.v1.Restored
+	(*Released)(nil),       // 62: netservices.v1.Released
+	(*PageBytes)(nil),      // 63: netservices.v1.PageBytes
+	nil,                    // 64: netservices.v1.Replica.SecretsEntry
+	nil,                    // 65: netservices.v1.Move.CriuEntry
+	nil,                    // 66: netservices.v1.Move.NotesEntry
+	nil,                    // 67: netservices.v1.TreeView.BlackboardEntry
+	nil,                    // 68: netservices.v1.Hello.CannotEntry
+	nil,                    // 69: netservices.v1.Released.CriuEntry
 }
 var file_netservices_proto_depIdxs = []int32{
 	1,  // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
 	5,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
 	6,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
-	63, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
+	64, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
 	8,  // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
 	9,  // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
 	2,  // 6: netservices.v1.MoveOptions.precopy:type_name -> netservices.v1.Precopy
@@ -5130,14 +5242,14 @@ var file_netservices_proto_depIdxs = []int32{
 	14, // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
 	10, // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
 	13, // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
-	64, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
-	65, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
+	65, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
+	66, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
 	18, // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
 	19, // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
 	20, // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
-	66, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
+	67, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
 	25, // 20: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
-	67, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
+	68, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
 	27, // 22: netservices.v1.Members.members:type_name -> netservices.v1.Hello
 	0,  // 23: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
 	10, // 24: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
@@ -5168,78 +5280,79 @@ var file_netservices_proto_depIdxs = []int32{
 	30, // 49: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
 	0,  // 50: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
 	7,  // 51: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
-	52, // 52: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
+	53, // 52: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
 	10, // 53: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
-	57, // 54: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
-	54, // 55: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
-	58, // 56: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
-	16, // 57: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
-	16, // 58: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
-	60, // 59: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
-	61, // 60: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
-	4,  // 61: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
-	68, // 62: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
-	27, // 63: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
-	29, // 64: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
-	31, // 65: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
-	32, // 66: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
-	32, // 67: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
-	33, // 68: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
-	38, // 69: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
-	16, // 70: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
-	39, // 71: netservices.v1.Manager.Recover:input_type -> netservices.v1.RecoverRequest
-	15, // 72: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
-	16, // 73: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
-	21, // 74: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
-	23, // 75: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
-	26, // 76: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
-	45, // 77: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
-	48, // 78: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
-	15, // 79: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
-	29, // 80: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
-	16, // 81: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
-	42, // 82: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
-	51, // 83: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
-	51, // 84: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
-	54, // 85: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
-	15, // 86: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
-	15, // 87: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
-	56, // 88: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
-	15, // 89: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
-	62, // 90: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
-	28, // 91: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
-	30, // 92: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
-	11, // 93: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
-	36, // 94: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
-	11, // 95: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
-	34, // 96: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
-	11, // 97: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
-	40, // 98: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
-	11, // 99: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
-	49, // 100: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
-	17, // 101: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
-	22, // 102: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
-	24, // 103: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
-	17, // 104: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
-	11, // 105: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
-	36, // 106: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
-	49, // 107: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
-	30, // 108: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
-	50, // 109: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
-	44, // 110: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
-	36, // 111: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
-	53, // 112: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
-	55, // 113: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
-	16, // 114: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
-	16, // 115: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
-	59, // 116: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
-	49, // 117: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
-	62, // 118: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
-	91, // [91:119] is the sub-list for method output_type
-	63, // [63:91] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	52, // 54: netservices.v1.ReserveRequest.layers:type_name -> netservices.v1.Layer
+	58, // 55: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
+	55, // 56: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
+	59, // 57: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
+	16, // 58: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
+	16, // 59: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
+	61, // 60: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
+	62, // 61: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
+	4,  // 62: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
+	69, // 63: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
+	27, // 64: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
+	29, // 65: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
+	31, // 66: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
+	32, // 67: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
+	32, // 68: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
+	33, // 69: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
+	38, // 70: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
+	16, // 71: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
+	39, // 72: netservices.v1.Manager.Recover:input_type -> netservices.v1.RecoverRequest
+	15, // 73: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
+	16, // 74: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
+	21, // 75: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
+	23, // 76: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
+	26, // 77: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
+	45, // 78: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
+	48, // 79: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
+	15, // 80: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
+	29, // 81: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
+	16, // 82: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
+	42, // 83: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
+	51, // 84: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
+	51, // 85: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
+	55, // 86: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
+	15, // 87: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
+	15, // 88: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
+	57, // 89: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
+	15, // 90: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
+	63, // 91: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
+	28, // 92: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
+	30, // 93: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
+	11, // 94: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
+	36, // 95: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
+	11, // 96: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
+	34, // 97: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
+	11, // 98: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
+	40, // 99: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
+	11, // 100: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
+	49, // 101: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
+	17, // 102: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
+	22, // 103: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
+	24, // 104: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
+	17, // 105: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
+	11, // 106: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
+	36, // 107: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
+	49, // 108: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
+	30, // 109: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
+	50, // 110: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
+	44, // 111: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
+	36, // 112: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
+	54, // 113: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
+	56, // 114: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
+	16, // 115: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
+	16, // 116: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
+	60, // 117: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
+	49, // 118: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
+	63, // 119: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
+	92, // [92:120] is the sub-list for method output_type
+	64, // [64:92] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_netservices_proto_init() }
@@ -5255,14 +5368,14 @@ func file_netservices_proto_init() {
 		(*Order_Cutover)(nil),
 		(*Order_Cancel)(nil),
 	}
-	file_netservices_proto_msgTypes[52].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[53].OneofWrappers = []any{
 		(*SourceSays_Switch)(nil),
 		(*SourceSays_Part)(nil),
 		(*SourceSays_Restore)(nil),
 		(*SourceSays_Commit)(nil),
 		(*SourceSays_Abort)(nil),
 	}
-	file_netservices_proto_msgTypes[55].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[56].OneofWrappers = []any{
 		(*TargetSays_Switched)(nil),
 		(*TargetSays_Restored)(nil),
 		(*TargetSays_Released)(nil),
@@ -5274,7 +5387,7 @@ func file_netservices_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   65,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -39,7 +39,8 @@ var ErrNotFound = errors.New("not found")
 type Docker struct {
 	cli   *client.Client
 	ncpu  float64
-	slice bool // systemd cgroup driver: parents are slices
+	slice bool   // systemd cgroup driver: parents are slices
+	root  string // folder of everything dockerd keeps
 }
 
 // OpenDocker connects and agrees on an API version.
@@ -53,7 +54,7 @@ func OpenDocker(ctx context.Context, socket string) (*Docker, error) {
 		cli.Close()
 		return nil, fmt.Errorf("open docker: %w", err)
 	}
-	return &Docker{cli: cli, ncpu: float64(info.NCPU), slice: info.CgroupDriver == "systemd"}, nil
+	return &Docker{cli: cli, ncpu: float64(info.NCPU), slice: info.CgroupDriver == "systemd", root: info.DockerRootDir}, nil
 }
 
 func (d *Docker) Close() error { return d.cli.Close() }

@@ -33,6 +33,19 @@ func (h Host) Usage(id string) (Usage, error) {
 	return Usage{}, fmt.Errorf("cgroup of container %.12s: %w", id, fs.ErrNotExist)
 }
 
+// GroupMemory is what all services together use of the memory their budget limits; 0 while there is no such group.
+func (h Host) GroupMemory(group string) int64 {
+	var used, cache int64
+	if v1 := filepath.Join(h.Cgroups, "memory", group); exists(v1) {
+		used, _ = readNumber(filepath.Join(v1, "memory.usage_in_bytes"))
+		cache, _ = statField(filepath.Join(v1, "memory.stat"), "total_inactive_file")
+	} else if v2 := filepath.Join(h.Cgroups, group); exists(v2) {
+		used, _ = readNumber(filepath.Join(v2, "memory.current"))
+		cache, _ = statField(filepath.Join(v2, "memory.stat"), "inactive_file")
+	}
+	return max(0, used-cache)
+}
+
 func usageV1(cpu, memory string) (Usage, error) {
 	ns, err1 := readNumber(filepath.Join(cpu, "cpuacct.usage"))
 	used, err2 := readNumber(filepath.Join(memory, "memory.usage_in_bytes"))

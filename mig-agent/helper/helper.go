@@ -61,6 +61,7 @@ type Server struct {
 	life    context.Context // ends with the helper
 
 	sizes    sizes
+	seen     hostSeen
 	leased   chan struct{} // holds one: leases were set
 	deciding sync.Mutex    // held while a dump runs and while a lost agent's operation is taken back
 

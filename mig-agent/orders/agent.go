@@ -184,11 +184,12 @@ func (a *Agent) rules() map[string][]pki.Role {
 		rules[m] = r
 	}
 	for _, m := range []string{api.Agent_Do_FullMethodName, api.Agent_Ask_FullMethodName,
-		api.Agent_PushImage_FullMethodName, api.Agent_Inventory_FullMethodName, api.Agent_Renew_FullMethodName} {
+		api.Agent_PushImage_FullMethodName, api.Agent_Inventory_FullMethodName, api.Agent_Renew_FullMethodName,
+		api.Agent_Preflight_FullMethodName} {
 		rules[m] = []pki.Role{pki.Manager}
 	}
 	for _, m := range []string{api.Peer_Reserve_FullMethodName, api.Peer_Push_FullMethodName, api.Peer_Arm_FullMethodName,
-		api.Peer_Cancel_FullMethodName, api.Peer_Cutover_FullMethodName} {
+		api.Peer_Cancel_FullMethodName, api.Peer_Cutover_FullMethodName, api.Peer_Inspect_FullMethodName} {
 		rules[m] = []pki.Role{pki.Node}
 	}
 	rules[api.Prober_Probe_FullMethodName] = []pki.Role{pki.Node}

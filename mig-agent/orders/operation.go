@@ -22,9 +22,10 @@ type operation struct {
 	id    string
 	began time.Time
 
-	mu     sync.Mutex
-	events []*api.Event
-	grown  chan struct{} // closed and replaced with every event
+	mu      sync.Mutex
+	expects float64 // ms of freeze, until it is over
+	events  []*api.Event
+	grown   chan struct{} // closed and replaced with every event
 }
 
 func newOperation(id string) *operation {
@@ -36,9 +37,19 @@ func (o *operation) emit(e *api.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	e.Op, e.AtMs = o.id, time.Since(o.began).Milliseconds()
+	if !e.Done {
+		e.ExpectedFreezeMs = o.expects
+	}
 	o.events = append(o.events, e)
 	close(o.grown)
 	o.grown = make(chan struct{})
+}
+
+// expect makes the events tell what freeze to expect; 0: none any more.
+func (o *operation) expect(ms float64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.expects = ms
 }
 
 // phase tells what begins now.

@@ -121,12 +121,12 @@ func TestSectionReader(t *testing.T) {
 		parts = parts[1:]
 		return p, nil
 	}
-	got, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s", Data: []byte("a")}, recv, &touched)))
+	got, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s", Data: []byte("a")}, recv, nil, &touched)))
 	if err != nil || string(got) != "abc" || touched.IsZero() {
 		t.Errorf("section %q, %v", got, err)
 	}
 	parts = []*api.Part{{Data: []byte("b")}}
-	if _, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s"}, recv, &touched))); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s"}, recv, nil, &touched))); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a section without end: %v", err)
 	}
 }
@@ -180,7 +180,7 @@ func TestVerified(t *testing.T) {
 			return p, nil
 		})
 		var touched time.Time
-		got, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s"}, recv, &touched)))
+		got, err := io.ReadAll(chunk.Reader(sectionReader(&api.Part{Section: "s"}, recv, nil, &touched)))
 		if string(got) != "abc" || !errors.Is(err, c.want) {
 			t.Errorf("%s: %q, %v, want %v", c.name, got, err, c.want)
 		}

@@ -87,6 +87,7 @@ func broken(err error) bool {
 
 // push sends one section before the cut-over.
 func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Reader) (int64, error) {
+	r = m.progress(section, r)
 	stream, err := api.NewPeerClient(m.conn).Push(ctx)
 	if err != nil {
 		return 0, err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"strings"
@@ -40,7 +41,7 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 		return status.Errorf(codes.FailedPrecondition, "section %s: the target is %s", first.Section, is)
 	}
 	var n int64
-	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, verified(stream.Recv), &m.touched))}
+	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, verified(stream.Recv), nil, &m.touched))}
 	switch volume, isVolume := strings.CutPrefix(first.Section, "volume/"); {
 	case first.Section == "image":
 		var img engine.Image
@@ -92,8 +93,8 @@ func verified(recv func() (*api.Part, error)) func() (*api.Part, error) {
 	}
 }
 
-// sectionReader reads the parts of one section up to its end mark.
-func sectionReader(first *api.Part, recv func() (*api.Part, error), touched *time.Time) func() ([]byte, error) {
+// sectionReader reads the parts of one section up to its end mark, where their sum must fit; nil: there is none.
+func sectionReader(first *api.Part, recv func() (*api.Part, error), sum hash.Hash, touched *time.Time) func() ([]byte, error) {
 	part, over := first, false
 	return func() ([]byte, error) {
 		if over {
@@ -110,7 +111,14 @@ func sectionReader(first *api.Part, recv func() (*api.Part, error), touched *tim
 		}
 		*touched = time.Now()
 		data := part.Data
-		over = part.End
+		if sum != nil {
+			sum.Write(data)
+		}
+		if over = part.End; over {
+			if err := checkSum(sum, part.Sum); err != nil {
+				return nil, err
+			}
+		}
 		part = nil
 		return data, nil
 	}
@@ -159,7 +167,7 @@ func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_C
 			err = fmt.Errorf("expected a part of %s, got %T", first.Section, says.Says)
 		}
 		return says.GetPart(), err
-	}, &m.touched))
+	}, newSum(), &m.touched))
 	err := func() error {
 		if first.Section == "checkpoint" {
 			return a.takeCheckpoint(m, r)
@@ -173,7 +181,8 @@ func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_C
 		}
 		return a.applyTree(stream.Context(), a.volumePath(m.local.id, name), false, r)
 	}()
-	if _, rest := io.Copy(io.Discard, r); err == nil { // to the end mark, also of a section that failed
+	// To the end mark, also of a section that failed: that it was damaged says more than what came of it.
+	if _, rest := io.Copy(io.Discard, r); err == nil || errors.Is(rest, errDamaged) {
 		err = rest
 	}
 	if err != nil {

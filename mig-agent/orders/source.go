@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"sync"
 	"time"
 
@@ -43,12 +44,15 @@ type sourceMove struct {
 	conn    *grpc.ClientConn
 	talk    api.Peer_CutoverClient
 	close   context.CancelFunc // ends talk
+	sum     hash.Hash          // of the section that is being sent
 	trace   *api.Move
 	began   time.Time
 	tracked bool      // memory goes ahead by rounds of CRIU
 	parent  int32     // the newest of them
 	dump    *follower // sends the image while it is written
 	out     *operation
+
+	volumes int64 // bytes in the volumes, when the move began
 
 	instance *api.Instance // the replica as the target reported it, after the commit
 }
@@ -150,6 +154,7 @@ func (a *Agent) runSource(m *sourceMove, op *operation, what migrate.Happened, b
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.out = op
+	op.expect(m.trace.ExpectedFreezeMs)
 	tell := func(err error) {
 		if begun != nil {
 			begun <- err
@@ -243,6 +248,7 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 	if m.machine.Finished() {
 		a.helper.unguard(m.op)
 		m.trace.EndedUnixMs = time.Now().UnixMilli()
+		a.dumpStatistics(m)
 		last.Move = m.trace
 		a.mu.Lock()
 		delete(a.sources, m.op)
@@ -380,23 +386,14 @@ func (a *Agent) reserve(ctx context.Context, m *sourceMove) error {
 	if err := a.dialPeer(m); err != nil {
 		return err
 	}
-	req := &api.ReserveRequest{
-		Op: m.op, Epoch: m.epoch, From: a.cfg.Node, Mode: m.order.Mode, Replica: m.local.spec, Options: m.order.Options,
-		FromAgent:  fmt.Sprintf("%s:%d", a.cfg.Address, netmap.AgentPort),
-		FromHelper: fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
+	req, err := a.request(ctx, m)
+	if err != nil {
+		return err
 	}
 	if m.mode == netmap.Live {
-		facts, err := a.helper.Facts(ctx, &api.Empty{})
-		if err != nil {
-			return err
-		}
 		if err := a.needs(ctx, m); err != nil {
 			return err
 		}
-		if len(facts.Missing) > 0 {
-			return refused("live is not possible on %s: %v", a.cfg.Node, facts.Missing)
-		}
-		req.Platform = facts.Platform
 	}
 	reply, err := api.NewPeerClient(m.conn).Reserve(ctx, req)
 	if err != nil {

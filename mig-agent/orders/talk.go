@@ -111,8 +111,9 @@ func (a *Agent) commitThere(m *sourceMove) error {
 	if r == nil {
 		return fmt.Errorf("expected released, got %T", says.Says)
 	}
-	m.trace.PacketsHeld = r.PacketsHeld
+	m.trace.PacketsHeld, m.trace.Criu = r.PacketsHeld, r.Criu
 	m.trace.SwitchToReleaseMs = r.HeldMs
+	m.out.expect(0)
 	m.out.phase("release", "%d packets held for %.1f ms", r.PacketsHeld, m.trace.SwitchToReleaseMs)
 	m.instance = r.Instance
 	m.hangUp()
@@ -122,7 +123,9 @@ func (a *Agent) commitThere(m *sourceMove) error {
 // section begins a section of the conversation.
 func (m *sourceMove) section(name string) *bufio.Writer {
 	first := true
+	m.sum = newSum()
 	return chunk.Writer(func(b []byte) error {
+		m.sum.Write(b)
 		part := &api.Part{Data: b}
 		if first {
 			part.Section, first = name, false
@@ -135,7 +138,7 @@ func (m *sourceMove) endSection(w *bufio.Writer) error {
 	if err := w.Flush(); err != nil {
 		return m.said(err)
 	}
-	return m.said(m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: &api.Part{End: true}}}))
+	return m.said(m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: &api.Part{End: true, Sum: m.sum.Sum(nil)}}}))
 }
 
 // listen waits for the target's next word; `failed` is an error.

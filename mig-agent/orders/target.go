@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -41,14 +40,15 @@ type targetMove struct {
 	machine   *migrate.Target
 	local     *local
 	touched   time.Time
-	announced time.Time       // the address is here since
-	pushed    map[string]bool // sections that are complete
-	startup   chan error      // end of the armed docker start
-	lost      bool            // docker does not know the restored container
-	pools     *memory.Pools   // sent ahead of the freeze
-	rounds    int             // of tracked pre-copy that are here
-	held      int64           // packets
-	heldMS    float64         // for so long
+	announced time.Time          // the address is here since
+	pushed    map[string]bool    // sections that are complete
+	startup   chan error         // end of the armed docker start
+	lost      bool               // docker does not know the restored container
+	pools     *memory.Pools      // sent ahead of the freeze
+	rounds    int                // of tracked pre-copy that are here
+	held      int64              // packets
+	heldMS    float64            // for so long
+	criu      map[string]float64 // statistics of the restore
 	took      api.Restored
 }
 
@@ -64,16 +64,11 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 	if err := a.current(req.Epoch); err != nil {
 		return nil, err
 	}
-	mode, lazy := netmap.Cold, false
-	switch req.Mode {
-	case api.Mode_WARM:
-		mode = netmap.Warm
-	case api.Mode_LIVE:
-		mode, lazy = netmap.Live, req.GetOptions().GetLazy()
-		if err := a.canRestore(ctx, req.Platform); err != nil {
-			return nil, err
-		}
+	if err := a.fits(ctx, req); err != nil {
+		return nil, err
 	}
+	mode := modeOf(req.Mode)
+	lazy := mode == netmap.Live && req.GetOptions().GetLazy()
 	machine := migrate.NewTarget(mode)
 	if lazy {
 		machine = migrate.NewLazyTarget()
@@ -113,24 +108,6 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 		a.log.Warn("layers of this node", "op", m.op, "err", err)
 	}
 	return &api.ReserveReply{Chains: chains}, nil
-}
-
-// canRestore names everything in which this node's platform differs from the source's.
-func (a *Agent) canRestore(ctx context.Context, theirs *api.Platform) error {
-	facts, err := a.helper.Facts(ctx, &api.Empty{})
-	if err != nil {
-		return status.Error(codes.Unavailable, err.Error())
-	}
-	problems := facts.Missing
-	if theirs == nil {
-		problems = append(problems, "the source told nothing of its platform")
-	} else {
-		problems = append(problems, platform(facts.Platform).Differ(platform(theirs))...)
-	}
-	if len(problems) > 0 {
-		return status.Errorf(codes.FailedPrecondition, "live is not possible on %s: %s", a.cfg.Node, strings.Join(problems, "; "))
-	}
-	return nil
 }
 
 func platform(p *api.Platform) engine.Platform {
@@ -231,7 +208,7 @@ func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_Cu
 				return err
 			}
 			return stream.Send(&api.TargetSays{Says: &api.TargetSays_Released{
-				Released: &api.Released{PacketsHeld: m.held, HeldMs: m.heldMS, Instance: a.instance(m.local)}}})
+				Released: &api.Released{PacketsHeld: m.held, HeldMs: m.heldMS, Instance: a.instance(m.local), Criu: m.criu}}})
 		case *api.SourceSays_Abort:
 			return a.targetDoes(m, migrate.Input{What: migrate.Aborted, Err: word.Abort})
 		default:
@@ -348,6 +325,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			m.held, m.heldMS = reply.Packets, milliseconds(time.Since(m.announced))
 		}
 	case migrate.Adopt:
+		m.criu = a.restoreStatistics(m)
 		lost := a.awaitStartup(ctx, m)
 		err = writeReplicaFile(a.cfg.Dir, m.local.id, m.local.spec)
 		if err == nil {
