@@ -208,6 +208,11 @@ type Migration struct {
 	Bytes   int64   // moved altogether
 	Started time.Time
 	Ended   time.Time // zero while it goes on
+
+	ExpectedMS float64 // traffic was expected to be held, as told before the freeze
+	Packets    int64   // held
+	Reason     string  // it was begun
+	Trace      string  // api.Move as JSON: phases, rounds, CRIU's statistics, notes; "" of older moves
 }
 
 func (Migration) Table() string     { return MigrationTable }
@@ -216,7 +221,8 @@ func (m Migration) Parts() []string { return []string{m.Op} }
 func (m Migration) Row() map[string]string {
 	return map[string]string{"service": m.ID.Service, "replica": strconv.Itoa(m.ID.Replica), "from": m.From, "to": m.To,
 		"mode": string(m.Mode), "phase": m.Phase, "outcome": m.Outcome, "gap_ms": number(m.GapMS),
-		"bytes": strconv.FormatInt(m.Bytes, 10), "started": stamp(m.Started), "ended": stamp(m.Ended)}
+		"bytes": strconv.FormatInt(m.Bytes, 10), "started": stamp(m.Started), "ended": stamp(m.Ended),
+		"expected_ms": number(m.ExpectedMS), "packets_held": strconv.FormatInt(m.Packets, 10), "reason": m.Reason, "trace": m.Trace}
 }
 
 // ParseMigration reads what Row wrote.
@@ -226,7 +232,8 @@ func ParseMigration(key string, row map[string]string) (Migration, error) {
 		Op: p.part(0), ID: netmap.ReplicaID{Service: p.text("service"), Replica: int(p.integer("replica"))},
 		From: p.text("from"), To: p.text("to"), Mode: into(p, "mode", p.text("mode"), netmap.ParseMode),
 		Phase: p.text("phase"), Outcome: p.outcome(), GapMS: p.float("gap_ms"), Bytes: p.integer("bytes"),
-		Started: p.time("started"), Ended: p.time("ended"),
+		Started: p.time("started"), Ended: p.time("ended"), Reason: p.text("reason"), Trace: p.text("trace"),
+		ExpectedMS: p.float("expected_ms"), Packets: p.integer("packets_held"),
 	}
 	return m, p.err
 }

@@ -17,10 +17,11 @@ import (
 )
 
 const (
-	reachLimit = 5 * time.Second
-	askLimit   = 1500 * time.Millisecond // for agent and helper together; a target that asks us waits 2 s
-	pushLimit  = 10 * time.Minute        // an image over a slow link
-	chunk      = 256 << 10
+	reachLimit     = 5 * time.Second
+	preflightLimit = 20 * time.Second        // both ends run CRIU's own check
+	askLimit       = 1500 * time.Millisecond // for agent and helper together; a target that asks us waits 2 s
+	pushLimit      = 10 * time.Minute        // an image over a slow link
+	chunk          = 256 << 10
 )
 
 // agents holds one connection per agent and helper; each is made when it is first needed and repairs itself.

@@ -177,7 +177,7 @@ func (s *State) image(name string) (string, error) {
 }
 
 // Migrate begins to move a replica to another node. Without a mode the service's own counts.
-func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mode) ([]Record, error) {
+func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mode, options Options) ([]Record, error) {
 	service, ok := s.Services[id.Service]
 	if !ok {
 		return nil, status.Errorf(codes.NotFound, "no service %s", id.Service)
@@ -212,7 +212,7 @@ func (s *State) Migrate(w World, id netmap.ReplicaID, to string, mode netmap.Mod
 		return nil, status.Error(codes.FailedPrecondition, why)
 	}
 	return []Record{{Kind: Begun, At: w.At, Op: &Op{
-		ID: w.NewID(), Verb: Move, Replica: id, Node: at.Node, To: to, Mode: mode,
+		ID: w.NewID(), Verb: Move, Replica: id, Node: at.Node, To: to, Mode: mode, Options: options,
 		Reason: "operator's order", Step: StepReach, Started: w.At,
 	}}}, nil
 }

@@ -255,8 +255,12 @@ func (m *Manager) Deploy(wanted *spec.Service, node string) ([]*Feed, error) {
 }
 
 // Migrate begins to move a replica.
-func (m *Manager) Migrate(id netmap.ReplicaID, to string, mode netmap.Mode) ([]*Feed, error) {
-	return m.command(func(w World) ([]Record, error) { return m.state.Migrate(w, id, to, mode) })
+func (m *Manager) Migrate(id netmap.ReplicaID, to string, mode netmap.Mode, o *api.MoveOptions) ([]*Feed, error) {
+	options, err := ParseOptions(o, mode)
+	if err != nil {
+		return nil, err
+	}
+	return m.command(func(w World) ([]Record, error) { return m.state.Migrate(w, id, to, mode, options) })
 }
 
 // Remove begins to stop a service; one feed per replica.

@@ -12,10 +12,7 @@ import (
 // order writes the newest step of an operation as its agent gets it.
 func (s *State) order(op *Op) *api.Order {
 	o := &api.Order{Op: op.ID, Epoch: s.Epoch}
-	move := &api.MoveOrder{
-		Service: op.Replica.Service, Replica: int32(op.Replica.Replica), Mode: modeMessage(op.Mode),
-		To: op.To, ToAgent: s.Members[op.To].Agent, ToHelper: s.Members[op.To].Helper,
-	}
+	move := s.moveOrder(op)
 	switch op.Step {
 	case StepDeploy:
 		o.What = &api.Order_Deploy{Deploy: &api.DeployOrder{Replica: s.replica(op.Replica)}}
@@ -31,6 +28,13 @@ func (s *State) order(op *Op) *api.Order {
 		o.What = &api.Order_Cancel{Cancel: move}
 	}
 	return o
+}
+
+func (s *State) moveOrder(op *Op) *api.MoveOrder {
+	return &api.MoveOrder{
+		Service: op.Replica.Service, Replica: int32(op.Replica.Replica), Mode: modeMessage(op.Mode), Options: op.Options.message(),
+		To: op.To, ToAgent: s.Members[op.To].Agent, ToHelper: s.Members[op.To].Helper,
+	}
 }
 
 // replica derives from the spec what an agent needs to run one replica.

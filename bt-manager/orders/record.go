@@ -146,6 +146,7 @@ type Op struct {
 	Node       string           `json:"node"`                 // deploy: the one tried now; remove: where it runs; move: the source
 	To         string           `json:"to,omitempty"`         // move: the target
 	Mode       netmap.Mode      `json:"mode,omitempty"`       // move
+	Options    Options          `json:"options,omitzero"`     // move
 	Candidates []string         `json:"candidates,omitempty"` // deploy: nodes not tried yet, best first
 	Reason     string           `json:"reason"`               // of the choice of the node
 	Gain       float64          `json:"gain,omitempty"`       // of the choice, when a tree made it
@@ -172,4 +173,9 @@ type End struct {
 	Code    codes.Code `json:"code,omitempty"`   // of a refusal or an absence; 0: it was tried
 	GapMS   float64    `json:"gap_ms,omitempty"` // moves: traffic was held this long
 	Bytes   int64      `json:"bytes,omitempty"`  // moves
+
+	ExpectedMS float64 `json:"expected_ms,omitempty"` // moves: as told before the freeze
+	Packets    int64   `json:"packets,omitempty"`     // moves: held
+
+	Trace json.RawMessage `json:"trace,omitempty"` // moves: api.Move as JSON
 }

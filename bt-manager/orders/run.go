@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -84,8 +85,12 @@ func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 			return
 		}
 
+		trace, err := traceText(w.move)
+		if err != nil {
+			slog.Warn("trace of move is lost", "op", id, "err", err)
+		}
+		r.Trace = trace
 		m.mu.Lock()
-		var err error
 		if _, ok := m.state.Ops[id]; ok { // nobody has given it up meanwhile
 			err = m.commit(m.state.Report(time.Now(), id, r))
 		}
@@ -243,7 +248,7 @@ func (w *worker) done(e *api.Event) Result {
 	w.instance, w.lost = e.Instance, e.Error
 	r := Result{Answer: Yes}
 	if v := e.Move; v != nil {
-		r.GapMS = v.SwitchToReleaseMs
+		r.GapMS, r.ExpectedMS, r.Packets = v.SwitchToReleaseMs, v.ExpectedFreezeMs, v.PacketsHeld
 		r.Bytes = v.ImageBytes + v.VolumeBytes + v.DeltaBytes + v.CheckpointBytes
 	}
 	return r

@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"encoding/json"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -44,6 +45,11 @@ type Result struct {
 	Code   codes.Code // of Refused
 	GapMS  float64    // of a move that was done
 	Bytes  int64
+
+	ExpectedMS float64
+	Packets    int64
+
+	Trace json.RawMessage // of a move that ended, well or not
 }
 
 // Report says what follows from an answer to the newest action of an operation.
@@ -94,9 +100,9 @@ func (t *turn) lost() {
 }
 
 func (t *turn) end(outcome Outcome, code codes.Code, message string) {
-	end := &End{Outcome: outcome, Code: code, Error: message}
+	end := &End{Outcome: outcome, Code: code, Error: message, Trace: t.r.Trace}
 	if outcome == Committed {
-		end.GapMS, end.Bytes = t.r.GapMS, t.r.Bytes
+		end.GapMS, end.Bytes, end.ExpectedMS, end.Packets = t.r.GapMS, t.r.Bytes, t.r.ExpectedMS, t.r.Packets
 	}
 	t.records = append(t.records, Record{Kind: Ended, At: t.at, ID: t.op.ID, End: end})
 }

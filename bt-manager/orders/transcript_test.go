@@ -141,7 +141,7 @@ func (m *machine) command(words []string) {
 		if len(args) > 2 {
 			mode = netmap.Mode(args[2])
 		}
-		m.commit(m.state.Migrate(m.world, id, args[1], mode))
+		m.commit(m.state.Migrate(m.world, id, args[1], mode, Options{}))
 	case "remove":
 		m.commit(m.state.Remove(m.world, args[0]))
 	case "clock":
@@ -162,7 +162,7 @@ func (m *machine) command(words []string) {
 	case "place": // replica node [lost]
 		m.commit(m.state.Place(m.world, m.replica(args[0]), args[1], len(args) > 2))
 	case "tree-move": // replica node: as a tree orders it
-		records, err := m.state.Migrate(m.world, m.replica(args[0]), args[1], netmap.Live)
+		records, err := m.state.Migrate(m.world, m.replica(args[0]), args[1], netmap.Live, Options{})
 		if err == nil {
 			records[0].Op.Rests = true
 		}

@@ -216,7 +216,7 @@ func (t *Trees) order(o decide.Operation) error {
 	var records []Record
 	var err error
 	if o.Verb == decide.Move {
-		records, err = t.m.state.Migrate(w, o.Replica, o.To, o.Mode)
+		records, err = t.m.state.Migrate(w, o.Replica, o.To, o.Mode, Options{})
 	} else {
 		records, err = t.m.state.Place(w, o.Replica, o.To, o.Lost)
 	}

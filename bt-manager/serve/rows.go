@@ -143,12 +143,16 @@ func rowsOf(s *orders.State, node, addr string) []resourdb.Row {
 			})
 		}
 	}
-	for _, past := range s.Done {
+	for i, past := range s.Done {
 		if past.Verb != orders.Move {
 			continue
 		}
 		row := migrationRow(past.Op)
 		row.Phase, row.Outcome, row.GapMS, row.Bytes, row.Ended = "done", string(past.Outcome), past.GapMS, past.Bytes, past.At
+		row.ExpectedMS, row.Packets = past.ExpectedMS, past.Packets
+		if i >= len(s.Done)-tracesShown {
+			row.Trace = string(past.End.Trace)
+		}
 		rows = append(rows, row)
 	}
 	for _, op := range s.Ops {
@@ -159,9 +163,12 @@ func rowsOf(s *orders.State, node, addr string) []resourdb.Row {
 	return rows
 }
 
+// tracesShown bounds the moves whose whole trace is in the database: it goes to every switch. nsctl moves has all of them.
+const tracesShown = 100
+
 func migrationRow(op orders.Op) resourdb.Migration {
 	return resourdb.Migration{
-		Op: op.ID, ID: op.Replica, From: op.Node, To: op.To, Mode: op.Mode, Phase: string(op.Step), Outcome: "pending", Started: op.Started,
+		Op: op.ID, ID: op.Replica, From: op.Node, To: op.To, Mode: op.Mode, Phase: string(op.Step), Outcome: "pending", Started: op.Started, Reason: op.Reason,
 	}
 }
 

@@ -85,6 +85,8 @@ var rules = map[string][]pki.Role{
 	api.Manager_LoadImage_FullMethodName: {pki.Operator},
 	api.Manager_Deploy_FullMethodName:    {pki.Operator},
 	api.Manager_Migrate_FullMethodName:   {pki.Operator},
+	api.Manager_Preflight_FullMethodName: {pki.Operator},
+	api.Manager_Moves_FullMethodName:     {pki.Operator, pki.Viewer},
 	api.Manager_Remove_FullMethodName:    {pki.Operator},
 	api.Manager_Recover_FullMethodName:   {pki.Operator},
 	api.Manager_Services_FullMethodName:  {pki.Operator, pki.Viewer},

@@ -360,7 +360,7 @@ func TestRows(t *testing.T) {
 		"RESOUR_MANAGER|leader":  {"leaf3", s.addr, `"epoch"`},
 		"RESOUR_SERVICE|kms":     {"kms:1.0", imageID, "10.20.0.10/24", "http :8080/healthz"},
 		"RESOUR_POLICY|kms|0":    {"leaf2", "operator's order"},
-		"RESOUR_MIGRATION|" + op: {"leaf1", "leaf2", "live", "committed", "150.5", `"1024"`},
+		"RESOUR_MIGRATION|" + op: {"leaf1", "leaf2", "live", "committed", "150.5", `"1024"`, "packets_held", `switch_to_release_ms`},
 	} {
 		eventually(t, key, func() bool {
 			text := row(key)

@@ -80,8 +80,46 @@ func (s *server) Deploy(req *api.DeployRequest, stream grpc.ServerStreamingServe
 
 func (s *server) Migrate(req *api.MigrateRequest, stream grpc.ServerStreamingServer[api.Event]) error {
 	id := netmap.ReplicaID{Service: req.Service, Replica: int(req.Replica)}
-	feeds, err := s.m.Migrate(id, req.To, orders.ParseMode(req.Mode))
+	feeds, err := s.m.Migrate(id, req.To, orders.ParseMode(req.Mode), req.Options)
 	return s.follow(feeds, err, stream)
+}
+
+func (s *server) Preflight(ctx context.Context, req *api.MigrateRequest) (*api.PreflightReply, error) {
+	id := netmap.ReplicaID{Service: req.Service, Replica: int(req.Replica)}
+	reply, err := s.m.Preflight(ctx, id, req.To, orders.ParseMode(req.Mode), req.Options)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return reply, nil
+}
+
+// newestMoves is how many a caller of Moves gets that does not say how many it wants.
+const newestMoves = 20
+
+func (s *server) Moves(_ context.Context, req *api.MovesRequest) (*api.MoveList, error) {
+	most := int(req.Most)
+	switch {
+	case most < 0:
+		return nil, status.Errorf(codes.InvalidArgument, "most: %d is negative", most)
+	case most == 0:
+		most = newestMoves
+	}
+	list := &api.MoveList{}
+	var err error
+	s.m.View(func(state *orders.State) {
+		if req.Op == "" {
+			list.Moves = state.Moves(most)
+			return
+		}
+		var one *api.MoveView
+		if one, err = state.Move(req.Op); err == nil {
+			list.Moves = []*api.MoveView{one}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 func (s *server) Remove(req *api.RemoveRequest, stream grpc.ServerStreamingServer[api.Event]) error {
