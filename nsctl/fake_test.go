@@ -67,6 +67,7 @@ func fakeAgents() {
 			api.Agent_Ask_FullMethodName:       {pki.Manager},
 			api.Agent_PushImage_FullMethodName: {pki.Manager},
 			api.Agent_Inventory_FullMethodName: {pki.Manager},
+			api.Agent_Preflight_FullMethodName: {pki.Manager},
 		}), grpc.Creds(id.Server()))...)
 		api.RegisterAgentServer(srv, a)
 		go func() { check(srv.Serve(ln)) }()
@@ -144,6 +145,23 @@ func (a *agent) PushImage(stream grpc.ClientStreamingServer[api.Chunk, api.Image
 	return stream.SendAndClose(&api.Image{Id: id})
 }
 
+// Preflight finds that a service named unmovable has a socket that cannot move.
+func (a *agent) Preflight(_ context.Context, order *api.MoveOrder) (*api.PreflightReply, error) {
+	reply := &api.PreflightReply{
+		ImageBytes: 0, VolumeBytes: 2048, MemoryBytes: 10 << 20, ExpectedFreezeMs: 267.3, ExpectedTotalMs: 1767.3,
+		Formula: "250 ms + 1.65 ms/MB x 10.5 MB",
+		Checks: []*api.Check{
+			{Name: "criu", Node: a.node, Holds: true, Detail: "4.2.1; criu check: Looks good."},
+			{Name: "memory", Node: order.To, Holds: true, Detail: "1.0 GiB free for the service's and its image's 20.0 MiB"},
+			{Name: "sockets", Node: a.node, Holds: true, Detail: "3, all of kinds that CRIU carries"},
+		},
+	}
+	if order.Service == "unmovable" {
+		reply.Checks[2].Holds, reply.Checks[2].Detail = false, "fd 7 of pid 12 (sctpd): SCTP, which CRIU does not carry; move the service warm"
+	}
+	return reply, nil
+}
+
 func (a *agent) Ask(_ context.Context, ref *api.OpRef) (*api.OutcomeReply, error) {
 	a.as.mu.Lock()
 	defer a.as.mu.Unlock()
@@ -164,6 +182,10 @@ func (a *agent) Do(order *api.Order, stream grpc.ServerStreamingServer[api.Event
 		last.Outcome = api.Outcome_COMMITTED
 	case *api.Order_Transfer:
 		phase("reserve")
+		for _, sent := range []int64{1 << 20, 4 << 20} {
+			_ = stream.Send(&api.Event{Op: order.Op, Phase: "volumes", Detail: "keys to " + what.Transfer.To, Bytes: sent,
+				TotalBytes: 4 << 20, ExpectedFreezeMs: 267.3})
+		}
 		if target := a.as.agents[what.Transfer.To]; target.has(what.Transfer.Service, what.Transfer.Replica) {
 			a.set(order.Op, api.Outcome_ABORTED)
 			return status.Errorf(codes.FailedPrecondition, "%s: the replica is RUNNING here", target.node)
@@ -200,6 +222,8 @@ func (a *agent) cutover(op string, m *api.MoveOrder, last *api.Event) {
 		Op: op, Service: m.Service, Replica: m.Replica, From: a.node, To: m.To, Mode: m.Mode,
 		Phases:          []*api.Phase{{Name: "switch", StartMs: 10, TookMs: 1.25}, {Name: "release", StartMs: 210, TookMs: 2.5}},
 		CheckpointBytes: 10 << 20, VolumeBytes: 2048, PacketsHeld: 7, SwitchToReleaseMs: 202.5,
+		StartedUnixMs: 1795262400000, ExpectedFreezeMs: 267.3, Options: m.Options, Criu: map[string]float64{"dump_frozen_us": 98000},
+		Rounds: []*api.Round{{Bytes: 9 << 20, TookMs: 90.5, What: "memory"}}, Notes: map[string]string{"precopy": "by content"},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 
 func (c *cli) migrate() *cobra.Command {
 	var to, mode string
+	var dry, watch bool
+	var how moveFlags
 	cmd := &cobra.Command{
 		Use:   "migrate SERVICE[-N] --to NODE [--mode live|warm|cold]",
 		Short: "Move a replica to another node",
@@ -39,15 +41,28 @@ func (c *cli) migrate() *cobra.Command {
 			default:
 				return refused(fmt.Errorf("--mode %q: want live, warm or cold", mode))
 			}
+			var err error
+			if req.Options, err = how.options(); err != nil {
+				return refused(err)
+			}
 			manager, err := c.connect()
 			if err != nil {
 				return err
+			}
+			if dry {
+				return c.dryRun(cmd.Context(), manager, req)
+			}
+			each, end := c.progress, func() {}
+			if watch {
+				w := newWatcher(c.stderr)
+				each, end = w.show, w.end
 			}
 			stream, err := manager.Migrate(cmd.Context(), req)
 			if err != nil {
 				return err
 			}
-			done, err := follow(cmd.Context(), stream, c.progress)
+			done, err := follow(cmd.Context(), stream, each)
+			end()
 			if err != nil {
 				return err
 			}
@@ -56,6 +71,9 @@ func (c *cli) migrate() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&to, "to", "", "target node")
 	cmd.Flags().StringVar(&mode, "mode", "", "live, warm or cold (default: what the service's spec says)")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would happen and everything that is missing; nothing is touched")
+	cmd.Flags().BoolVar(&watch, "watch", false, "show how far each phase is, how fast, and the freeze to expect")
+	how.add(cmd)
 	_ = cmd.MarkFlagRequired("to") // only fails for a flag that does not exist
 	return cmd
 }

@@ -85,11 +85,12 @@ func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 			return
 		}
 
-		trace, err := traceText(w.move)
-		if err != nil {
-			slog.Warn("trace of move is lost", "op", id, "err", err)
+		trace, lost := traceText(w.move)
+		if lost != nil {
+			slog.Warn("trace of move is lost", "op", id, "err", lost)
 		}
 		r.Trace = trace
+		var err error
 		m.mu.Lock()
 		if _, ok := m.state.Ops[id]; ok { // nobody has given it up meanwhile
 			err = m.commit(m.state.Report(time.Now(), id, r))
