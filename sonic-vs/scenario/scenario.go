@@ -47,6 +47,7 @@ func All() []Scenario {
 	return []Scenario{
 		{"agent-kill", "kill -9 of an agent or helper at each record of a move's journal, under load", triangle, agentKill},
 		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", triangle, badInput},
+		{"bad-stream", "moves whose source cuts, damages, repeats or forges what it sends: refused, forgotten, nobody notices", triangle, badStream},
 		{"refuse", "a target that cannot take the replica says so, and the service goes on", triangle, refuse},
 		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", triangle, managerKill},
 		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", triangle, garbage},
