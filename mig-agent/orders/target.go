@@ -434,9 +434,16 @@ func (a *Agent) restoreHere(ctx context.Context, m *targetMove) error {
 	if m.facts.Lazy {
 		req.PagesFrom, req.PagesNode = m.facts.PeerHelper, m.facts.Peer
 	}
-	r, err := a.helper.Restore(ctx, req)
+	restoring, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // one that is dead already hands no word on to our runtime
+		if err := a.docker.Alive(restoring); err != nil {
+			cancel(err)
+		}
+	}()
+	r, err := a.helper.Restore(restoring, req)
 	if err != nil {
-		return err
+		return errors.Join(err, context.Cause(restoring))
 	}
 	m.took.Pid, m.took.TookMs = r.Pid, r.TookMs
 	if p := m.local.spec.Probe; p != nil && len(p.Exec) == 0 {

@@ -33,7 +33,8 @@ type Chaos struct {
 const (
 	chaosSettle = time.Minute // of one move, from the order on: a switch may have to come up again
 	steadyTime  = 500 * time.Millisecond
-	freshEvery  = 20 // moves; a volume that grows without end takes its time to verify
+	slowMove    = 5 * time.Second // after it people want to know what was waited for
+	freshEvery  = 20              // moves; a volume that grows without end takes its time to verify
 )
 
 // RunChaos raises the test bed as far as it is missing, plays a deck of moves on it, and judges each.
@@ -160,6 +161,9 @@ func (s *stage) chaosMove(ctx context.Context, n int, c chaos.Case) (chaos.Move,
 	m.Owner, m.Leftovers = owner, len(faults)
 	m.Owners = s.owners(ctx)
 	notes = append(notes, faults...)
+	if len(faults) == 0 && m.TookMS > slowMove.Milliseconds() {
+		notes = append(notes, "waited for: "+s.waited)
+	}
 	if m.Outcome, err = s.decided(m.From, m.Op); err != nil {
 		return m, err
 	}

@@ -195,6 +195,7 @@ func (s *stage) settleWithin(limit, ctx context.Context) (owner string, faults [
 		if len(faults) == 0 || limit.Err() != nil {
 			return owner, faults, ctx.Err()
 		}
+		s.waited = faults[0]
 		pause(ctx)
 	}
 }

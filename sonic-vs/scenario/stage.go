@@ -44,6 +44,7 @@ type stage struct {
 	nodes  []*node
 	faults []string
 	fresh  map[string]map[string]string // traces by node, from before the suite was installed; none if it was there
+	waited string                       // what was not settled when it was looked last
 }
 
 // node is a switch with its doors open.

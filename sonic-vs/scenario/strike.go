@@ -36,7 +36,7 @@ var strikes = map[string]func(s *stage, from, to string) strike{
 	"target-dockerd-live": func(s *stage, _, to string) strike { return s.killDockerd(to, true) },
 	"link-cut":            func(s *stage, from, to string) strike { return s.cutLink(from, to, cutTime, 1) },
 	"link-flap":           func(s *stage, from, to string) strike { return s.cutLink(from, to, flapTime, 4) },
-	"target-disk-full":    func(s *stage, _, to string) strike { return s.fillDisk(to) },
+	"target-disk-full":    func(s *stage, from, to string) strike { return s.fillDisk(from, to) },
 	"target-memory-short": func(s *stage, _, to string) strike { return s.takeMemory(to) },
 	"image-missing":       func(s *stage, _, to string) strike { return s.deleteImage(to) },
 	"source-power":        func(s *stage, from, _ string) strike { return s.cyclePower(from) },

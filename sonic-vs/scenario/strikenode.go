@@ -134,39 +134,43 @@ func (s *stage) losePackets(node, port string, lose bool) error {
 // diskSize is room for the volume of the service before the move.
 const diskSize = "8m"
 
-// fillDisk gives the node a small disk for volumes, and fills it at the step. The service itself must not come to live
-// there: a move that gets through all the same goes back first.
-func (s *stage) fillDisk(node string) strike {
+// fillDisk gives the node a small disk for volumes, and fills it at the step. What is still to be sent must not fit into
+// the last page of a file: the volume grows by more.
+func (s *stage) fillDisk(from, to string) strike {
 	at := netmap.VolumesDir
+	full := func() string { return s.node(to).Path(filepath.Join(at, "full")) }
+	more := filepath.Join(s.suite.Volume(s.node(from).Node, replica, volume), "more")
 	return strike{
 		before: func(ctx context.Context) error {
 			script := fmt.Sprintf("mount -t tmpfs -o size=%s small %s && mkdir -p %s/%s/%s", diskSize, at, at, replica, volume)
-			return s.in(ctx, node, script)
+			return s.in(ctx, to, script)
 		},
 		hit: func(context.Context) error {
-			f, err := os.Create(s.node(node).Path(filepath.Join(at, "full")))
+			f, err := os.Create(full())
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			for piece := make([]byte, 4096); ; {
-				if _, err := f.Write(piece); errors.Is(err, syscall.ENOSPC) {
-					return nil
-				} else if err != nil {
+			for piece := make([]byte, 4096); err == nil; {
+				_, err = f.Write(piece)
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				return err
+			}
+			return os.WriteFile(more, make([]byte, 1<<20), 0o644)
+		},
+		end: func(ctx context.Context) error {
+			for _, path := range []string{full(), more} {
+				if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
 			}
-		},
-		end: func(ctx context.Context) error {
-			if err := os.Remove(s.node(node).Path(filepath.Join(at, "full"))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			if running, _ := s.inspect(ctx, s.node(node)); running {
-				if err := s.move(ctx, other(node)); err != nil {
+			if running, _ := s.inspect(ctx, s.node(to)); running { // it must not live there
+				if err := s.move(ctx, from); err != nil {
 					return fmt.Errorf("leave the small disk: %w", err)
 				}
 			}
-			return s.in(ctx, node, "umount "+at)
+			return s.in(ctx, to, "umount "+at)
 		},
 	}
 }
