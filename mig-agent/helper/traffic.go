@@ -269,6 +269,9 @@ func (s *Server) drop(ns string) error {
 	if err := s.hold(ns); err != nil {
 		return err
 	}
+	if err := address.Yield(ns); err != nil { // the source announces the address again, and this holder stays for a while
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := s.holds[ns].Drop(); err != nil {
