@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -157,7 +158,7 @@ func (s *stage) fillDisk(from, to string) strike {
 			if !errors.Is(err, syscall.ENOSPC) {
 				return err
 			}
-			return os.WriteFile(more, make([]byte, 1<<20), 0o644)
+			return os.WriteFile(more, bytes.Repeat([]byte("more"), 1<<18), 0o644) // no holes, which need no room
 		},
 		end: func(ctx context.Context) error {
 			for _, path := range []string{full(), more} {
@@ -195,11 +196,11 @@ func (s *stage) takeMemory(node string) strike {
 			if err != nil {
 				return err
 			}
-			bytes, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			now, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(file, []byte(strconv.FormatInt(bytes+64<<10, 10)), 0o644)
+			return os.WriteFile(file, []byte(strconv.FormatInt(now+64<<10, 10)), 0o644)
 		},
 		end: func(context.Context) error { return os.WriteFile(file, []byte(before), 0o644) },
 	}
