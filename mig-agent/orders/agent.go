@@ -79,7 +79,7 @@ type Agent struct {
 	life    context.Context // ends with the agent; operations outlive the calls that ordered them
 
 	pace      pacer      // of bulk data that leaves
-	segmentMu sync.Mutex // one SetSegment at a time
+	segmentMu sync.Mutex // one SetSegment at a time, and none while a replica falls silent or speaks
 
 	pauseMu sync.Mutex
 	pause   string // image of holders, "" until it was made
@@ -254,6 +254,8 @@ func moreAddresses(r *api.Replica) []string {
 func (a *Agent) applySegment(ctx context.Context) error {
 	a.segmentMu.Lock()
 	defer a.segmentMu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout) // a switch-over may wait for the lock
+	defer cancel()
 	a.mu.Lock()
 	cfg := &api.SegmentConfig{
 		Local: a.cfg.Address, Vni: int32(a.cfg.Segment.VNI), UdpPort: netmap.VXLANPort, Mtu: int32(a.cfg.Segment.MTU),
@@ -283,6 +285,20 @@ func (a *Agent) applySegment(ctx context.Context) error {
 	if _, err := a.helper.SetSegment(ctx, cfg); err != nil {
 		return fmt.Errorf("service segment: %w", err)
 	}
+	return nil
+}
+
+// change lets a replica be silent about its address, or not any more, by what do does. No segment is set meanwhile: one
+// that was put together before would undo it, and the address would be nobody's.
+func (a *Agent) change(l *local, quiet bool, do func() error) error {
+	a.segmentMu.Lock()
+	defer a.segmentMu.Unlock()
+	if err := do(); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l.quiet = quiet
 	return nil
 }
 

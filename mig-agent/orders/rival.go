@@ -147,17 +147,18 @@ func (a *Agent) compare(ctx context.Context) {
 
 // setQuiet makes a replica silent, or serve again.
 func (a *Agent) setQuiet(ctx context.Context, l *local, quiet bool) error {
-	var err error
-	if quiet {
-		_, err = a.helper.Silence(ctx, traffic(l))
-	} else {
-		_, err = a.helper.TakeBack(ctx, &api.TakeBackRequest{Traffic: traffic(l)})
-	}
+	err := a.change(l, quiet, func() (err error) {
+		if quiet {
+			_, err = a.helper.Silence(ctx, traffic(l))
+		} else {
+			_, err = a.helper.TakeBack(ctx, &api.TakeBackRequest{Traffic: traffic(l)})
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
-	l.quiet = quiet
 	if !quiet {
 		l.rival = nil
 	}

@@ -303,9 +303,11 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 	case migrate.Forward:
 		err = a.forward(ctx, m)
 	case migrate.Announce:
-		m.local.quiet = false
-		m.announced = time.Now()
-		_, err = a.helper.Announce(ctx, t)
+		err = a.change(m.local, false, func() error {
+			m.announced = time.Now()
+			_, err := a.helper.Announce(ctx, t)
+			return err
+		})
 	case migrate.RestoreHere:
 		err = a.restoreHere(ctx, m)
 	case migrate.StartHere:
