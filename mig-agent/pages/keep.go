@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/daemon"
@@ -21,6 +22,7 @@ import (
 const (
 	holdEvery = 5 * time.Millisecond // a process that forks has a userfaultfd more
 	killTime  = 10 * time.Second
+	window    = 8 << 20                // CRIU asks for up to 4 MiB at once, and a fault waits behind it
 	endTime   = 100 * time.Millisecond // of a process that is a zombie already
 )
 
@@ -51,7 +53,8 @@ func Keep(args []string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := daemon.Dial(o.From, id.Client(o.Node, pki.Node))
+	conn, err := daemon.Dial(o.From, id.Client(o.Node, pki.Node),
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window))
 	if err != nil {
 		return err
 	}

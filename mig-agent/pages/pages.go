@@ -13,6 +13,8 @@ import (
 	"errors"
 	"io"
 	"net"
+
+	"sonic-netservices/internal/chunk"
 )
 
 // stream is either end of api.Pages.Fetch.
@@ -20,9 +22,6 @@ type stream struct {
 	send func([]byte) error
 	recv func() ([]byte, error)
 }
-
-// pieceSize of what is read from CRIU at once: a request of it is 32 bytes, an answer is pages.
-const pieceSize = 64 << 10
 
 // carry copies in both directions until one has ended, and closes conn. The other end of the stream is the caller's to
 // close.
@@ -41,7 +40,7 @@ func carry(conn net.Conn, s stream) error {
 			}
 		}
 	}()
-	buf := make([]byte, pieceSize)
+	buf := make([]byte, chunk.Size)
 	for {
 		n, err := conn.Read(buf)
 		if n > 0 {
