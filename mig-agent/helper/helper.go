@@ -77,6 +77,7 @@ type Server struct {
 	fenced  map[int32]bool                 // holders muted for want of a lease, by pid; nil before the first list
 	trees   map[string]map[string]treeSent // op -> tree
 
+	features map[string]error          // of CRIU: nil, or why not
 	memories map[string]*memory.Source // by op: what the target has of the memory; nil: a round runs
 	dumpers  map[string]*engine.Dumper // by op: ready to begin
 }
@@ -104,6 +105,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		owners:   map[int32]bool{},
 		holds:    map[string]*address.Held{},
 		memories: map[string]*memory.Source{},
+		features: map[string]error{},
 		dumpers:  map[string]*engine.Dumper{},
 	}
 	from, err := s.host.InstallCRIU(cfg.Bundle, cfg.PreferCRIU)

@@ -14,11 +14,28 @@ import (
 
 // Feature implements api.HelperServer.
 func (s *Server) Feature(_ context.Context, in *api.FeatureRequest) (*api.Empty, error) {
-	err := engine.Feature(in.Name)
+	err := s.feature(in.Name)
 	if errors.Is(err, engine.ErrUnsupported) {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &api.Empty{}, fail(err)
+}
+
+// feature asks once: neither the kernel nor CRIU changes while the helper lives.
+func (s *Server) feature(name string) error {
+	s.mu.Lock()
+	err, known := s.features[name]
+	s.mu.Unlock()
+	if known {
+		return err
+	}
+	err = engine.Feature(name)
+	if err == nil || errors.Is(err, engine.ErrUnsupported) {
+		s.mu.Lock()
+		s.features[name] = err
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // restoreLazily restores processes whose memory follows. It returns when what becomes of them is seen to, whoever of us
