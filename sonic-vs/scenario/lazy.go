@@ -225,6 +225,11 @@ func (s *stage) lazyKilled(ctx context.Context) error {
 	if home, err := s.homeOf(ctx, ballast.name); err != nil || home != target.Name {
 		s.fault("daemon-kill: it runs on %q (%v)", home, err)
 	}
+	key := "RESOUR_INSTANCE|" + ballast.name + "|0|" + target.Name
+	row, err := s.suite.Bed.Exec(ctx, target.Name, "redis-cli", "-n", "7", "hget", key, "problem").CombinedOutput()
+	if err != nil || !strings.Contains(string(row), "is lost") {
+		s.fault("daemon-kill: %s has the problem %q (%v)", key, row, err)
+	}
 	all := talk.end()
 	if err := writeTalk(filepath.Join(s.dir, "daemon-kill.jsonl"), all); err != nil {
 		return err
