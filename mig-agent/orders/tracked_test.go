@@ -73,7 +73,7 @@ func (p *taker) Push(stream api.Peer_PushServer) error {
 	}
 	p.sections = append(p.sections, first.Section)
 	var n int64
-	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, &p.move.touched))}
+	r := &countingReader{n: &n, r: chunk.Reader(sectionReader(first, stream.Recv, nil, &p.move.touched))}
 	if err := p.agent.takeRound(p.move, first.Section, r); err != nil {
 		return err
 	}
