@@ -221,11 +221,22 @@ func TestDaemonKilled(t *testing.T) {
 func TestSourceLost(t *testing.T) {
 	s, h := newSource(t), newTarget(t)
 	start(t, h, s, "leaf2")
-	s.Close("op")
+	for limit := time.Now().Add(20 * time.Second); !s.isFetched("op"); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("nobody fetches")
+		}
+	}
+	s.Close("op") // as a source that takes the move back while the target fetches, too
 	tell(t, h)
 	if p := ended(t, h); p.Error == "" {
 		t.Error("it ended well without its page")
 	}
+}
+
+func (s *Server) isFetched(op string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[op] != nil && s.conns[op].fetched
 }
 
 // A move that is taken back takes the daemon with it.

@@ -23,10 +23,16 @@ type Server struct {
 	journal *journal.Journal
 
 	mu    sync.Mutex
-	conns map[string]net.Conn // by op, until they are fetched
+	conns map[string]*served // by op
 }
 
-func NewServer(j *journal.Journal) *Server { return &Server{journal: j, conns: map[string]net.Conn{}} }
+// served is the connection to one page server.
+type served struct {
+	net.Conn
+	fetched bool
+}
+
+func NewServer(j *journal.Journal) *Server { return &Server{journal: j, conns: map[string]*served{}} }
 
 // Open connects to an operation's page server.
 func (s *Server) Open(op, addr string) error {
@@ -36,23 +42,30 @@ func (s *Server) Open(op, addr string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[op] = conn
+	s.conns[op] = &served{Conn: conn}
 	return nil
 }
 
-// Close ends an operation's page server, which goes with its connection.
+// Close ends an operation's page server, which goes with its connection, also while pages are fetched.
 func (s *Server) Close(op string) {
-	if conn := s.take(op); conn != nil {
-		conn.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.conns[op]; c != nil {
+		c.Close()
+		delete(s.conns, op)
 	}
 }
 
+// take gives the connection to whoever asks first.
 func (s *Server) take(op string) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	conn := s.conns[op]
-	delete(s.conns, op)
-	return conn
+	c := s.conns[op]
+	if c == nil || c.fetched {
+		return nil
+	}
+	c.fetched = true
+	return c
 }
 
 // Fetch implements api.PagesServer.
@@ -76,6 +89,7 @@ func (s *Server) Fetch(in api.Pages_FetchServer) error {
 	if conn == nil {
 		return status.Errorf(codes.FailedPrecondition, "op: %s has no pages to give", first.Op)
 	}
+	defer s.Close(first.Op)
 	return carry(conn, stream{
 		send: func(b []byte) error { return in.Send(&api.PageBytes{Data: b}) },
 		recv: func() ([]byte, error) {
