@@ -46,7 +46,8 @@ var ballast = server{
 
 const ballastVerify = "10.20.0.20:8080"
 
-// lazy moves memory after the switch: once to its end, and once with CRIU's daemon killed when the move is committed.
+// lazy moves memory after the switch: to its end, with both agents killed while it is on its way, and with CRIU's daemon
+// killed then.
 func lazy(ctx context.Context, s *stage) error {
 	before, err := os.ReadFile(pipeLimit)
 	if err != nil {
@@ -61,9 +62,15 @@ func lazy(ctx context.Context, s *stage) error {
 			return fmt.Errorf("whole: %w", err)
 		}
 	}
-	if s.wants("daemon-kill", true) {
-		if err := s.lazyKilled(ctx); err != nil {
-			return fmt.Errorf("daemon-kill: %w", err)
+	for _, c := range []struct {
+		name string
+		play func(context.Context, *lazyMove) error
+	}{{"agent-kill", s.lazyAgents}, {"daemon-kill", s.lazyDaemon}} {
+		if !s.wants(c.name, true) {
+			continue
+		}
+		if err := s.lazyKilled(ctx, c.play); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	if _, err := s.suite.Nsctl(ctx, "remove", ballast.name); err != nil {
@@ -158,79 +165,141 @@ func (s *stage) lazyWhole(ctx context.Context) error {
 	return nil
 }
 
-// lazyKilled: the daemon dies when the move is committed. The memory is lost and this is said; nobody ever answers with
-// memory that is not what was written, and the replica runs once.
-func (s *stage) lazyKilled(ctx context.Context) error {
+// lazyMove is one under load whose memory is on its way: it is committed, and the daemon stands still.
+type lazyMove struct {
+	op             string
+	source, target *node
+	daemon         int // pid
+	talk           *talk
+	ended          chan error // of nsctl
+}
+
+// lazyKilled begins a move, stops the daemon before the commit and lets play go on after it.
+func (s *stage) lazyKilled(ctx context.Context, play func(context.Context, *lazyMove) error) error {
 	from, err := s.homeOf(ctx, ballast.name)
 	if err != nil {
 		return err
 	}
-	source, target := s.node(from), s.node(other(from))
-	w, err := watchJournal(target.agentPath("journal"), journal.Target)
+	m := &lazyMove{source: s.node(from), target: s.node(other(from)), ended: make(chan error, 1)}
+	w, err := watchJournal(m.target.agentPath("journal"), journal.Target)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	talk, err := s.talk(ctx, ballast)
-	if err != nil {
+	if m.talk, err = s.talk(ctx, ballast); err != nil {
 		return err
 	}
-	defer talk.end()
+	defer m.talk.end()
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	moved := make(chan error, 1)
 	go func() {
-		_, err := s.moveLazily(ctx, target.Name)
-		moved <- err
+		_, err := s.moveLazily(ctx, m.target.Name)
+		m.ended <- err
 		time.AfterFunc(time.Second, cancel) // a move that ends without the record never writes it
 	}()
-	op, err := w.await(watching, journal.Restored)
-	if err != nil {
-		return fmt.Errorf("the move ended before it was restored: %w: %w", err, <-moved)
+	if m.op, err = w.await(watching, journal.Restored); err != nil {
+		return fmt.Errorf("the move ended before it was restored: %w: %w", err, <-m.ended)
 	}
-	pids := lazyDaemons(op)
+	pids := lazyDaemons(m.op)
 	if len(pids) != 1 {
-		return fmt.Errorf("the lazy-pages daemons of %s are %v", op, pids)
+		return fmt.Errorf("the lazy-pages daemons of %s are %v", m.op, pids)
 	}
-	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil { // so that pages are missing when it dies
+	m.daemon = pids[0]
+	if err := syscall.Kill(m.daemon, syscall.SIGSTOP); err != nil { // so that pages are missing at the commit
 		return err
 	}
+	defer syscall.Kill(m.daemon, syscall.SIGCONT)
 	if _, err := w.await(watching, journal.Released); err != nil {
-		return fmt.Errorf("the move ended before it was released: %w: %w", err, <-moved)
+		return fmt.Errorf("the move ended before it was released: %w: %w", err, <-m.ended)
 	}
-	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+	return play(ctx, m)
+}
+
+// lazyAgents: both agents die while memory is on its way. It comes all the same, and nobody's connection breaks.
+func (s *stage) lazyAgents(ctx context.Context, m *lazyMove) error {
+	for _, n := range []*node{m.source, m.target} {
+		pid, err := s.suite.AgentPID(ctx, n.Node)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Kill(m.daemon, syscall.SIGCONT); err != nil {
 		return err
 	}
-	if err := <-moved; err == nil || !strings.Contains(err.Error(), "is lost") {
+	if err := <-m.ended; err != nil {
+		s.fault("agent-kill: %v", err)
+	}
+	if err := s.verify(ctx); err != nil {
+		s.fault("agent-kill: %v", err)
+	}
+	for limit := time.Now().Add(settleTime); ; {
+		faults := append(m.source.unfinished(), m.target.unfinished()...)
+		if len(faults) == 0 {
+			break
+		}
+		if time.Now().After(limit) {
+			s.fault("agent-kill: %s", strings.Join(faults, "; "))
+			break
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+	all := m.talk.end()
+	if err := writeTalk(filepath.Join(s.dir, "agent-kill.jsonl"), all); err != nil {
+		return err
+	}
+	failed, broken, gap := summary(all)
+	if boots := bootsOf(all); failed > 0 || broken > 0 || len(boots) != 1 {
+		s.fault("agent-kill: %d failed requests, %d broken connections, %d processes have answered", failed, broken, len(boots))
+	}
+	if home, err := s.homeOf(ctx, ballast.name); err != nil || home != m.target.Name {
+		s.fault("agent-kill: it runs on %q (%v)", home, err)
+	}
+	s.say("%-12s both agents killed while memory was on its way: %d of %d requests failed, %d broken connections, longest gap %v",
+		"agent-kill", failed, len(all), broken, gap.Round(time.Millisecond))
+	return nil
+}
+
+// lazyDaemon: the daemon dies. The memory is lost and this is said; nobody ever answers with memory that is not what was
+// written, and the replica runs once.
+func (s *stage) lazyDaemon(ctx context.Context, m *lazyMove) error {
+	if err := syscall.Kill(m.daemon, syscall.SIGKILL); err != nil {
+		return err
+	}
+	if err := <-m.ended; err == nil || !strings.Contains(err.Error(), "is lost") {
 		s.fault("daemon-kill: nsctl does not say that memory is lost: %v", err)
 	}
-	for node, role := range map[*node]journal.Role{source: journal.Source, target: journal.Target} {
+	for node, role := range map[*node]journal.Role{m.source: journal.Source, m.target: journal.Target} {
 		j, err := journal.Open(node.agentPath("journal"), "scenario")
 		if err != nil {
 			return err
 		}
-		recs, err := j.Load(op, role)
+		recs, err := j.Load(m.op, role)
 		if err != nil {
 			return err
 		}
-		if last := recs[len(recs)-1]; journal.Settled(recs) != journal.Committed || !slices.ContainsFunc(recs, func(r journal.Record) bool {
+		if journal.Settled(recs) != journal.Committed || !slices.ContainsFunc(recs, func(r journal.Record) bool {
 			return r.Step == journal.Done && strings.Contains(r.Error, "is lost")
 		}) {
-			s.fault("daemon-kill: the journal of %s does not say that memory is lost: %+v", node.Name, last)
+			s.fault("daemon-kill: the journal of %s does not say that memory is lost: %+v", node.Name, recs[len(recs)-1])
 		}
 	}
 	if err := s.awaitVerify(ctx); err != nil { // begun anew
 		s.fault("daemon-kill: %v", err)
 	}
-	if home, err := s.homeOf(ctx, ballast.name); err != nil || home != target.Name {
+	if home, err := s.homeOf(ctx, ballast.name); err != nil || home != m.target.Name {
 		s.fault("daemon-kill: it runs on %q (%v)", home, err)
 	}
-	key := "RESOUR_INSTANCE|" + ballast.name + "|0|" + target.Name
-	row, err := s.suite.Bed.Exec(ctx, target.Name, "redis-cli", "-n", "7", "hget", key, "problem").CombinedOutput()
+	key := "RESOUR_INSTANCE|" + ballast.name + "|0|" + m.target.Name
+	row, err := s.suite.Bed.Exec(ctx, m.target.Name, "redis-cli", "-n", "7", "hget", key, "problem").CombinedOutput()
 	if err != nil || !strings.Contains(string(row), "is lost") {
 		s.fault("daemon-kill: %s has the problem %q (%v)", key, row, err)
 	}
-	all := talk.end()
+	all := m.talk.end()
 	if err := writeTalk(filepath.Join(s.dir, "daemon-kill.jsonl"), all); err != nil {
 		return err
 	}
@@ -243,7 +312,7 @@ func (s *stage) lazyKilled(ctx context.Context) error {
 	}
 	failed, broken, _ := summary(all)
 	s.say("%-12s memory lost and said so; %d failed requests, %d broken connections, %d wrong answers, runs on %s alone",
-		"daemon-kill", failed, broken, wrong, target.Name)
+		"daemon-kill", failed, broken, wrong, m.target.Name)
 	return nil
 }
 
