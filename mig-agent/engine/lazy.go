@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -92,7 +93,8 @@ func (h Host) LazyProblem(op string) string {
 // that have not come when the daemon dies; while they are held, whoever touches such a page waits.
 type Userfaults struct{ held map[int]int } // number in the daemon -> ours
 
-// Hold takes those that the process has now, and closes those that it has not any more.
+// Hold takes those that the process has now, and closes those that it has closed. Of one that is ending nothing is closed:
+// it has none for another reason.
 func (u *Userfaults) Hold(proc string, pid int) error {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -126,6 +128,9 @@ func (u *Userfaults) Hold(proc string, pid int) error {
 		}
 		u.held[n] = fd
 	}
+	if ending, err := exiting(proc, pid); err != nil || ending { // looked at last: it ends before it loses its files
+		return errors.Join(errors.New("hold page faults: the daemon is ending"), err)
+	}
 	for n, fd := range u.held {
 		if !there[n] {
 			unix.Close(fd)
@@ -133,6 +138,21 @@ func (u *Userfaults) Hold(proc string, pid int) error {
 		}
 	}
 	return nil
+}
+
+// exiting says whether a process has begun to end.
+func exiting(proc string, pid int) (bool, error) {
+	const flag = 0x4 // PF_EXITING
+	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return false, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // from the state on
+	if len(fields) < 7 {
+		return false, fmt.Errorf("stat of pid %d: %q", pid, text)
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return flags&flag != 0, err
 }
 
 // Release closes all.
