@@ -83,7 +83,8 @@ func lazy(ctx context.Context, s *stage) error {
 	for _, f := range faults {
 		s.fault("left over: %s", f)
 	}
-	if after, err := os.ReadFile(pipeLimit); err != nil || !bytes.Equal(before, after) {
+	// The limit is the machine's: another test bed may have raised it before us.
+	if after, err := os.ReadFile(pipeLimit); err != nil || len(after) > len(before) || len(after) == len(before) && bytes.Compare(after, before) > 0 {
 		s.fault("fs.pipe-max-size was %s and is %s (%v)", bytes.TrimSpace(before), bytes.TrimSpace(after), err)
 	}
 	if pids := lazyDaemons(""); len(pids) > 0 {
@@ -237,7 +238,11 @@ func (s *stage) lazyAgents(ctx context.Context, m *lazyMove) error {
 	}
 	for limit := time.Now().Add(settleTime); ; {
 		faults := append(m.source.unfinished(), m.target.unfinished()...)
-		if len(faults) == 0 {
+		left, err := filepath.Glob(m.source.agentPath("work/op/*"))
+		if err != nil {
+			return err
+		}
+		if faults = append(faults, left...); len(faults) == 0 { // of one kernel, whose limit the switches share
 			break
 		}
 		if time.Now().After(limit) {
