@@ -1946,8 +1946,11 @@ func (x *TreeRequest) GetLost() bool {
 type MemoryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
-	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`                      // full id
-	LeastBytes    int64                  `protobuf:"varint,3,opt,name=least_bytes,json=leastBytes,proto3" json:"least_bytes,omitempty"` // of memory that is worth a round; below, nothing is sent
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`                            // full id
+	LeastBytes    int64                  `protobuf:"varint,3,opt,name=least_bytes,json=leastBytes,proto3" json:"least_bytes,omitempty"`       // of memory that is worth a round; below, nothing is sent
+	Peer          string                 `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`                                      // node of the target
+	Lane          string                 `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`                                      // host:port of its lanes
+	BandwidthBps  int64                  `protobuf:"varint,6,opt,name=bandwidth_bps,json=bandwidthBps,proto3" json:"bandwidth_bps,omitempty"` // 0 = no limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2003,31 +2006,50 @@ func (x *MemoryRequest) GetLeastBytes() int64 {
 	return 0
 }
 
-// MemoryPart is a piece of the stream; the last one has the numbers and no data.
-type MemoryPart struct {
+func (x *MemoryRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *MemoryRequest) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *MemoryRequest) GetBandwidthBps() int64 {
+	if x != nil {
+		return x.BandwidthBps
+	}
+	return 0
+}
+
+type MemoryReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // of all pages
-	SentBytes     int64                  `protobuf:"varint,3,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`       // of them in this round
-	Skipped       bool                   `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`                            // too little to be worth it
+	MemoryBytes   int64                  `protobuf:"varint,1,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // of all pages
+	SentBytes     int64                  `protobuf:"varint,2,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`       // of them in this round
+	Skipped       bool                   `protobuf:"varint,3,opt,name=skipped,proto3" json:"skipped,omitempty"`                            // too little to be worth it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *MemoryPart) Reset() {
-	*x = MemoryPart{}
+func (x *MemoryReply) Reset() {
+	*x = MemoryReply{}
 	mi := &file_helper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *MemoryPart) String() string {
+func (x *MemoryReply) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*MemoryPart) ProtoMessage() {}
+func (*MemoryReply) ProtoMessage() {}
 
-func (x *MemoryPart) ProtoReflect() protoreflect.Message {
+func (x *MemoryReply) ProtoReflect() protoreflect.Message {
 	mi := &file_helper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2039,33 +2061,26 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
-func (*MemoryPart) Descriptor() ([]byte, []int) {
+// Deprecated: Use MemoryReply.ProtoReflect.Descriptor instead.
+func (*MemoryReply) Descriptor() ([]byte, []int) {
 	return file_helper_proto_rawDescGZIP(), []int{31}
 }
 
-func (x *MemoryPart) GetData() []byte {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
-func (x *MemoryPart) GetMemoryBytes() int64 {
+func (x *MemoryReply) GetMemoryBytes() int64 {
 	if x != nil {
 		return x.MemoryBytes
 	}
 	return 0
 }
 
-func (x *MemoryPart) GetSentBytes() int64 {
+func (x *MemoryReply) GetSentBytes() int64 {
 	if x != nil {
 		return x.SentBytes
 	}
 	return 0
 }
 
-func (x *MemoryPart) GetSkipped() bool {
+func (x *MemoryReply) GetSkipped() bool {
 	if x != nil {
 		return x.Skipped
 	}
@@ -2324,25 +2339,26 @@ const file_helper_proto_rawDesc = "" +
 	"\x05delta\x18\x04 \x01(\bR\x05delta\x12\x12\n" +
 	"\x04more\x18\x05 \x01(\bR\x04more\x12\x14\n" +
 	"\x05piece\x18\x06 \x01(\x03R\x05piece\x12\x12\n" +
-	"\x04lost\x18\a \x01(\bR\x04lost\"^\n" +
+	"\x04lost\x18\a \x01(\bR\x04lost\"\xab\x01\n" +
 	"\rMemoryRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1f\n" +
 	"\vleast_bytes\x18\x03 \x01(\x03R\n" +
-	"leastBytes\"|\n" +
+	"leastBytes\x12\x12\n" +
+	"\x04peer\x18\x04 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04lane\x18\x05 \x01(\tR\x04lane\x12#\n" +
+	"\rbandwidth_bps\x18\x06 \x01(\x03R\fbandwidthBps\"i\n" +
+	"\vMemoryReply\x12!\n" +
+	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
 	"\n" +
-	"MemoryPart\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\x12!\n" +
-	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
-	"\n" +
-	"sent_bytes\x18\x03 \x01(\x03R\tsentBytes\x12\x18\n" +
-	"\askipped\x18\x04 \x01(\bR\askipped\"H\n" +
+	"sent_bytes\x18\x02 \x01(\x03R\tsentBytes\x12\x18\n" +
+	"\askipped\x18\x03 \x01(\bR\askipped\"H\n" +
 	"\bTreePart\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf4\x0e\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf3\x0e\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
@@ -2368,9 +2384,9 @@ const file_helper_proto_rawDesc = "" +
 	"\bTakeBack\x12\x1f.netservices.v1.TakeBackRequest\x1a\x15.netservices.v1.Empty\x12;\n" +
 	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12C\n" +
 	"\aRestore\x12\x1e.netservices.v1.RestoreRequest\x1a\x18.netservices.v1.Restored\x12>\n" +
-	"\x06Disarm\x12\x1d.netservices.v1.DisarmRequest\x1a\x15.netservices.v1.Empty\x12I\n" +
+	"\x06Disarm\x12\x1d.netservices.v1.DisarmRequest\x1a\x15.netservices.v1.Empty\x12H\n" +
 	"\n" +
-	"ReadMemory\x12\x1d.netservices.v1.MemoryRequest\x1a\x1a.netservices.v1.MemoryPart0\x01\x12@\n" +
+	"SendMemory\x12\x1d.netservices.v1.MemoryRequest\x1a\x1b.netservices.v1.MemoryReply\x12@\n" +
 	"\bReadTree\x12\x1b.netservices.v1.TreeRequest\x1a\x15.netservices.v1.Chunk0\x01\x12B\n" +
 	"\tWriteTree\x12\x18.netservices.v1.TreePart\x1a\x19.netservices.v1.TreeReply(\x01\x12:\n" +
 	"\tSetBudget\x12\x16.netservices.v1.Budget\x1a\x15.netservices.v1.Empty\x12A\n" +
@@ -2422,7 +2438,7 @@ var file_helper_proto_goTypes = []any{
 	(*DisarmRequest)(nil),   // 28: netservices.v1.DisarmRequest
 	(*TreeRequest)(nil),     // 29: netservices.v1.TreeRequest
 	(*MemoryRequest)(nil),   // 30: netservices.v1.MemoryRequest
-	(*MemoryPart)(nil),      // 31: netservices.v1.MemoryPart
+	(*MemoryReply)(nil),     // 31: netservices.v1.MemoryReply
 	(*TreePart)(nil),        // 32: netservices.v1.TreePart
 	(*TreeReply)(nil),       // 33: netservices.v1.TreeReply
 	(*Platform)(nil),        // 34: netservices.v1.Platform
@@ -2472,7 +2488,7 @@ var file_helper_proto_depIdxs = []int32{
 	20, // 34: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
 	27, // 35: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
 	28, // 36: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	30, // 37: netservices.v1.Helper.ReadMemory:input_type -> netservices.v1.MemoryRequest
+	30, // 37: netservices.v1.Helper.SendMemory:input_type -> netservices.v1.MemoryRequest
 	29, // 38: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
 	32, // 39: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
 	0,  // 40: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
@@ -2502,7 +2518,7 @@ var file_helper_proto_depIdxs = []int32{
 	38, // 64: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
 	40, // 65: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
 	38, // 66: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	31, // 67: netservices.v1.Helper.ReadMemory:output_type -> netservices.v1.MemoryPart
+	31, // 67: netservices.v1.Helper.SendMemory:output_type -> netservices.v1.MemoryReply
 	41, // 68: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
 	33, // 69: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
 	38, // 70: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty

@@ -49,7 +49,7 @@ const (
 	Helper_Kill_FullMethodName       = "/netservices.v1.Helper/Kill"
 	Helper_Restore_FullMethodName    = "/netservices.v1.Helper/Restore"
 	Helper_Disarm_FullMethodName     = "/netservices.v1.Helper/Disarm"
-	Helper_ReadMemory_FullMethodName = "/netservices.v1.Helper/ReadMemory"
+	Helper_SendMemory_FullMethodName = "/netservices.v1.Helper/SendMemory"
 	Helper_ReadTree_FullMethodName   = "/netservices.v1.Helper/ReadTree"
 	Helper_WriteTree_FullMethodName  = "/netservices.v1.Helper/WriteTree"
 	Helper_SetBudget_FullMethodName  = "/netservices.v1.Helper/SetBudget"
@@ -112,9 +112,9 @@ type HelperClient interface {
 	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*Restored, error)
 	// Disarm ends an armed start with a reason.
 	Disarm(ctx context.Context, in *DisarmRequest, opts ...grpc.CallOption) (*Empty, error)
-	// ReadMemory streams the pages of a container's processes that the target does not have yet, while they go on (package
-	// memory), and keeps the table of what it has then.
-	ReadMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MemoryPart], error)
+	// SendMemory sends the pages of a container's processes that the target does not have yet, while they go on (package
+	// memory), over a lane of its own, and keeps the table of what it has then.
+	SendMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (*MemoryReply, error)
 	// ReadTree streams a folder of the switch; WriteTree applies such a stream.
 	ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 	WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error)
@@ -386,28 +386,19 @@ func (c *helperClient) Disarm(ctx context.Context, in *DisarmRequest, opts ...gr
 	return out, nil
 }
 
-func (c *helperClient) ReadMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MemoryPart], error) {
+func (c *helperClient) SendMemory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (*MemoryReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_ReadMemory_FullMethodName, cOpts...)
+	out := new(MemoryReply)
+	err := c.cc.Invoke(ctx, Helper_SendMemory_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[MemoryRequest, MemoryPart]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
-	return x, nil
+	return out, nil
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Helper_ReadMemoryClient = grpc.ServerStreamingClient[MemoryPart]
 
 func (c *helperClient) ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_ReadTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_ReadTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -426,7 +417,7 @@ type Helper_ReadTreeClient = grpc.ServerStreamingClient[Chunk]
 
 func (c *helperClient) WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[4], Helper_WriteTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_WriteTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -522,9 +513,9 @@ type HelperServer interface {
 	Restore(context.Context, *RestoreRequest) (*Restored, error)
 	// Disarm ends an armed start with a reason.
 	Disarm(context.Context, *DisarmRequest) (*Empty, error)
-	// ReadMemory streams the pages of a container's processes that the target does not have yet, while they go on (package
-	// memory), and keeps the table of what it has then.
-	ReadMemory(*MemoryRequest, grpc.ServerStreamingServer[MemoryPart]) error
+	// SendMemory sends the pages of a container's processes that the target does not have yet, while they go on (package
+	// memory), over a lane of its own, and keeps the table of what it has then.
+	SendMemory(context.Context, *MemoryRequest) (*MemoryReply, error)
 	// ReadTree streams a folder of the switch; WriteTree applies such a stream.
 	ReadTree(*TreeRequest, grpc.ServerStreamingServer[Chunk]) error
 	WriteTree(grpc.ClientStreamingServer[TreePart, TreeReply]) error
@@ -616,8 +607,8 @@ func (UnimplementedHelperServer) Restore(context.Context, *RestoreRequest) (*Res
 func (UnimplementedHelperServer) Disarm(context.Context, *DisarmRequest) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Disarm not implemented")
 }
-func (UnimplementedHelperServer) ReadMemory(*MemoryRequest, grpc.ServerStreamingServer[MemoryPart]) error {
-	return status.Error(codes.Unimplemented, "method ReadMemory not implemented")
+func (UnimplementedHelperServer) SendMemory(context.Context, *MemoryRequest) (*MemoryReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendMemory not implemented")
 }
 func (UnimplementedHelperServer) ReadTree(*TreeRequest, grpc.ServerStreamingServer[Chunk]) error {
 	return status.Error(codes.Unimplemented, "method ReadTree not implemented")
@@ -1069,16 +1060,23 @@ func _Helper_Disarm_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Helper_ReadMemory_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(MemoryRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
+func _Helper_SendMemory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MemoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
 	}
-	return srv.(HelperServer).ReadMemory(m, &grpc.GenericServerStream[MemoryRequest, MemoryPart]{ServerStream: stream})
+	if interceptor == nil {
+		return srv.(HelperServer).SendMemory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_SendMemory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).SendMemory(ctx, req.(*MemoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Helper_ReadMemoryServer = grpc.ServerStreamingServer[MemoryPart]
 
 func _Helper_ReadTree_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(TreeRequest)
@@ -1248,6 +1246,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Helper_Disarm_Handler,
 		},
 		{
+			MethodName: "SendMemory",
+			Handler:    _Helper_SendMemory_Handler,
+		},
+		{
 			MethodName: "SetBudget",
 			Handler:    _Helper_SetBudget_Handler,
 		},
@@ -1270,11 +1272,6 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Rivals",
 			Handler:       _Helper_Rivals_Handler,
-			ServerStreams: true,
-		},
-		{
-			StreamName:    "ReadMemory",
-			Handler:       _Helper_ReadMemory_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -81,6 +81,7 @@ const (
 	AgentPort   = 7302  // mig-agent: Agent, Peer, Witness (gRPC)
 	HelperPort  = 7303  // mig-agent's helper: Witness (gRPC)
 	SyncPort    = 7304  // resource-sync: ResourceSync (gRPC)
+	LanePort    = 7305  // mig-agent: memory of services that move (TLS)
 	VXLANPort   = 14789 // service segment (UDP); not 4789, which is the ASIC's VTEP
 )
 

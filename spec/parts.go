@@ -239,7 +239,7 @@ func parseNodePort(text string) (int, error) {
 var switchPorts = map[int]string{
 	22: "ssh", 179: "BGP",
 	netmap.ManagerPort: "bt-manager", netmap.AgentPort: "mig-agent", netmap.HelperPort: "mig-agent's helper",
-	netmap.SyncPort: "resource-sync", netmap.VXLANPort: "the service segment",
+	netmap.SyncPort: "resource-sync", netmap.LanePort: "mig-agent", netmap.VXLANPort: "the service segment",
 }
 
 // parseMemory knows Docker's least memory limit.

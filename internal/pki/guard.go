@@ -54,7 +54,12 @@ func Caller(ctx context.Context) (name string, roles []Role, ok bool) {
 	if !ok {
 		return "", nil, false
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return Holder(p.AuthInfo)
+}
+
+// Holder says the same of a connection without requests, as its handshake has found.
+func Holder(auth credentials.AuthInfo) (name string, roles []Role, ok bool) {
+	info, ok := auth.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
 		return "", nil, false
 	}

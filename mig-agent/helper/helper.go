@@ -28,6 +28,7 @@ import (
 	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/lane"
 	"sonic-netservices/mig-agent/memory"
 	"sonic-netservices/mig-agent/pages"
 	"sonic-netservices/mig-agent/witness"
@@ -61,6 +62,7 @@ type Server struct {
 	life    context.Context // ends with the helper
 
 	sizes    sizes
+	pace     lane.Pacer // of memory that leaves
 	seen     hostSeen
 	leased   chan struct{} // holds one: leases were set
 	deciding sync.Mutex    // held while a dump runs and while a lost agent's operation is taken back

@@ -1,6 +1,9 @@
 package helper
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 
@@ -8,43 +11,63 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
-	"sonic-netservices/internal/chunk"
+	"sonic-netservices/internal/pki"
+	"sonic-netservices/mig-agent/lane"
 	"sonic-netservices/mig-agent/memory"
 )
 
-// ReadMemory implements api.HelperServer. After a round that broke nobody knows what the target has: the next one begins
-// anew.
-func (s *Server) ReadMemory(in *api.MemoryRequest, stream api.Helper_ReadMemoryServer) error {
+// SendMemory implements api.HelperServer. After a round that broke nobody knows what the target has: the next one begins
+// anew. A way that breaks is UNAVAILABLE, for then another try may do.
+func (s *Server) SendMemory(ctx context.Context, in *api.MemoryRequest) (*api.MemoryReply, error) {
 	pids, err := s.host.Processes(in.Container)
 	if err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	size, err := memory.Size(s.host.Proc, pids)
 	if err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	if size < in.LeastBytes {
-		return stream.Send(&api.MemoryPart{MemoryBytes: size, Skipped: true})
+		return &api.MemoryReply{MemoryBytes: size, Skipped: true}, nil
 	}
 	source, err := s.takeMemory(in.Op)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	w := chunk.Writer(func(b []byte) error { return stream.Send(&api.MemoryPart{Data: b}) })
-	stats, err := source.Round(stream.Context(), w, pids)
-	if err == nil {
-		err = os.MkdirAll(s.host.OpFolder(in.Op), 0o700)
+	stats, err := s.round(ctx, in, source, pids)
+	if err != nil {
+		s.giveMemory(in.Op, nil)
+		if errors.Is(err, lane.ErrRefused) || ctx.Err() != nil {
+			return nil, fail(err)
+		}
+		return nil, status.Error(codes.Unavailable, err.Error())
 	}
+	err = os.MkdirAll(s.host.OpFolder(in.Op), 0o700)
 	if err == nil {
 		err = source.WriteTable(s.host.MemoryTable(in.Op))
 	}
-	if err != nil {
-		s.giveMemory(in.Op, nil)
-		return fail(err)
-	}
 	s.giveMemory(in.Op, source)
-	return stream.Send(&api.MemoryPart{MemoryBytes: int64(stats.Pages) * memory.PageSize, SentBytes: int64(stats.Sent) * memory.PageSize})
+	return &api.MemoryReply{MemoryBytes: int64(stats.Pages) * memory.PageSize, SentBytes: int64(stats.Sent) * memory.PageSize}, fail(err)
 }
+
+// round sends one over a lane of its own.
+func (s *Server) round(ctx context.Context, in *api.MemoryRequest, source *memory.Source, pids []int) (memory.Stats, error) {
+	conn, err := lane.Dial(ctx, in.Lane, in.Peer, s.asker.Identity.Client(in.Peer, pki.Node), lane.Hello{Op: in.Op, Section: lane.Memory})
+	if err != nil {
+		return memory.Stats{}, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	s.pace.Set(in.BandwidthBps)
+	stats, err := source.Round(ctx, bufio.NewWriterSize(s.pace.Writer(ctx, conn), laneBuffer), pids)
+	if _, said := conn.Answer(); said != nil && (err == nil || errors.Is(said, lane.ErrRefused)) {
+		err = said // a target that has refused does not read on
+	}
+	return stats, err
+}
+
+// laneBuffer is what goes into a lane at once.
+const laneBuffer = 256 << 10
 
 // takeMemory gives what the target of an operation has to the one round that runs.
 func (s *Server) takeMemory(op string) (*memory.Source, error) {

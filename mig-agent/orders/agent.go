@@ -26,6 +26,7 @@ import (
 	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/lane"
 	"sonic-netservices/mig-agent/witness"
 	"sonic-netservices/netmap"
 	"sonic-netservices/resourdb"
@@ -78,7 +79,7 @@ type Agent struct {
 	log     *slog.Logger
 	life    context.Context // ends with the agent; operations outlive the calls that ordered them
 
-	pace      pacer      // of bulk data that leaves
+	pace      lane.Pacer // of bulk data that leaves
 	segmentMu sync.Mutex // one SetSegment at a time, and none while a replica falls silent or speaks
 
 	pauseMu sync.Mutex
@@ -164,6 +165,11 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	lanes, err := lane.Listen(ctx, net.JoinHostPort(cfg.Address, fmt.Sprint(netmap.LanePort)))
+	if err != nil {
+		return fmt.Errorf("listen: %w", errors.Join(err, ln.Close()))
+	}
+	go a.serveLanes(ctx, lanes)
 	srv := daemon.NewServer(append(pki.Guard(a.rules()), grpc.Creds(id.Server()), daemon.QuickServer())...)
 	api.RegisterAgentServer(srv, a)
 	api.RegisterPeerServer(srv, a)

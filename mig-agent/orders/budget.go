@@ -87,7 +87,7 @@ func (a *Agent) setBudget(ctx context.Context, b Budget) error {
 	before := a.budget
 	a.budget = b
 	a.mu.Unlock()
-	a.pace.set(b.Moves)
+	a.pace.Set(b.Moves)
 	shrinks := b.CPU > 0 && (before.CPU == 0 || b.CPU < before.CPU)
 	if shrinks {
 		a.limitContainers(ctx)

@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +13,18 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
+	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/lane"
 	"sonic-netservices/mig-agent/memory"
 )
 
-// memorySection is what pages sent ahead of the freeze come in.
-const memorySection = "memory"
+// Sections. By a lane is the rule; a checkpoint comes in the conversation where there is no lane.
+const (
+	memorySection     = "memory"
+	checkpointSection = "checkpoint"
+	laneSection       = "checkpoint by lane"
+)
 
 // Of the rounds before a cut-over. Each costs a look at all memory, so they end when little is left, when the service
 // writes as fast as they send, or when it takes too long.
@@ -28,7 +35,7 @@ const (
 	roundPays   = 0.7     // a round that sends more than this share of the one before is the last
 )
 
-// precopyLeast is the memory below which a look at it costs more than it saves (docs/decisions/0031).
+// precopyLeast is the memory below which a look at it costs more than it saves (docs/decisions/0037).
 const precopyLeast = 32 << 20
 
 // sendMemory is the bulk: all pages, once.
@@ -45,8 +52,12 @@ func (a *Agent) sendMemory(ctx context.Context, m *sourceMove) error {
 	return err
 }
 
-// sendPages brings the target near.
+// sendPages brings the target near, and opens the way for the image.
 func (a *Agent) sendPages(ctx context.Context, m *sourceMove) error {
+	if err := a.openLane(ctx, m); err != nil { // the conversation carries it as well, only slower
+		m.note("lane", err.Error())
+		a.log.Warn("no lane for the checkpoint", "op", m.op, "err", err)
+	}
 	if len(m.trace.Rounds) == 0 {
 		return nil // it was not worth it
 	}
@@ -66,45 +77,41 @@ func (a *Agent) memoryRound(ctx context.Context, m *sourceMove) (sent int64, err
 	if m.tracked {
 		return a.trackedRound(ctx, m)
 	}
-	req := &api.MemoryRequest{Op: m.op, Container: m.local.container.ID}
+	to, err := laneAddress(m.facts.PeerAgent)
+	if err != nil {
+		return 0, err
+	}
+	req := &api.MemoryRequest{Op: m.op, Container: m.local.container.ID, Peer: m.facts.Peer, Lane: to, BandwidthBps: a.paceOf(m).Limit()}
 	if m.order.GetOptions().GetPrecopy() == api.Precopy_PRECOPY_AUTO {
 		req.LeastBytes = precopyLeast
 	}
+	m.out.phase(memorySection, "round %d to %s", len(m.trace.Rounds)+1, m.order.To)
 	began := time.Now()
-	stream, err := a.helper.ReadMemory(ctx, req)
+	var reply *api.MemoryReply
+	err = a.persist(ctx, m, memorySection, func(bool) error {
+		reply, err = a.helper.SendMemory(ctx, req)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
-	part, err := stream.Recv()
-	if err != nil {
-		return 0, err
-	}
-	if part.Skipped {
-		m.note("precopy", fmt.Sprintf("%d KiB of memory are not worth it", part.MemoryBytes>>10))
+	if reply.Skipped {
+		m.note("precopy", fmt.Sprintf("%d KiB of memory are not worth it", reply.MemoryBytes>>10))
 		return 0, nil
 	}
-	m.out.phase(memorySection, "round %d to %s", len(m.trace.Rounds)+1, m.order.To)
-	var last *api.MemoryPart
-	next := func() ([]byte, error) {
-		p := part
-		if part = nil; p == nil {
-			if p, err = stream.Recv(); err != nil {
-				return nil, err
-			}
-		}
-		if len(p.Data) == 0 { // the numbers at the end
-			last = p
-		}
-		return p.Data, nil
+	m.out.emit(&api.Event{Phase: memorySection, Detail: fmt.Sprintf("round %d is over", len(m.trace.Rounds)+1), Bytes: reply.SentBytes})
+	m.trace.Rounds = append(m.trace.Rounds, &api.Round{What: memorySection, Bytes: reply.SentBytes, TookMs: milliseconds(time.Since(began))})
+	return reply.SentBytes, nil
+}
+
+// openLane is for the checkpoint: a handshake inside the freeze would be paid for by the clients.
+func (a *Agent) openLane(ctx context.Context, m *sourceMove) error {
+	to, err := laneAddress(m.facts.PeerAgent)
+	if err != nil {
+		return err
 	}
-	if _, err := a.push(ctx, m, memorySection, chunk.Reader(next)); err != nil {
-		return 0, err
-	}
-	if last == nil {
-		return 0, errors.New("memory: the stream ended without its numbers")
-	}
-	m.trace.Rounds = append(m.trace.Rounds, &api.Round{What: memorySection, Bytes: last.SentBytes, TookMs: milliseconds(time.Since(began))})
-	return last.SentBytes, nil
+	m.lane, err = lane.Dial(ctx, to, m.facts.Peer, a.id.Client(m.facts.Peer, pki.Node), lane.Hello{Op: m.op, Section: lane.Checkpoint})
+	return err
 }
 
 // follower sends the CRIU image while it is written.
@@ -148,7 +155,11 @@ func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 	m.dump = f
 	go func() {
 		defer close(f.ended)
-		w := m.section("checkpoint")
+		if m.lane != nil {
+			f.sent, f.err = m.checkpointByLane(following, folder, table, f.dumped)
+			return
+		}
+		w := m.section(checkpointSection)
 		f.sent, f.err = memory.WriteCheckpoint(following, w, folder, table, f.dumped)
 		f.err = errors.Join(m.said(f.err), m.endSection(w)) // also of one that ends early: the conversation goes on
 	}()
@@ -170,6 +181,44 @@ func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 	return nil
 }
 
+// checkpointByLane tells the target in the conversation that the image comes by the lane. One that ends early is closed: the
+// target sees that it is not whole.
+func (m *sourceMove) checkpointByLane(ctx context.Context, folder string, table *memory.Table, dumped <-chan struct{}) (memory.Sent, error) {
+	defer m.lane.Close()
+	if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: &api.Part{Section: laneSection, End: true}}}); err != nil {
+		return memory.Sent{}, m.said(err)
+	}
+	sent, err := memory.WriteCheckpoint(ctx, bufio.NewWriterSize(m.lane, chunk.Size), folder, table, dumped)
+	if err == nil || ctx.Err() != nil {
+		return sent, err
+	}
+	// A target that takes no more says why in the conversation.
+	heard := make(chan error, 1)
+	go func() {
+		_, why := m.listen()
+		heard <- why
+	}()
+	select {
+	case why := <-heard:
+		return sent, errors.Join(why, err)
+	case <-time.After(time.Second):
+		return sent, err
+	}
+}
+
+// takeByLane takes the checkpoint at the target. The lane ends with the conversation.
+func (a *Agent) takeByLane(ctx context.Context, m *targetMove) error {
+	c := a.ownLane(m)
+	if c == nil {
+		return errors.New("no lane is open")
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	err := a.takeCheckpoint(m, c.In)
+	m.touched = time.Now()
+	return err
+}
+
 // sendCheckpoint waits until the image is on the other side.
 func (a *Agent) sendCheckpoint(ctx context.Context, m *sourceMove) error {
 	defer m.dump.give()
@@ -183,20 +232,19 @@ func (a *Agent) sendCheckpoint(ctx context.Context, m *sourceMove) error {
 }
 
 // takeMemory takes one round at the target.
-func (a *Agent) takeMemory(m *targetMove, r io.Reader) error {
+func (a *Agent) takeMemory(m *targetMove, r io.Reader) (int64, error) {
 	if m.pools == nil {
 		host := engine.Host{Dir: a.cfg.Dir}
 		var st unix.Statfs_t
 		if err := os.MkdirAll(host.OpFolder(m.op), 0o700); err != nil {
-			return err
+			return 0, err
 		}
 		if err := unix.Statfs(host.OpFolder(m.op), &st); err != nil {
-			return fmt.Errorf("room for memory: %w", err)
+			return 0, fmt.Errorf("room for memory: %w", err)
 		}
 		m.pools = memory.NewPools(host.MemoryFolder(m.op), int64(st.Bavail)*st.Bsize)
 	}
-	_, err := m.pools.Apply(r)
-	return err
+	return m.pools.Apply(r)
 }
 
 func (a *Agent) takeCheckpoint(m *targetMove, r io.Reader) error {

@@ -14,6 +14,7 @@ import (
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
 	"sonic-netservices/mig-agent/engine"
+	"sonic-netservices/mig-agent/lane"
 )
 
 // What the source sends before the freeze.
@@ -97,7 +98,7 @@ func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Re
 	}
 	pace, sum := a.paceOf(m), sha256.New()
 	w := chunk.Writer(func(b []byte) error {
-		if err := pace.wait(ctx, len(b)); err != nil {
+		if err := pace.Wait(ctx, len(b)); err != nil {
 			return err
 		}
 		sum.Write(b)
@@ -128,9 +129,9 @@ func (a *Agent) push(ctx context.Context, m *sourceMove, section string, r io.Re
 }
 
 // paceOf is the move's own where its order gives a bandwidth, else the one of all moves away from this node.
-func (a *Agent) paceOf(m *sourceMove) *pacer {
+func (a *Agent) paceOf(m *sourceMove) *lane.Pacer {
 	if bps := m.order.GetOptions().GetBandwidthBps(); bps > 0 {
-		m.pace.set(bps)
+		m.pace.Set(bps)
 		return &m.pace
 	}
 	return &a.pace

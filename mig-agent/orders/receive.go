@@ -48,8 +48,6 @@ func (a *Agent) Push(stream api.Peer_PushServer) error {
 		if img, err = a.docker.LoadImage(stream.Context(), r); err == nil && img.ID != m.image {
 			err = fmt.Errorf("got image %s, the replica needs %s", img.ID, m.image)
 		}
-	case first.Section == memorySection:
-		err = a.takeMemory(m, r)
 	case strings.HasPrefix(first.Section, roundSection):
 		err = a.takeRound(m, first.Section, r)
 	case isVolume && a.hasVolume(m, volume):
@@ -169,8 +167,11 @@ func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_C
 		return says.GetPart(), err
 	}, newSum(), &m.touched))
 	err := func() error {
-		if first.Section == "checkpoint" {
+		switch first.Section {
+		case checkpointSection:
 			return a.takeCheckpoint(m, r)
+		case laneSection:
+			return a.takeByLane(stream.Context(), m)
 		}
 		name, ok := strings.CutPrefix(first.Section, "delta/")
 		if ok && name == "" {

@@ -15,6 +15,7 @@ import (
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/lane"
 	"sonic-netservices/mig-agent/migrate"
 	"sonic-netservices/netmap"
 )
@@ -37,8 +38,8 @@ type sourceMove struct {
 	machine *migrate.Source
 	facts   *journal.Facts
 
-	chains []string // image layers the target has
-	pace   pacer    // of its own bandwidth, if it has one
+	chains []string   // image layers the target has
+	pace   lane.Pacer // of its own bandwidth, if it has one
 
 	mu      sync.Mutex // held by the one step that runs
 	conn    *grpc.ClientConn
@@ -47,9 +48,10 @@ type sourceMove struct {
 	sum     hash.Hash          // of the section that is being sent
 	trace   *api.Move
 	began   time.Time
-	tracked bool      // memory goes ahead by rounds of CRIU
-	parent  int32     // the newest of them
-	dump    *follower // sends the image while it is written
+	tracked bool       // memory goes ahead by rounds of CRIU
+	parent  int32      // the newest of them
+	dump    *follower  // sends the image while it is written
+	lane    *lane.Conn // for the checkpoint; nil: the conversation carries it
 	out     *operation
 
 	volumes int64 // bytes in the volumes, when the move began
@@ -258,6 +260,9 @@ func (a *Agent) answerSource(m *sourceMove, op *operation, what migrate.Happened
 			go a.reviveEnded(m.local)
 		}
 		m.hangUp()
+		if m.lane != nil {
+			m.lane.Close()
+		}
 		if m.conn != nil {
 			m.conn.Close()
 		}

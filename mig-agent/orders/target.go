@@ -15,6 +15,7 @@ import (
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
+	"sonic-netservices/mig-agent/lane"
 	"sonic-netservices/mig-agent/memory"
 	"sonic-netservices/mig-agent/migrate"
 	"sonic-netservices/netmap"
@@ -45,6 +46,7 @@ type targetMove struct {
 	startup   chan error         // end of the armed docker start
 	lost      bool               // docker does not know the restored container
 	pools     *memory.Pools      // sent ahead of the freeze
+	lane      *lane.Conn         // for the checkpoint; under the agent\'s mu
 	rounds    int                // of tracked pre-copy that are here
 	held      int64              // packets
 	heldMS    float64            // for so long
@@ -266,6 +268,9 @@ func (a *Agent) afterTargetStep(m *targetMove) {
 		a.mu.Lock()
 		delete(a.targets, m.op)
 		a.mu.Unlock()
+		if c := a.ownLane(m); c != nil {
+			c.Close()
+		}
 		if m.pools != nil {
 			if err := m.pools.Close(); err != nil {
 				a.log.Warn("forget memory", "op", m.op, "err", err)

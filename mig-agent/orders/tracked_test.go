@@ -3,6 +3,7 @@ package orders
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func (p *taker) Push(stream api.Peer_PushServer) error {
 // trackedMove is a move from an agent with that helper to a taker.
 func trackedMove(t *testing.T, h *tracker, precopy api.Precopy) (*Agent, *sourceMove, *taker) {
 	t.Helper()
-	a := &Agent{cfg: Config{Node: "leaf1", Dir: t.TempDir()}, helper: &helperLink{HelperClient: h}}
+	a := &Agent{cfg: Config{Node: "leaf1", Dir: t.TempDir()}, log: slog.New(slog.DiscardHandler), helper: &helperLink{HelperClient: h}}
 	h.host = engine.Host{Dir: a.cfg.Dir}
 	p := &taker{agent: &Agent{cfg: Config{Node: "leaf2", Dir: t.TempDir()}}, move: &targetMove{op: "op"}}
 	ln := bufconn.Listen(1 << 20)

@@ -1,4 +1,4 @@
-package orders
+package lane
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 // Two senders share the rate; a change counts at once, and none at all is no limit.
 func TestPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &pacer{}
+		p := &Pacer{}
 		began := time.Now()
 		send := func(chunks int) {
 			for range chunks {
-				if err := p.wait(t.Context(), 125_000); err != nil { // 1 Mbit
+				if err := p.Wait(t.Context(), 125_000); err != nil { // 1 Mbit
 					t.Error(err)
 				}
 			}
@@ -24,7 +24,7 @@ func TestPacer(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("without a limit it took %v", took)
 		}
-		p.set(10_000_000)
+		p.Set(10_000_000)
 		var all sync.WaitGroup
 		all.Go(func() { send(10) })
 		all.Go(func() { send(11) })
@@ -34,7 +34,7 @@ func TestPacer(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if p.wait(ctx, 1) == nil {
+		if p.Wait(ctx, 1) == nil {
 			t.Error("a wait went on after its context")
 		}
 	})
