@@ -79,7 +79,7 @@ func TestConfigTables(t *testing.T) {
 		"INTERFACE|Ethernet0|10.0.0.0/31",
 		"LOOPBACK_INTERFACE|Loopback0",
 		"LOOPBACK_INTERFACE|Loopback0|10.1.0.1/32",
-		"NETSERVICES|global as=65001 manager=10.1.0.3:7301 manager_node=leaf3 tier=access",
+		"NETSERVICES|global as=65001 manager=10.1.0.3:7301 manager_node=leaf3 services_storage=8589934592 tier=access",
 		"NETSERVICES|segment access_ports=Ethernet4 gateway=10.20.0.1/24 mtu=1240 vni=1000",
 		"PORT|Ethernet0 admin_status=up alias=fortyGigE0/0 index=1 lanes=1,2,3,4 mtu=9100 speed=10000",
 		"PORT|Ethernet4 admin_status=up alias=fortyGigE0/4 index=2 lanes=5,6,7,8 mtu=9100 speed=10000",
