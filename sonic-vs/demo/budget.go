@@ -23,6 +23,7 @@ const (
 const (
 	rounds    = 9    // at most
 	apart     = 0.03 // so close must two in a row be
+	warmTime  = time.Second // connections are made; that is no part of what a request costs
 	roundTime = 4 * time.Second
 	restTime  = 4 * time.Second // until the tree has seen that a round was but a spike
 )
@@ -58,7 +59,7 @@ func (d *demo) measure(ctx context.Context, part string, s subject) (*load.Calib
 		case n > 2 && c.Apart <= apart:
 			return c, nil
 		case n == rounds:
-			step("  ! the last two of %d rounds are %.1f %% apart, the machine is too busy: go on with their mean", rounds, 100*c.Apart)
+			step("  ! the last two of %d rounds are %.1f %% apart, the machine is too busy: go on with the smaller", rounds, 100*c.Apart)
 			return c, nil
 		}
 		if err := d.setBudget(ctx, here, budgets(r.Cores)[here]); err != nil {
@@ -90,16 +91,15 @@ func (d *demo) round(ctx context.Context, dir string, s subject) error {
 		}
 		return load.AppendUsage(dir, u)
 	}
-	if err := sample(); err != nil {
-		return err
+	for _, wait := range []time.Duration{warmTime, roundTime} {
+		if err := clients.wait(ctx, wait); err != nil {
+			return err
+		}
+		if err := sample(); err != nil {
+			return err
+		}
 	}
-	if err := clients.wait(ctx, roundTime); err != nil {
-		return err
-	}
-	if err := clients.stop(); err != nil {
-		return err
-	}
-	return sample()
+	return clients.stop()
 }
 
 // budgetTime is how long a node may take to set a new budget.

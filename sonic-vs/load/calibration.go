@@ -13,7 +13,7 @@ import (
 )
 
 // calibrationDir is beside the folders of watched loads: calibration/<load>/1, 2, ... are short loads before the watched
-// one, each with a sample of usage.jsonl before its first request and one after its last answer.
+// one, each with two samples in usage.jsonl: one when its connections are made, one before it ends.
 const calibrationDir = "calibration"
 
 // Calibration is what a service costs at a rate.
@@ -21,7 +21,7 @@ type Calibration struct {
 	Node   string  `json:"node"`
 	Rate   int     `json:"rate"` // requests a second
 	Rounds []Round `json:"rounds"`
-	Cores  float64 `json:"cores"` // at that rate, the mean of the last two rounds
+	Cores  float64 `json:"cores"` // at that rate, the smaller one of the last two rounds: whatever disturbs adds to the cost
 	Apart  float64 `json:"apart"` // share of it that those two differ by; one round: 1
 }
 
@@ -91,7 +91,7 @@ func calibrate(parts []Part, node string) (*Calibration, error) {
 	}
 	if c.Cores = c.Rounds[n-1].Cores; n > 1 {
 		x, y := c.Rounds[n-2].Cores, c.Rounds[n-1].Cores
-		c.Cores = rounded((x + y) / 2)
+		c.Cores = min(x, y)
 		c.Apart = rounded(math.Abs(x-y) / max(c.Cores, 0.001))
 	}
 	return &c, nil

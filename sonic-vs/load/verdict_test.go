@@ -178,7 +178,7 @@ func TestCalibrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Round{0.4, 2000, 0.62, 0.31}); c.Rate != 500 || len(c.Rounds) != 3 || c.Rounds[2] != want || c.Cores != 0.305 || c.Apart != 0.0328 {
+	if want := (Round{0.4, 2000, 0.62, 0.31}); c.Rate != 500 || len(c.Rounds) != 3 || c.Rounds[2] != want || c.Cores != 0.3 || c.Apart != 0.0333 {
 		t.Errorf("%+v", c)
 	}
 	unsampled := round("1", 500, 1000, 1)
