@@ -21,8 +21,8 @@ const (
 
 // Of a calibration. What one request costs differs from minute to minute with all that shares caches and cores.
 const (
-	rounds    = 9    // at most
-	apart     = 0.03 // so close must two in a row be
+	rounds    = 9           // at most
+	apart     = 0.03        // so close must two in a row be
 	warmTime  = time.Second // connections are made; that is no part of what a request costs
 	roundTime = 4 * time.Second
 	restTime  = 4 * time.Second // until the tree has seen that a round was but a spike

@@ -229,7 +229,7 @@ func TestReadCalibration(t *testing.T) {
 		}
 	}
 	c, err := ReadCalibration(top, "leaf1")
-	if err != nil || len(c.Rounds) != 3 || c.Cores != 0.305 {
+	if err != nil || len(c.Rounds) != 3 || c.Cores != 0.3 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if err := os.WriteFile(filepath.Join(top, "10", usageFile), []byte("{}\n"), 0o644); err != nil {
