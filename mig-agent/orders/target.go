@@ -549,6 +549,9 @@ func (a *Agent) expire(m *targetMove) {
 		case err == nil && reply.Outcome == api.Outcome_UNKNOWN:
 			a.settleTarget(m, migrate.Input{What: migrate.Aborted, Err: "the source does not know the move any more"})
 			return
+		case err == nil && reply.Outcome == api.Outcome_ABORTED: // its cut-over began, and never got here
+			a.settleTarget(m, migrate.Input{What: migrate.Aborted, Err: "aborted by the source: " + reply.Error})
+			return
 		}
 	}
 }
