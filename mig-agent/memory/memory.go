@@ -54,13 +54,6 @@ func gapOf(pages int) int { return 256 + pages/16 }
 // has says whether pool page k is still there when image page i is due.
 func (p pool) has(k, i int) bool { return k < p.pages && p.gap+k >= i }
 
-func (p pool) check() error {
-	if p.gap < 0 || p.pages < 0 || p.gap > maxPages || p.pages > maxPages {
-		return fmt.Errorf("pool of %d pages after a gap of %d", p.pages, p.gap)
-	}
-	return nil
-}
-
 // errFormat marks a stream that nobody of us has written so.
 var errFormat = errors.New("not a stream of memory")
 
