@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +58,7 @@ func (h Host) Processes(id string) ([]int, error) {
 // error only for the caller, who knows whether it should be there.
 func (h Host) TakeBack(op, id string) error {
 	if exists(h.workFolder(op)) {
-		lock, err := h.lockDump(op, syscall.LOCK_EX)
+		lock, err := h.lockDump(op)
 		if err != nil {
 			return err
 		}

@@ -144,13 +144,21 @@ func (d *Dumper) run(ctx context.Context) error {
 	if _, err := d.start.Write([]byte{1}); err != nil {
 		return fmt.Errorf("%v: its process has ended: %w", d.call, err)
 	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	orphans := d.host.orphans(d.call.op)
 	var err error
-	select {
-	case <-d.up:
-		return nil
-	case err = <-d.ended:
-	case <-ctx.Done():
-		return fmt.Errorf("%v: %w", d.call, ctx.Err())
+	for ended := false; !ended; {
+		select {
+		case <-d.up:
+			return nil
+		case err = <-d.ended:
+			ended = true
+		case <-look.C:
+			orphans.look()
+		case <-ctx.Done():
+			return fmt.Errorf("%v: %w", d.call, ctx.Err())
+		}
 	}
 	if err == nil && d.call.port > 0 {
 		err = errors.New("ended without a page server")
@@ -292,7 +300,7 @@ func RunDump(args []string, start io.Reader) error {
 	if _, err := io.ReadFull(start, make([]byte, 1)); err != nil {
 		return fmt.Errorf("dump: not wanted any more: %w", err)
 	}
-	lock, err := h.lockDump(call.op, syscall.LOCK_EX)
+	lock, err := h.lockDump(call.op)
 	if err != nil {
 		return err
 	}
@@ -306,18 +314,6 @@ func RunDump(args []string, start io.Reader) error {
 		unix.CloseOnExec(childFD)
 	}
 	return fmt.Errorf("dump: exec runc: %w", syscall.Exec(runc, call.runc(h), os.Environ()))
-}
-
-func (h Host) lockDump(op string, how int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(h.workFolder(op), "dump.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("dump lock: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), how); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("dump lock: %w", err)
-	}
-	return f, nil
 }
 
 // LeaveCgroups moves this process to the root of every hierarchy that this namespace sees.
