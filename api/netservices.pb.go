@@ -822,7 +822,6 @@ type MoveOptions struct {
 	Lazy          bool                   `protobuf:"varint,1,opt,name=lazy,proto3" json:"lazy,omitempty"`                                     // live: memory follows after the switch. Until the last page is there, the loss of either node or of the link loses the service
 	Precopy       Precopy                `protobuf:"varint,2,opt,name=precopy,proto3,enum=netservices.v1.Precopy" json:"precopy,omitempty"`   // live
 	BandwidthBps  int64                  `protobuf:"varint,3,opt,name=bandwidth_bps,json=bandwidthBps,proto3" json:"bandwidth_bps,omitempty"` // of bulk data before the freeze; 0 = as the node is configured
-	Streams       int32                  `protobuf:"varint,4,opt,name=streams,proto3" json:"streams,omitempty"`                               // parallel streams of bulk data; 0 = chosen by the agent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -874,13 +873,6 @@ func (x *MoveOptions) GetPrecopy() Precopy {
 func (x *MoveOptions) GetBandwidthBps() int64 {
 	if x != nil {
 		return x.BandwidthBps
-	}
-	return 0
-}
-
-func (x *MoveOptions) GetStreams() int32 {
-	if x != nil {
-		return x.Streams
 	}
 	return 0
 }
@@ -4770,12 +4762,11 @@ const file_netservices_proto_rawDesc = "" +
 	"\vdelta_bytes\x18\x01 \x01(\x03R\n" +
 	"deltaBytes\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x02 \x01(\x03R\ttimeoutMs\"\x93\x01\n" +
+	"timeout_ms\x18\x02 \x01(\x03R\ttimeoutMs\"\x7f\n" +
 	"\vMoveOptions\x12\x12\n" +
 	"\x04lazy\x18\x01 \x01(\bR\x04lazy\x121\n" +
 	"\aprecopy\x18\x02 \x01(\x0e2\x17.netservices.v1.PrecopyR\aprecopy\x12#\n" +
-	"\rbandwidth_bps\x18\x03 \x01(\x03R\fbandwidthBps\x12\x18\n" +
-	"\astreams\x18\x04 \x01(\x05R\astreams\"\xfc\x02\n" +
+	"\rbandwidth_bps\x18\x03 \x01(\x03R\fbandwidthBpsJ\x04\b\x04\x10\x05\"\xfc\x02\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x16\n" +

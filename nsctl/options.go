@@ -15,19 +15,17 @@ type moveFlags struct {
 	lazy      bool
 	precopy   string
 	bandwidth string
-	streams   int32
 }
 
 func (f *moveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.lazy, "lazy", false, "live: memory follows after the switch. Until the last page is there, the loss of either node or of the link loses the service")
 	cmd.Flags().StringVar(&f.precopy, "precopy", "auto", "live: how memory is sent ahead of the freeze: auto, off, content or tracked")
 	cmd.Flags().StringVar(&f.bandwidth, "bandwidth", "", "bulk data before the freeze at most, in bit/s: 200M, 1G (default: as the node is configured)")
-	cmd.Flags().Int32Var(&f.streams, "streams", 0, "parallel streams of bulk data (default: chosen by the agent)")
 }
 
 // options of a move; nil leaves everything to the agents.
 func (f *moveFlags) options() (*api.MoveOptions, error) {
-	o := &api.MoveOptions{Lazy: f.lazy, Streams: f.streams}
+	o := &api.MoveOptions{Lazy: f.lazy}
 	switch f.precopy {
 	case "auto":
 	case "off":
@@ -39,9 +37,6 @@ func (f *moveFlags) options() (*api.MoveOptions, error) {
 	default:
 		return nil, fmt.Errorf("--precopy %q: want auto, off, content or tracked", f.precopy)
 	}
-	if f.streams < 0 {
-		return nil, fmt.Errorf("--streams %d: want at least 1", f.streams)
-	}
 	if f.bandwidth != "" {
 		rate, err := parseRate(f.bandwidth)
 		if err != nil {
@@ -49,7 +44,7 @@ func (f *moveFlags) options() (*api.MoveOptions, error) {
 		}
 		o.BandwidthBps = rate
 	}
-	if !o.Lazy && o.Precopy == api.Precopy_PRECOPY_AUTO && o.BandwidthBps == 0 && o.Streams == 0 {
+	if !o.Lazy && o.Precopy == api.Precopy_PRECOPY_AUTO && o.BandwidthBps == 0 {
 		return nil, nil
 	}
 	return o, nil

@@ -19,7 +19,6 @@ type Options struct {
 	Lazy      bool  `json:"lazy,omitempty"`
 	Precopy   int32 `json:"precopy,omitempty"` // api.Precopy
 	Bandwidth int64 `json:"bandwidth_bps,omitempty"`
-	Streams   int32 `json:"streams,omitempty"`
 }
 
 // ParseOptions reads options from a message and names what no move can be done with.
@@ -39,17 +38,15 @@ func ParseOptions(o *api.MoveOptions, mode netmap.Mode) (Options, error) {
 		return bad("precopy", "%d is unknown to this version", o.Precopy)
 	case o.BandwidthBps < 0:
 		return bad("bandwidth_bps", "%d is negative", o.BandwidthBps)
-	case o.Streams < 0 || o.Streams > 16:
-		return bad("streams", "%d: want 0 to 16", o.Streams)
 	}
-	return Options{o.Lazy, int32(o.Precopy), o.BandwidthBps, o.Streams}, nil
+	return Options{o.Lazy, int32(o.Precopy), o.BandwidthBps}, nil
 }
 
 func (o Options) message() *api.MoveOptions {
 	if o == (Options{}) {
 		return nil
 	}
-	return &api.MoveOptions{Lazy: o.Lazy, Precopy: api.Precopy(o.Precopy), BandwidthBps: o.Bandwidth, Streams: o.Streams}
+	return &api.MoveOptions{Lazy: o.Lazy, Precopy: api.Precopy(o.Precopy), BandwidthBps: o.Bandwidth}
 }
 
 // preflight says what Migrate would meet in the state: every check, and, when the source can be asked for the rest, the

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // as is an AS with a CA, where nodes take lanes.
 type as struct {
-	t  *testing.T
+	t  testing.TB
 	ca string
 }
 
@@ -33,7 +34,7 @@ func (a as) member(name string, role pki.Role) *pki.Identity {
 	return id
 }
 
-func newAS(t *testing.T) as {
+func newAS(t testing.TB) as {
 	a := as{t, filepath.Join(t.TempDir(), "ca")}
 	if err := pki.Init(a.ca, "65000"); err != nil {
 		t.Fatal(err)
@@ -85,6 +86,50 @@ func TestLane(t *testing.T) {
 	}
 	if _, err := Dial(t.Context(), addr, "leaf3", leaf1.Client("leaf3", pki.Node), Hello{"op1", Memory}); err == nil {
 		t.Error("leaf2 was taken for leaf3")
+	}
+}
+
+// BenchmarkStreams says what parallel lanes are worth (docs/decisions/0034): the same bytes over one, two and four.
+func BenchmarkStreams(b *testing.B) {
+	const total = 256 << 20
+	page := bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
+	for _, lanes := range []int{1, 2, 4} {
+		b.Run(strconv.Itoa(lanes), func(b *testing.B) {
+			a := newAS(b)
+			leaf1, leaf2 := a.member("leaf1", pki.Node), a.member("leaf2", pki.Node)
+			addr := a.serve(leaf2, func(_ string, _ Hello, c *Conn) {
+				defer c.Close()
+				c.Tell(0, nil)
+				n, err := io.CopyN(io.Discard, c.In, total/int64(lanes))
+				c.Tell(n, err)
+			})
+			send := func() error {
+				c, err := Dial(b.Context(), addr, "leaf2", leaf1.Client("leaf2", pki.Node), Hello{"op1", Memory})
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				for range total / lanes / len(page) {
+					if _, err := c.Write(page); err != nil {
+						return err
+					}
+				}
+				_, err = c.Answer()
+				return err
+			}
+			b.SetBytes(total)
+			for b.Loop() {
+				errs := make(chan error, lanes)
+				for range lanes {
+					go func() { errs <- send() }()
+				}
+				for range lanes {
+					if err := <-errs; err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
 	}
 }
 

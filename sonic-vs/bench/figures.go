@@ -61,7 +61,7 @@ func figures(runs []run) []Figure {
 			return f, len(of) > 0
 		}
 		colds, coldRan := sum("cold_"+count.name, cold)
-		if f, ok := sum(count.name, live, lazy); ok {
+		if f, ok := sum(count.name, live, plain, lazy); ok {
 			if coldRan {
 				f = f.against(colds.Value)
 			}
@@ -78,7 +78,7 @@ func figures(runs []run) []Figure {
 	}
 	for _, mb := range sizes {
 		bares := medianOf(group(bare, mb), run.bareMS)
-		for _, mode := range []string{live, lazy, cold, warm} {
+		for _, mode := range []string{live, plain, lazy, cold, warm} {
 			of := group(mode, mb)
 			if len(of) == 0 {
 				continue

@@ -67,11 +67,11 @@ func Migrate(ctx context.Context, o Options, out io.Writer) (err error) {
 	return faults(runs)
 }
 
-// modes of a size: lazy pages pay for the largest, and a warm move takes no memory along whatever its size.
+// modes of a size: lazy pages and memory ahead of the freeze pay for the largest, and a warm move takes no memory along whatever its size.
 func (b *bench) modes(mb int) []string {
 	list := []string{live, bare, cold}
 	if mb == b.Sizes[len(b.Sizes)-1] {
-		list = append(list, lazy)
+		list = append(list, plain, lazy)
 	}
 	if mb == b.Sizes[0] {
 		list = append(list, warm)
@@ -150,9 +150,12 @@ func (b *bench) move(ctx context.Context, dir string, r run, s *subject) (run, e
 		return r, err
 	}
 	args := []string{"migrate", s.replica, "--to", r.To, "--json"}
-	if r.Mode == lazy {
+	switch r.Mode {
+	case lazy:
 		args = append(args, "--mode", string(netmap.Live), "--lazy")
-	} else {
+	case plain:
+		args = append(args, "--mode", string(netmap.Live), "--precopy", "off")
+	default:
 		args = append(args, "--mode", r.Mode)
 	}
 	trace, moved := b.suite.Nsctl(ctx, args...)

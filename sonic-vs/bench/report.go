@@ -19,7 +19,7 @@ func faults(runs []run) error {
 		if r.Error != "" {
 			say("%s", r.Error)
 		}
-		if r.Mode != live && r.Mode != lazy || r.Skipped != "" {
+		if r.Mode != live && r.Mode != plain && r.Mode != lazy || r.Skipped != "" {
 			continue
 		}
 		if r.seen.Failed > 0 || r.seen.Broken > 0 {

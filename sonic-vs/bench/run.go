@@ -15,14 +15,15 @@ import (
 
 // What is measured. All but bare are moves.
 const (
-	live = "live"
-	bare = "bare" // runc's checkpoint and restore, no move
-	cold = "cold"
-	lazy = "lazy"
-	warm = "warm"
+	live  = "live"
+	plain = "plain" // live without memory sent ahead of the freeze: what that is worth
+	bare  = "bare"  // runc's checkpoint and restore, no move
+	cold  = "cold"
+	lazy  = "lazy"
+	warm  = "warm"
 )
 
-var modes = []string{live, bare, cold, lazy, warm}
+var modes = []string{live, plain, bare, cold, lazy, warm}
 
 const (
 	runFile   = "run.json"
