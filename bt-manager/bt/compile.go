@@ -107,6 +107,7 @@ func (c *compiler) build(main *Tree) {
 		}
 	}
 	c.p.hash = c.hash()
+	c.p.keeping()
 }
 
 // slot finds or makes the slot a key means in a scope.

@@ -3,6 +3,7 @@ package bt
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 
 	"sonic-netservices/bt-manager/bt/board"
@@ -40,33 +41,48 @@ type EntrySnapshot struct {
 
 // Snapshot gives the state to keep.
 func (in *Instance) Snapshot() Snapshot {
-	s := Snapshot{Tree: in.p.hash}
-	for i := range in.state {
-		st, n := &in.state[i], &in.nodes[i]
-		one := NodeSnapshot{UID: i + 1, Status: st.status, Flags: st.flags, Cur: st.cur, Count: st.count, Op: in.ops[int32(i)]}
-		if n.hasCell() {
-			one.Cell = in.cells[n.aux]
+	s := Snapshot{Tree: in.p.hash, Nodes: in.nodeSnapshots()}
+	for _, key := range in.p.kept {
+		k := in.p.keys[key]
+		if e := &in.own[k.Slot]; e.Seq() != 0 && e.Kind() != board.Opaque {
+			s.Entries = append(s.Entries, entrySnapshot(k, e))
 		}
-		if queue, begun := in.queues[int32(i)]; begun {
-			one.Queue = []any{}
-			for _, v := range queue {
-				one.Queue = append(one.Queue, v.Any())
-			}
-		}
-		if one.Status != Idle || one.Flags != 0 || one.Cur != 0 || one.Count != 0 || one.Cell != 0 || one.Queue != nil {
-			s.Nodes = append(s.Nodes, one)
-		}
-	}
-	done := map[int]bool{}
-	for _, k := range in.p.keys {
-		e := &in.own[k.Slot]
-		if k.Root || done[k.Slot] || e.Seq() == 0 || e.Kind() == board.Opaque {
-			continue
-		}
-		done[k.Slot] = true
-		s.Entries = append(s.Entries, EntrySnapshot{k.Scope, k.Name, e.Kind(), e.Any(), e.Seq(), e.Stamp()})
 	}
 	return s
+}
+
+// nodeSnapshots lists the nodes that remember something.
+func (in *Instance) nodeSnapshots() (list []NodeSnapshot) {
+	for i := range in.state {
+		if one := in.nodeSnapshot(int32(i)); !one.same(NodeSnapshot{UID: i + 1}) {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// nodeSnapshot gives one node. The deadline of a timer that does not run is nobody's.
+func (in *Instance) nodeSnapshot(i int32) NodeSnapshot {
+	st, n := &in.state[i], &in.nodes[i]
+	one := NodeSnapshot{UID: int(i) + 1, Status: st.status, Flags: st.flags &^ flagResume, Cur: st.cur, Count: st.count, Op: in.ops[i]}
+	if n.hasCell() && (st.status == Running || n.counts()) {
+		one.Cell = in.cells[n.aux]
+	}
+	if queue, begun := in.queues[i]; begun {
+		one.Queue = []any{}
+		for _, v := range queue {
+			one.Queue = append(one.Queue, v.Any())
+		}
+	}
+	return one
+}
+
+func entrySnapshot(k Key, e *board.Entry) EntrySnapshot {
+	v := e.Any()
+	if f := e.Float(); e.Kind() == board.Real && (math.IsInf(f, 0) || math.IsNaN(f)) {
+		v = e.String() // JSON has no such numbers
+	}
+	return EntrySnapshot{k.Scope, k.Name, e.Kind(), v, e.Seq(), e.Stamp()}
 }
 
 // Restore puts an instance into a saved state. Leaves that were RUNNING hear of it at the next tick: OnResume for durable
@@ -123,6 +139,20 @@ func (in *Instance) Restore(s Snapshot) error {
 		in.own[slot].Restored(v, one.Seq, one.Stamp)
 	}
 	return nil
+}
+
+// Bound makes no timer wait longer from now than it is set to: after Restore, for the wall clock may have been set back
+// since the snapshot was made. One that was set forward ends timers early; that cannot be told from time that passed.
+func (in *Instance) Bound(now time.Time) {
+	for i := range in.nodes {
+		n := &in.nodes[i]
+		if n.op != opTimeout && n.op != opDelay && n.op != opSleep || in.state[i].status != Running || in.cells[n.aux] == 0 {
+			continue
+		}
+		if ms, err := in.param(int32(i), n, 0); err == nil {
+			in.cells[n.aux] = min(in.cells[n.aux], now.UnixNano()+ms*1e6)
+		}
+	}
 }
 
 // restored gives the value its kind back, which JSON forgets for numbers.

@@ -188,6 +188,9 @@ func (s *sustained) OnRunning(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
+// OnResume counts anew: nobody has seen the samples in between.
+func (s *sustained) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return s.OnRunning(c) }
+
 func (s *sustained) OnHalted(*bt.Ctx, bt.HaltWhy) {}
 
 func (l *leaves) mayLeave(c *bt.Ctx) bt.Status {

@@ -80,6 +80,12 @@ func (i *issue) OnRunning(c *bt.Ctx) bt.Status {
 	return bt.Running
 }
 
+// OnResume goes on with the deployment, or hears how it ended while nobody looked.
+func (i *issue) OnResume(c *bt.Ctx, op bt.OpID) bt.Status {
+	i.op, i.target = string(op), c.Text(2)
+	return i.OnRunning(c)
+}
+
 func (i *issue) OnHalted(c *bt.Ctx, why bt.HaltWhy) {}
 
 // done notes a good end.
@@ -123,6 +129,14 @@ func (l *leaves) handshake(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
+// The leaves of a move hold nothing themselves: what they wait for is the operation in the port op, which a saved run has
+// as well. So they resume by asking the world what became of it, as at every tick:
+//
+//	working          they wait on, whoever ordered the step
+//	at rest          the step is ordered, as its order was not stored before the crash; the journal takes each once
+//	ended            they say so
+//	gone             they fail, and the tree's own TryCatch or Fallback acts
+
 // transfer waits until image and volumes are at the target. An operation that has come further, as after a restart of
 // the manager, has done that as well.
 type transfer struct{ *leaves }
@@ -153,6 +167,8 @@ func (t *transfer) OnRunning(c *bt.Ctx) bt.Status {
 	}
 	return c.Failf("%s: %s", p.Stage, p.Detail)
 }
+
+func (t *transfer) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return t.OnRunning(c) }
 
 func (t *transfer) OnHalted(*bt.Ctx, bt.HaltWhy) {}
 
@@ -187,6 +203,8 @@ func (a *advance) OnRunning(c *bt.Ctx) bt.Status {
 	return c.Failf("%s: %s", p.Stage, p.Detail)
 }
 
+func (a *advance) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return a.OnRunning(c) }
+
 func (a *advance) OnHalted(*bt.Ctx, bt.HaltWhy) {}
 
 // ask waits for the outcome of a cut-over in doubt, however long it takes. Only one that was never begun is let go.
@@ -213,6 +231,8 @@ func (a *ask) OnRunning(c *bt.Ctx) bt.Status {
 	a.audit(a.w, c.Text(1), Entry{What: "failed", Text: fmt.Sprintf("%s: %s", p.Stage, p.Detail), Op: op, Path: c.Path()})
 	return c.Failf("%s: %s", p.Stage, p.Detail)
 }
+
+func (a *ask) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return a.OnRunning(c) }
 
 func (a *ask) OnHalted(*bt.Ctx, bt.HaltWhy) {}
 
@@ -244,6 +264,8 @@ func (r *rollback) OnRunning(c *bt.Ctx) bt.Status {
 	}
 	return bt.Running
 }
+
+func (r *rollback) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return r.OnRunning(c) }
 
 func (r *rollback) OnHalted(*bt.Ctx, bt.HaltWhy) {}
 

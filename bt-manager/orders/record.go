@@ -7,7 +7,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/bt-manager/trees"
 	"sonic-netservices/netmap"
 )
 
@@ -27,6 +29,8 @@ const (
 	Forgotten Kind = "forgotten" // ID (of a service): it is not wanted any more, and was nowhere
 	Drained   Kind = "drained"   // Node, Drain: services are to stay away from a node, or may come again
 	Rested    Kind = "rested"    // ID (of a replica or service), Rest: not tried again until then; none: it is over
+	Ran       Kind = "ran"       // ID (of a tree: a replica, "" = intake), Run: what changed in its run; none: it has ended
+	Planted   Kind = "planted"   // File: trees that runs are made with
 	Summed    Kind = "summed"    // Sum: what all records before it say
 )
 
@@ -47,6 +51,8 @@ type Record struct {
 	Drain   bool         `json:"drain,omitempty"`
 	End     *End         `json:"end,omitempty"`
 	Rest    *decide.Rest `json:"rest,omitempty"`
+	Run     *bt.Snapshot `json:"run,omitempty"`
+	File    *trees.File  `json:"file,omitempty"`
 	Sum     *Sum         `json:"sum,omitempty"`
 }
 
@@ -63,7 +69,7 @@ func DecodeRecord(text []byte) (Record, error) {
 		Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
 		Stepped: r.Step != "", Lost: true, Ended: r.End != nil, Summed: r.Sum != nil,
 		Admitted: r.Index > 0, Forgotten: r.ID != "", Drained: r.Node != "",
-		Rested: r.ID != "",
+		Rested: r.ID != "", Ran: true, Planted: r.File != nil,
 	}
 	if complete, known := has[r.Kind]; !known {
 		return Record{}, fmt.Errorf("record kind %q is unknown to this version", r.Kind)

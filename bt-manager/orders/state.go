@@ -16,7 +16,9 @@ import (
 	"slices"
 	"time"
 
+	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/bt-manager/trees"
 	"sonic-netservices/netmap"
 	"sonic-netservices/spec"
 )
@@ -35,6 +37,8 @@ type State struct {
 	Ops      map[string]*Op         // in flight, by ID
 	Done     []Past                 // oldest first
 	Index    int                    // newest number given to a service
+	Runs     map[string]bt.Snapshot // where the trees are, by replica, "" = intake
+	Files    []trees.File           // of trees, newest last
 }
 
 // Service is a desired service and where its replicas are.
@@ -64,7 +68,8 @@ type Past struct {
 // NewState is what an empty journal says.
 func NewState() *State {
 	return &State{Members: map[string]Member{}, Images: map[string]Image{}, Services: map[string]*Service{},
-		Drained: map[string]bool{}, Rests: map[string]decide.Rest{}, Ops: map[string]*Op{}}
+		Drained: map[string]bool{}, Rests: map[string]decide.Rest{}, Ops: map[string]*Op{},
+		Runs: map[string]bt.Snapshot{}}
 }
 
 // Apply changes the state by one record. Only a record that Deploy, Migrate, Remove or Report did not make can fail.
@@ -117,6 +122,10 @@ func (s *State) Apply(r Record) error {
 			return fmt.Errorf("record %s: no operation %s in flight", r.Kind, r.ID)
 		}
 		s.applyTo(op, r)
+	case Ran:
+		s.applyRun(r)
+	case Planted:
+		s.applyFile(*r.File)
 	case Summed:
 		return s.applySum(r.Sum)
 	}

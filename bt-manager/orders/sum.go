@@ -3,7 +3,9 @@ package orders
 import (
 	"fmt"
 
+	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/bt-manager/trees"
 	"sonic-netservices/spec"
 )
 
@@ -18,6 +20,8 @@ type Sum struct {
 	Rests    map[string]decide.Rest `json:"rests,omitempty"`
 	Ops      map[string]*Op         `json:"ops"`
 	Done     []Past                 `json:"done"`
+	Runs     map[string]bt.Snapshot `json:"runs,omitempty"`
+	Files    []trees.File           `json:"files,omitempty"`
 }
 
 // ServiceSum is a Service with its spec as text.
@@ -30,7 +34,7 @@ type ServiceSum struct {
 // sum gives the record that says what all records so far say.
 func (s *State) sum() (*Sum, error) {
 	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{},
-		Drained: s.Drained, Index: s.Index, Rests: s.Rests, Ops: s.Ops, Done: s.Done}
+		Drained: s.Drained, Index: s.Index, Rests: s.Rests, Ops: s.Ops, Done: s.Done, Runs: s.Runs, Files: s.Files}
 	for name, service := range s.Services {
 		text, err := spec.Print(service.Spec)
 		if err != nil {
@@ -74,5 +78,5 @@ func (s *State) applySum(sum *Sum) error {
 		}
 		s.Ops[id] = op
 	}
-	return nil
+	return s.applyRuns(sum)
 }

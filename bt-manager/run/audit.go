@@ -126,11 +126,16 @@ type auditing struct {
 }
 
 func (w auditing) Audit(replica string, e decide.Entry) {
-	if err := w.r.audit.add(replica, e); err != nil {
-		w.r.log.Warn("a decision is not in the file", "replica", replica, "err", err)
-	}
-	w.r.log.Info("decision", "replica", replica, "op", e.Op, "what", e.What, "text", e.Text)
+	w.r.note(replica, e)
 	w.World.Audit(replica, e)
+}
+
+// note adds an entry to the audit and the log.
+func (r *Runner) note(replica string, e decide.Entry) {
+	if err := r.audit.add(replica, e); err != nil {
+		r.log.Warn("a decision is not in the file", "replica", replica, "err", err)
+	}
+	r.log.Info("decision", "replica", replica, "op", e.Op, "what", e.What, "text", e.Text)
 }
 
 // Why gives the newest decisions about a service, or with "" about the whole, oldest first.

@@ -6,19 +6,16 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/bt/board"
-	"sonic-netservices/bt-manager/bt/xmlv4"
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/bt-manager/trees"
 	"sonic-netservices/netmap"
@@ -35,6 +32,7 @@ type Config struct {
 
 	Epoch uint64 // of the manager: part of the IDs of operations
 	Audit string // file the audit is appended to; "" = none
+	Store Store  // keeps the runs; nil = each manager begins anew
 }
 
 // floor is the longest time between two ticks of a tree.
@@ -53,11 +51,14 @@ type Runner struct {
 	log    *slog.Logger
 	wake   chan struct{} // holds one: wakes in between are one
 
-	intake  *bt.Program
-	replica *bt.Program // nil when the file has no such tree
-	audit   *audit
+	audit *audit
+	store Store
+	reg   *bt.Registry
 
 	mu       sync.Mutex // guards all below; held during a round of ticks
+	file     trees.File
+	programs programs
+	kept     map[string]bt.Snapshot // runs of the manager before this one that have not been taken up; nil before the first round
 	shared   *decide.Shared
 	root     *board.Board
 	trees    map[string]*tree // by replica, "" = intake
@@ -72,25 +73,14 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 	}
 	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), shared: shared,
 		root: board.New(), trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
-	reg := bt.NewRegistry()
-	decide.Register(reg, auditing{world, r}, shared)
-	text, name := cfg.Tree, cfg.TreeName
-	if len(text) == 0 {
-		text, name = trees.Manager, "manager.xml"
+	r.reg, r.store = bt.NewRegistry(), cfg.Store
+	decide.Register(r.reg, auditing{world, r}, shared)
+	r.file = trees.File{Name: cmp.Or(cfg.TreeName, builtin), Text: string(cfg.Tree)}
+	if len(cfg.Tree) == 0 {
+		r.file = trees.File{Name: builtin, Text: string(trees.Manager)}
 	}
-	if name == "" {
-		name = "manager.xml"
-	}
-	if r.intake, err = compile(text, name, "", reg); err != nil {
+	if r.programs, err = r.load(r.file); err != nil {
 		return nil, err
-	}
-	if strings.Contains(string(text), `ID="`+replicaTree+`"`) {
-		if r.replica, err = compile(text, name, replicaTree, reg); err != nil {
-			return nil, err
-		}
-		if !r.replica.Uses("replica") {
-			return nil, fmt.Errorf("%s: tree %s does not read {replica}", name, replicaTree)
-		}
 	}
 	if r.audit, err = openAudit(cfg.Audit); err != nil {
 		return nil, err
@@ -104,37 +94,6 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 	return r, nil
 }
 
-// replicaTree is the ID of the tree that runs once for each replica.
-const replicaTree = "Replica"
-
-// compile loads one tree of a file, "" = its main tree.
-func compile(text []byte, name, main string, reg *bt.Registry) (*bt.Program, error) {
-	opt := xmlv4.Options{Main: main}
-	if main == replicaTree {
-		opt.Given = []string{"replica"}
-	}
-	prog, faults := xmlv4.Load(treeFile{name, text}, name, reg, opt)
-	if faults.Failed() || prog == nil {
-		return nil, fmt.Errorf("tree file:\n%s", faults)
-	}
-	return prog, nil
-}
-
-// treeFile is a file system with one file, whose name may be any path: it shows in messages.
-type treeFile struct {
-	name string
-	text []byte
-}
-
-func (f treeFile) Open(string) (fs.File, error) { return nil, fs.ErrNotExist }
-
-func (f treeFile) ReadFile(name string) ([]byte, error) {
-	if name != path.Clean(f.name) {
-		return nil, fs.ErrNotExist
-	}
-	return f.text, nil
-}
-
 // Wake says that something has changed: the trees are ticked soon.
 func (r *Runner) Wake() {
 	select {
@@ -146,6 +105,7 @@ func (r *Runner) Wake() {
 // Run ticks until ctx ends. Operations then rest where they are: the next manager goes on with them.
 func (r *Runner) Run(ctx context.Context) error {
 	defer r.audit.close()
+	defer r.letGo()
 	start := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -162,17 +122,38 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
+// letGo stops all trees and undoes nothing: what they have begun goes on, and the next manager takes it up.
+func (r *Runner) letGo() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.trees {
+		t.run.Halt(r.audit.now, bt.HaltDeposed)
+	}
+	clear(r.trees)
+}
+
 // round ticks every tree once and answers when to come again.
 func (r *Runner) round(now time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.audit.now = now
 	r.shared.Observe(r.world, now)
+	if r.kept == nil {
+		r.recall()
+	}
 	r.arrange(now)
+	for name := range r.kept { // nobody desires them any more
+		r.keep(name, nil)
+		delete(r.kept, name)
+	}
 	next := now.Add(floor)
 	for _, name := range r.names() {
-		if due := r.trees[name].tick(now); !due.IsZero() && due.Before(next) {
+		t := r.trees[name]
+		if due := t.tick(now); !due.IsZero() && due.Before(next) {
 			next = due
+		}
+		if delta, changed := t.keep.Changed(); changed {
+			r.keep(name, &delta)
 		}
 	}
 	r.arrange(now) // what was admitted in this round
@@ -183,9 +164,9 @@ func (r *Runner) round(now time.Time) time.Time {
 // arrange makes the trees be those of the desired replicas.
 func (r *Runner) arrange(now time.Time) {
 	if r.trees[""] == nil {
-		r.trees[""] = newTree(r.intake, r.root)
+		r.begin("", r.programs.intake, now)
 	}
-	if r.replica == nil {
+	if r.programs.replica == nil {
 		return
 	}
 	desired := map[string]bool{"": true}
@@ -198,9 +179,7 @@ func (r *Runner) arrange(now time.Time) {
 		if r.trees[name] != nil {
 			continue
 		}
-		t := newTree(r.replica, r.root)
-		_ = t.run.Set("replica", name, now) // New has seen that the tree has the entry
-		r.trees[name] = t
+		r.begin(name, r.programs.replica, now)
 		r.log.Info("tree begins", "replica", name)
 	}
 	for name, t := range r.trees {
@@ -209,12 +188,20 @@ func (r *Runner) arrange(now time.Time) {
 		}
 		t.run.Halt(now, bt.HaltTree)
 		delete(r.trees, name)
+		r.keep(name, nil)
 		r.forget(name)
 		if id, err := netmap.ParseReplicaID(name); err == nil {
 			r.shared.Forget(id)
 		}
 		r.log.Info("tree ends", "replica", name)
 	}
+}
+
+// begin makes a tree, where the manager before this one left it if it can be.
+func (r *Runner) begin(name string, p *bt.Program, now time.Time) {
+	t := r.newTree(name, p, now)
+	r.resume(name, t, now)
+	r.trees[name] = t
 }
 
 // names lists the trees in the order they are ticked: intake, then the replicas by service and number.

@@ -19,6 +19,7 @@ import (
 // tree is one run of a program, with what happened in its newest tick.
 type tree struct {
 	run    *bt.Instance
+	keep   *bt.Keeper
 	ring   *bt.Ring
 	before uint64 // changes recorded before the newest tick
 }
@@ -26,8 +27,13 @@ type tree struct {
 // ringSize keeps more changes than a tick of manager.xml makes.
 const ringSize = 1024
 
-func newTree(p *bt.Program, root *board.Board) *tree {
-	t := &tree{run: p.New(root), ring: bt.NewRing(ringSize)}
+// newTree makes a tree that has not begun.
+func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
+	t := &tree{run: p.New(r.root), ring: bt.NewRing(ringSize)}
+	if name != "" {
+		_ = t.run.Set("replica", name, now) // load has seen that the tree has the entry
+	}
+	t.keep = t.run.Keep()
 	t.run.Attach(t.ring)
 	return t
 }

@@ -46,7 +46,7 @@ func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, erro
 	if err != nil {
 		return nil, err
 	}
-	d.params, conf.Audit = conf.Params, filepath.Join(c.Dir, "audit.jsonl")
+	d.params, conf.Audit, conf.Store = conf.Params, filepath.Join(c.Dir, "audit.jsonl"), d.trees
 	m.View(func(s *orders.State) { conf.Epoch = s.Epoch })
 	d.runner, err = run.New(conf, d.trees, d, slog.Default())
 	return d, err

@@ -4,6 +4,12 @@ package trees
 
 import _ "embed"
 
+// File is a file of trees, and what messages call it.
+type File struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
 // Manager is manager.xml, the product's trees.
 //
 //go:embed manager.xml

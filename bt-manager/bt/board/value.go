@@ -111,6 +111,11 @@ func Parse(s string, want Kind) (Value, error) {
 
 func (v Value) Kind() Kind { return v.kind }
 
+// Same says whether two values are equal and of one kind. What the engine only carries is never the same.
+func (v Value) Same(o Value) bool {
+	return v.kind == o.kind && v.bits == o.bits && v.kind != Opaque && v.ref == o.ref
+}
+
 // Number says whether scripts may calculate with the value.
 func (v Value) Number() bool { return v.kind == Int || v.kind == Real || v.kind == Bool }
 
