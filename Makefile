@@ -34,6 +34,9 @@ fuzz: setup ## each fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
+traces: setup ## compare behaviour trees with what BehaviorTree.CPP 4.10 did: TRACES=file.jsonl, or those in testdata
+	BT_TRACES=$(TRACES) go test -count=1 -v -run '^TestTraces$$' ./bt-manager/bt
+
 demo: build ## overload a switch and look on as the behaviour tree moves its service, live and cold; writes out/demo
 	out/bin/sonic-vs demo story
 
@@ -57,4 +60,4 @@ bench-go: setup
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz demo demo-move chaos bench bench-migrate bench-go clean-testbed
+.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos bench bench-migrate bench-go clean-testbed

@@ -41,7 +41,9 @@ func (in *Instance) runDecorator(i int32, n *node) Status {
 	case opWaitValueUpdate:
 		return in.runUpdated(i, n, Running)
 	case opSubTree:
-		in.set(i, Running)
+		if in.state[i].status == Idle { // asked again before it was reset, it keeps its old answer until the next
+			in.set(i, Running)
+		}
 		st := in.exec(i + 1)
 		if st.Done() {
 			in.resetChild(i+1, HaltBranch)
@@ -139,6 +141,8 @@ func (in *Instance) runDelay(i int32, n *node) Status {
 		s.flags |= flagBusy
 		*cell = in.frame.Now + ms*1e6
 		in.set(i, Running)
+		in.wake(*cell) // also after 0 ms the child has its turn in the next tick
+		return Running
 	}
 	if in.frame.Now < *cell {
 		in.wake(*cell)
@@ -220,7 +224,11 @@ func (in *Instance) updated(n *node) bool {
 	if n.ports[0].slot < 0 {
 		return false
 	}
-	cell, seq := &in.cells[n.aux], int64(in.frame.Slots[n.ports[0].slot].Seq())
+	entry := in.frame.Slots[n.ports[0].slot]
+	if entry.Kind() == board.Unset {
+		return false
+	}
+	cell, seq := &in.cells[n.aux], int64(entry.Seq())
 	fresh := seq != *cell
 	*cell = seq
 	return fresh
@@ -249,7 +257,9 @@ func (in *Instance) runLoop(i int32, n *node) Status {
 			return in.fail(i, err)
 		}
 	}
-	in.set(i, Running)
+	if s.status == Idle {
+		in.set(i, Running)
+	}
 	st := in.exec(i + 1)
 	s.flags &^= flagBusy
 	if st == Running {
@@ -277,6 +287,9 @@ func (in *Instance) nextItem(i int32, n *node) (item board.Value, ok bool, err e
 		return item, true, nil
 	}
 	if _, begun := in.queues[i]; !begun {
+		if n.ports[0].slot == literalPort && in.state[i].status != Idle {
+			return item, false, nil // its guard answered and nobody reset it: v4 has not filled the queue then
+		}
 		if in.queues == nil {
 			in.queues = map[int32][]board.Value{}
 		}

@@ -113,6 +113,46 @@ func TestDelayAndSleep(t *testing.T) {
 	r.ticks(time.Second, "RUNNING SUCCESS")
 }
 
+// Also after 0 ms the child has its turn in the next tick, which is due at once.
+func TestDelayOfNothing(t *testing.T) {
+	r := try(t, `<Delay delay_msec="0"><AlwaysSuccess/></Delay>`)
+	r.ticks(0, "RUNNING")
+	if !r.next.Equal(r.now) {
+		t.Errorf("next tick at %v, want %v", r.next, r.now)
+	}
+	r.ticks(0, "SUCCESS")
+}
+
+// A halt is no end: _post does not run, _onHalted does.
+func TestPostDoesNotRunOnHalt(t *testing.T) {
+	r := try(t, `<Sequence><Script code="v := 0; h := 0"/><L s="R" _post="v := 1" _onFailure="v := 2" _onHalted="h := 1"/></Sequence>`)
+	r.ticks(0, "RUNNING")
+	r.Halt(r.now, bt.HaltTree)
+	if r.Get("v").Float() != 0 || r.Get("h").Float() != 1 {
+		t.Errorf("v = %v, h = %v", r.Get("v"), r.Get("h"))
+	}
+}
+
+// A Precondition is decided once: its child goes on when the condition turns.
+func TestPreconditionIsDecidedOnce(t *testing.T) {
+	r := try(t, `<Sequence><Script code="go := 1"/><Precondition if="go == 1" else="FAILURE"><L s="RRS"/></Precondition></Sequence>`)
+	r.ticks(0, "RUNNING")
+	if err := r.Set("go", 0, r.now); err != nil {
+		t.Fatal(err)
+	}
+	r.ticks(0, "RUNNING SUCCESS")
+}
+
+// An entry that was unset is not updated before it is written again. {k} and k name the same entry.
+func TestUnset(t *testing.T) {
+	r := try(t, `<Sequence><SetBlackboard output_key="{k}" value="1"/><WasEntryUpdated entry="k"/><UnsetBlackboard key="k"/>
+		<Inverter><WasEntryUpdated entry="{k}"/></Inverter><ScriptCondition code="k == 1" _skipIf="true"/></Sequence>`)
+	r.ticks(0, "SUCCESS SUCCESS")
+	if v := r.Get("k"); v.Kind() != board.Unset {
+		t.Errorf("k = %v", v)
+	}
+}
+
 // A tree that only wakes itself pauses after its budget.
 func TestSpinGuard(t *testing.T) {
 	r := try(t, `<RetryUntilSuccessful num_attempts="-1"><AlwaysFailure/></RetryUntilSuccessful>`)

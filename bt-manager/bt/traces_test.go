@@ -4,9 +4,14 @@ import (
 	"bufio"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -20,6 +25,7 @@ import (
 // trace is one generated tree and what BehaviorTree.CPP 4.10 did with it.
 type trace struct {
 	Halt  int    `json:"halt"` // this tick is a halt of the tree; -1 = none
+	MS    int    `json:"ms"`   // between ticks; 0 = 1
 	XML   string `json:"xml"`
 	Ticks []struct {
 		Root string   `json:"r"`
@@ -73,71 +79,125 @@ func traceRegistry(plain bool) *bt.Registry {
 type onlySync struct{ bt.Sync }
 
 // TestTraces runs every tree of a trace file and compares every status change, answer and value of v with what
-// BehaviorTree.CPP 4.10 did. BT_TRACES names another file than the one in testdata.
+// BehaviorTree.CPP 4.10 did. BT_TRACES names another file than those in testdata.
+//
+// Where ours differs on purpose the comparison ends, and only there: each tree must show by itself that a row of
+// docs/decisions/0010 is why. For a file with a list beside it, NAME.rulings, the list must name just those trees.
 func TestTraces(t *testing.T) {
-	file := os.Getenv("BT_TRACES")
-	own := file == ""
-	if own {
-		file = "testdata/bt-traces.jsonl.gz"
+	files := []string{"testdata/bt-traces.jsonl.gz", "testdata/bt-traces-more.jsonl.gz"}
+	if own := os.Getenv("BT_TRACES"); own != "" {
+		if _, err := os.Stat(own); err != nil && !filepath.IsAbs(own) {
+			own = filepath.Join("..", "..", own) // a test runs in its package's folder, who names the file sits in the root
+		}
+		files = []string{own}
 	}
-	trees, ticks, changes := 0, 0, 0
+	for _, file := range files {
+		t.Run(strings.SplitN(filepath.Base(file), ".", 2)[0], func(t *testing.T) { testTraces(t, file) })
+	}
+}
+
+func testTraces(t *testing.T, file string) {
+	list, listed := readTraces(t, file), readRulings(t, file)
+	equal, ticks, changes := 0, 0, 0
 	rulings := map[string]int{}
-	listed := exceptions(t)
-	for number, tr := range readTraces(t, file) {
+	for number, tr := range list {
 		n, m, ruled, err := play(traceRegistry(false), tr)
 		if err == nil {
 			_, _, _, err = play(traceRegistry(true), tr)
 		}
 		if err != nil {
-			t.Fatalf("tree %d: %v\n%s", number, err, tr.XML)
+			t.Fatalf("%s, tree %d: %v\n%s", file, number, err, tr.XML)
 		}
-		if own && listed[number] != ruled {
-			t.Errorf("tree %d: ruling %q, testdata/bt-traces.rulings says %q", number, ruled, listed[number])
+		if listed != nil && listed[number] != ruled {
+			t.Errorf("%s, tree %d: ruling %q, the list of rulings says %q", file, number, ruled, listed[number])
 		}
 		if ruled != "" {
 			rulings[ruled]++
 		} else {
-			trees++
+			equal++
 		}
 		ticks += n
 		changes += m
 	}
-	if trees == 0 {
-		t.Fatal("no tree in the file")
+	if equal == 0 {
+		t.Fatalf("%s: of %d trees none is equal to the end", file, len(list))
 	}
-	t.Logf("%d trees equal to the end, %d ticks and %d transitions equal in all; equal up to a ruling:", trees, ticks, changes)
-	for r, n := range rulings {
-		t.Logf("  %d trees: %s", n, r)
+	t.Logf("%s: %d of %d trees equal to the end; %d ticks and %d transitions equal in all", file, equal, len(list), ticks, changes)
+	for _, r := range slices.Sorted(maps.Keys(rulings)) {
+		t.Logf("  %d trees equal up to a ruling: %s", rulings[r], r)
 	}
 }
 
-// settled is the ruling on a Parallel whose children have all ended or were skipped.
-const settled = "Parallel with all children settled is not RUNNING"
+// Rows of docs/decisions/0010 that traces can meet.
+const (
+	ruledIf      = "IfThenElse with a skipped condition is SKIPPED"
+	ruledWhile   = "WhileDoElse with a skipped condition is SKIPPED"
+	ruledSettled = "Parallel with all children settled is not RUNNING"
+	ruledTimeout = "Timeout halts its child in its own tick"
+)
 
-// ruling names the row of docs/decisions/0010 by which ours goes on where v4 threw.
-func ruling(tr trace) string {
+// thrown names the row by which ours goes on where v4 threw, "" when it did not.
+func thrown(tr trace) (string, error) {
 	switch {
 	case tr.ErrorAt == nil:
-		return ""
+		return "", nil
 	case strings.Contains(tr.Error, "unexpected happened in IfThenElse"):
-		return "IfThenElse with a skipped condition is SKIPPED"
+		return ruledIf, nil
 	case strings.Contains(tr.Error, "[WhileDoElse]: you are not allowed to set manually the status to IDLE"):
-		return "WhileDoElse with a skipped condition is SKIPPED"
+		return ruledWhile, nil
 	}
-	return "unknown: " + tr.Error
+	return "", fmt.Errorf("v4 threw at tick %d, and no ruling covers it: %s", *tr.ErrorAt, tr.Error)
+}
+
+// differs names the row that is why a tick's transitions differ, "" when none is.
+func differs(in *bt.Instance, got, want [][3]int) string {
+	k := 0
+	for k < len(got) && k < len(want) && got[k] == want[k] {
+		k++
+	}
+	nodes := in.Program().Nodes()
+	above := func(uid int, typ string) (found int) { // nearest first
+		for ; uid > 0; uid = nodes[uid-1].Parent {
+			if nodes[uid-1].Type == typ {
+				return uid
+			}
+		}
+		return 0
+	}
+	if k < len(want) && want[k][2] == int(bt.Idle) && above(want[k][0], "Timeout") > 0 && sameInAnyOrder(got, want) {
+		return ruledTimeout
+	}
+	if k == len(got) {
+		return ""
+	}
+	// Ours ended a Parallel of which v4 heard no answer.
+	for uid := above(got[k][0], "Parallel"); uid > 0; uid = above(nodes[uid-1].Parent, "Parallel") {
+		answered := slices.ContainsFunc(want[k:], func(c [3]int) bool { return c[0] == uid && bt.Status(c[2]).Done() })
+		if in.Note(uid) == bt.SettledNote && !answered {
+			return ruledSettled
+		}
+	}
+	return ""
+}
+
+func sameInAnyOrder(a, b [][3]int) bool {
+	order := func(x, y [3]int) int { return slices.Compare(x[:], y[:]) }
+	return slices.Equal(slices.SortedFunc(slices.Values(a), order), slices.SortedFunc(slices.Values(b), order))
 }
 
 // play runs one tree. It gives how much was equal, and the ruling that ended the comparison, "" when all was equal.
 func play(reg *bt.Registry, tr trace) (ticks, changes int, ruled string, err error) {
 	prog, faults := xmlv4.Load(fstest.MapFS{"t.xml": {Data: []byte(tr.XML)}}, "t.xml", reg, xmlv4.Options{Given: []string{"v", "w"}})
 	if prog == nil {
-		return ticks, changes, "", fmt.Errorf("load: %v", faults)
+		return 0, 0, "", fmt.Errorf("load: %v", faults)
 	}
-	if strings.HasPrefix(ruling(tr), "unknown") {
-		return ticks, changes, "", fmt.Errorf("v4 threw at tick %d, and no ruling covers it: %s", *tr.ErrorAt, tr.Error)
+	ruled, err = thrown(tr)
+	if err != nil {
+		return 0, 0, "", err
 	}
 	in := prog.New(nil)
 	now := time.Unix(0, 0)
+	step := time.Duration(max(tr.MS, 1)) * time.Millisecond
 	set := func(key string, v any) {
 		if prog.Uses(key) {
 			if err := in.Set(key, v, now); err != nil {
@@ -147,7 +207,7 @@ func play(reg *bt.Registry, tr trace) (ticks, changes int, ruled string, err err
 	}
 	set("v", 0.0)
 	for k, want := range tr.Ticks {
-		now = now.Add(time.Millisecond)
+		now = now.Add(step)
 		ring := bt.NewRing(1 << 12)
 		in.Attach(ring)
 		set("w", fmt.Sprint(k%2))
@@ -162,17 +222,17 @@ func play(reg *bt.Registry, tr trace) (ticks, changes int, ruled string, err err
 		for _, c := range ring.Changes() {
 			got = append(got, [3]int{int(c.UID), int(c.From), int(c.To)})
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want.T) {
-			if settledAt(in, firstDifference(got, want.T)) {
-				return ticks, changes, settled, nil
+		if !slices.Equal(got, want.T) {
+			if why := differs(in, got, want.T); why != "" {
+				return ticks, changes, why, nil
 			}
 			return ticks, changes, "", fmt.Errorf("tick %d:\n got %v %s\nwant %v %s", k, got, root, want.T, want.Root)
 		}
 		if root != want.Root {
-			return ticks, changes, "", fmt.Errorf("tick %d: root %s, want %s", k, root, want.Root)
+			return ticks, changes, "", fmt.Errorf("tick %d: root %s, want %s; both moved %v", k, root, want.Root, got)
 		}
 		if v := in.Get("v"); prog.Uses("v") && v.Float() != want.V {
-			return ticks, changes, "", fmt.Errorf("tick %d: v = %v, want %v", k, v, want.V)
+			return ticks, changes, "", fmt.Errorf("tick %d: v = %v, want %v; both moved %v", k, v, want.V, got)
 		}
 		ticks++
 		changes += len(got)
@@ -182,32 +242,11 @@ func play(reg *bt.Registry, tr trace) (ticks, changes int, ruled string, err err
 			return ticks, changes, "", fmt.Errorf("v4 threw at tick %d but %d ticks are recorded", *tr.ErrorAt, len(tr.Ticks))
 		}
 		set("w", fmt.Sprint(len(tr.Ticks)%2))
-		if st, _ := in.Tick(now.Add(time.Millisecond)); st == bt.Idle {
+		if st, _ := in.Tick(now.Add(step)); st == bt.Idle {
 			return ticks, changes, "", fmt.Errorf("tick %d: no answer", *tr.ErrorAt)
 		}
 	}
-	return ticks, changes, ruling(tr), nil
-}
-
-// settledAt says whether a node is, or lies below, a Parallel that answered by our ruling. Its first such answer always
-// differs from v4's RUNNING.
-func settledAt(in *bt.Instance, uid int) bool {
-	for nodes := in.Program().Nodes(); uid > 0; uid = nodes[uid-1].Parent {
-		if nodes[uid-1].Type == "Parallel" && in.Note(uid) == bt.SettledNote {
-			return true
-		}
-	}
-	return false
-}
-
-// firstDifference gives the node that moved in ours but not, or not so, in v4; 0 when ours only moved less.
-func firstDifference(got, want [][3]int) int {
-	for i := range got {
-		if i >= len(want) || got[i] != want[i] {
-			return got[i][0]
-		}
-	}
-	return 0
+	return ticks, changes, ruled, nil
 }
 
 func readTraces(t *testing.T, file string) []trace {
@@ -235,10 +274,14 @@ func readTraces(t *testing.T, file string) []trace {
 	}
 }
 
-// exceptions reads the list of trees in the default file that end where v4 threw.
-func exceptions(t *testing.T) map[int]string {
+// readRulings reads the list beside a trace file of the trees that end in a ruling, nil without one.
+func readRulings(t *testing.T, file string) map[int]string {
 	t.Helper()
-	text, err := os.ReadFile("testdata/bt-traces.rulings")
+	name := strings.TrimSuffix(strings.TrimSuffix(file, ".gz"), ".jsonl") + ".rulings"
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +292,7 @@ func exceptions(t *testing.T) map[int]string {
 		}
 		var n int
 		if _, err := fmt.Sscan(line, &n); err != nil {
-			t.Fatalf("bt-traces.rulings: %q: %v", line, err)
+			t.Fatalf("%s: %q: %v", name, line, err)
 		}
 		_, list[n], _ = strings.Cut(line, " ")
 	}

@@ -147,6 +147,15 @@ func (v Value) Int() (n int64, ok bool) {
 	return 0, false
 }
 
+// Real is the value as a real; ok is false when it is no number, or an integer that a real would round.
+func (v Value) Real() (x float64, ok bool) {
+	const exact = 1<<53 - 1
+	if n := int64(v.bits); v.kind == Int && (n > exact || n < -exact) {
+		return 0, false
+	}
+	return v.Float(), v.Number()
+}
+
 // Any is the value as a plain Go value, nil when unset.
 func (v Value) Any() any {
 	switch v.kind {
@@ -186,7 +195,9 @@ func (v Value) Convert(want Kind) (Value, error) {
 	case v.kind == Text && want != Opaque:
 		return Parse(v.ref.(string), want)
 	case v.Number() && want == Real:
-		return OfReal(v.Float()), nil
+		if x, ok := v.Real(); ok {
+			return OfReal(x), nil
+		}
 	case v.Number() && want == Int:
 		if n, ok := v.Int(); ok {
 			return OfInt(n), nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"sonic-netservices/bt-manager/bt/board"
 )
@@ -29,10 +30,25 @@ func Truth(code Code, f *Frame) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !v.Number() {
-		return false, fmt.Errorf("a %v is neither true nor false", v.Kind())
+	return boolean(v)
+}
+
+// boolean reads a value as v4 does: an integer is 0 or 1, a real is true from above 0.
+func boolean(v board.Value) (bool, error) {
+	x := v.Float()
+	if !v.Number() || x < 0 || v.Kind() == board.Int && x > 1 {
+		return false, fmt.Errorf("%v %v is neither true nor false", v.Kind(), v)
 	}
-	return v.Float() != 0, nil
+	return x != 0, nil
+}
+
+// asReal is a number as scripts calculate with it.
+func asReal(v board.Value) (float64, error) {
+	x, ok := v.Real()
+	if !ok {
+		return 0, fmt.Errorf("%v is too large to calculate with", v)
+	}
+	return x, nil
 }
 
 // Compile binds a script to slots.
@@ -69,7 +85,16 @@ func (n Names) compile(e expr) Code {
 			if err != nil {
 				return board.Value{}, err
 			}
-			if v.Kind() == board.Text && v.String() != "" || v.Float() != 0 {
+			if v.Kind() == board.Text { // as v4: text is a condition only where it is a number
+				if v, err = board.Parse(v.String(), board.Real); err != nil {
+					return board.Value{}, err
+				}
+			}
+			x, err := asReal(v)
+			if err != nil {
+				return board.Value{}, err
+			}
+			if x != 0 {
 				return yes(f)
 			}
 			return no(f)
@@ -109,13 +134,16 @@ func prefix(op string, arg Code) Code {
 		if !v.Number() {
 			return board.Value{}, fmt.Errorf("%s takes a number, got a %v", op, v.Kind())
 		}
+		x, err := asReal(v)
+		if err != nil {
+			return board.Value{}, err
+		}
 		switch op {
 		case "neg":
-			return board.OfReal(-v.Float()), nil
+			return board.OfReal(-x), nil
 		case "!":
-			return truth(v.Float() == 0), nil
+			return truth(x == 0), nil
 		}
-		x := v.Float()
 		if x >= 1<<63 || x < -(1<<63) || x != x {
 			return board.Value{}, fmt.Errorf("~ takes a number of 64 bits, got %v", x)
 		}
@@ -156,14 +184,29 @@ func binary(op string, left, right Code) Code {
 			return arithmetic(op, l, r)
 		case op == "+" && l.Kind() == board.Text && r.Kind() == board.Text,
 			op == ".." && texts && (l.Number() || l.Kind() == board.Text) && (r.Number() || r.Kind() == board.Text):
-			return board.OfText(l.String() + r.String()), nil
+			return board.OfText(joined(l) + joined(r)), nil
 		}
 		return board.Value{}, fmt.Errorf("%s does not go between a %v and a %v", op, l.Kind(), r.Kind())
 	}
 }
 
+// joined is a value as `..` writes it: a real with six decimals, as v4 does.
+func joined(v board.Value) string {
+	if v.Kind() == board.Real {
+		return strconv.FormatFloat(v.Float(), 'f', 6, 64)
+	}
+	return v.String()
+}
+
 func arithmetic(op string, l, r board.Value) (board.Value, error) {
-	x, y := l.Float(), r.Float()
+	x, err := asReal(l)
+	if err != nil {
+		return board.Value{}, err
+	}
+	y, err := asReal(r)
+	if err != nil {
+		return board.Value{}, err
+	}
 	switch op {
 	case "+":
 		return finite(x + y)
@@ -173,10 +216,13 @@ func arithmetic(op string, l, r board.Value) (board.Value, error) {
 		return finite(x * y)
 	case "/":
 		return finite(x / y)
-	case "&&":
-		return truth(x != 0 && y != 0), nil
-	case "||":
-		return truth(x != 0 || y != 0), nil
+	case "&&", "||":
+		a, err := boolean(l)
+		if err != nil {
+			return board.Value{}, err
+		}
+		b, err := boolean(r)
+		return truth(a && b || op == "||" && (a || b)), err
 	case "&", "|", "^":
 		a, ok1 := l.Int()
 		b, ok2 := r.Int()
@@ -282,7 +328,7 @@ func compareNumbers(op string, x, y float64) bool {
 func (n Names) number(v board.Value) (float64, error) {
 	switch v.Kind() {
 	case board.Int, board.Real, board.Bool:
-		return v.Float(), nil
+		return asReal(v)
 	case board.Text:
 		s := v.String()
 		if s == "true" || s == "false" {
@@ -309,7 +355,7 @@ func (n Names) compareToNumber(e expr) Code {
 	y := lit.Float()
 	return func(f *Frame) (board.Value, error) {
 		v := &f.Slots[slot].Value
-		if v.Number() {
+		if v.Kind() == board.Real {
 			return truth(compareNumbers(op, v.Float(), y)), nil
 		}
 		if v.Kind() == board.Unset {

@@ -1,7 +1,10 @@
 package script
 
 import (
+	"encoding/json"
 	"errors"
+	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -55,7 +58,10 @@ func TestValues(t *testing.T) {
 		"RED < GREEN && 'GREEN' == 2":      "1",
 		"0 || 0.5":                         "1",
 		"true ? 'yes' : 'no'":              "yes",
-		"'' ? 1 : 0 ? 2 : 3":               "3",
+		"'0.0' ? 1 : 0 ? 2 : 3":            "3",
+		"'n' .. 7 / 2":                     "n3.500000",
+		"2.0 || 0":                         "1",
+		"0 || -0.0":                        "0",
 		"a := 1 a := 2":                    "2",
 		"a := 1; b := a + 1; b":            "2",
 		"a := 2; a *= 3; a -= 1; a /= 2":   "2.5 no int",
@@ -88,7 +94,12 @@ func TestRunErrors(t *testing.T) {
 		"'a' * 2":                             "does not go between",
 		"1.5 & 1":                             "takes integers",
 		"-'a'":                                "takes a number",
-		"a := 9223372036854775807; a = a + 1": "is no int",
+		"a := 9223372036854775807; a = a + 1": "too large to calculate with",
+		"a := 9007199254740993; a > 3":        "too large to calculate with",
+		"a := 1.5; a = 9007199254740993":      "is no real",
+		"2 || 0":                              "neither true nor false",
+		"-1.5 && 1":                           "neither true nor false",
+		"'' ? 1 : 0":                          "no real",
 		"'a' < 1":                             "no real",
 	} {
 		if v, err := run(t, src); err == nil || !strings.Contains(err.Error(), want) {
@@ -129,4 +140,40 @@ func FuzzScript(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What BehaviorTree.CPP 4.10 made of generated scripts: their last value as text, or that they fail. Where ours differs on
+// purpose, by a row of docs/decisions/0010, the line says what ours does.
+func TestValuesOfV4(t *testing.T) {
+	file, err := os.Open("testdata/v4.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	dec := json.NewDecoder(file)
+	for n := 1; ; n++ {
+		var c struct {
+			Code   string
+			Text   string
+			Number string // as `..` writes it
+			Fails  bool
+			Ours   string // an error that v4 does not give
+		}
+		if err := dec.Decode(&c); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("line %d: %v", n, err)
+		}
+		v, err := run(t, c.Code)
+		switch {
+		case c.Fails != (err != nil) && c.Ours == "":
+			t.Errorf("%s = %v, %v; v4 fails: %v", c.Code, v, err, c.Fails)
+		case c.Ours != "":
+			if err == nil || !strings.Contains(err.Error(), c.Ours) {
+				t.Errorf("%s = %v, %v; want an error with %q", c.Code, v, err, c.Ours)
+			}
+		case !c.Fails && joined(v) != c.Text+c.Number:
+			t.Errorf("%s = %s, v4 gave %s", c.Code, joined(v), c.Text+c.Number)
+		}
+	}
 }
