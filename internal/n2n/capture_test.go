@@ -1,0 +1,142 @@
+package n2n
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// datagram is a UDP payload of a capture.
+type datagram struct {
+	from, to netip.AddrPort
+	data     []byte
+}
+
+// capture reads the UDP payloads of testdata/<name>.pcap (microseconds, little-endian, Ethernet, IPv4), in order.
+func capture(t testing.TB, name string) (list []datagram) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".pcap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b = b[24:]; len(b) > 16; {
+		n := int(binary.LittleEndian.Uint32(b[8:]))
+		p := b[16+14 : 16+n]
+		b = b[16+n:]
+		udp := p[int(p[0]&15)*4:]
+		end := func(ip, port []byte) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip)), binary.BigEndian.Uint16(port))
+		}
+		list = append(list, datagram{end(p[12:], udp), end(p[16:], udp[2:]), udp[8:]})
+	}
+	return list
+}
+
+// Two ntop edges and a supernode, clear, null transform: every packet is read, and written again as the same bytes.
+func TestPlainCapture(t *testing.T) {
+	counts := map[Type]int{}
+	var version VersionText
+	for i, d := range capture(t, "plain") {
+		if !IsClear(d.data) {
+			t.Fatalf("packet %d is not clear: %x", i, d.data)
+		}
+		h, err := ParseHeader(d.data)
+		if err != nil {
+			t.Fatalf("packet %d: %v: %x", i, err, d.data)
+		}
+		m := blank[h.Type]()
+		if err := m.Decode(d.data); err != nil {
+			t.Fatalf("packet %d: %v: %x", i, err, d.data)
+		}
+		if again := m.Append(nil); !bytes.Equal(again, d.data) {
+			t.Fatalf("packet %d, %v: written again as\n%x, was\n%x", i, h.Type, again, d.data)
+		}
+		if h.Community.String() != "n2nf" {
+			t.Errorf("packet %d: community %q", i, h.Community)
+		}
+		switch m := m.(type) {
+		case *PeerInfo:
+			version = m.Version
+		case *Packet:
+			if m.Compression != CompressionNone || m.Transform != TransformNull || len(m.Payload) < 42 {
+				t.Errorf("packet %d: %v, %v, frame of %d", i, m.Compression, m.Transform, len(m.Payload))
+			}
+		case *RegisterSuper:
+			if s := m.Subnet.Prefix().Masked().String(); s != "10.99.0.0/24" || m.Auth.Scheme != AuthID || len(m.Auth.Token()) != 16 {
+				t.Errorf("packet %d: subnet %s, auth %v", i, s, m.Auth)
+			}
+		}
+		counts[h.Type]++
+	}
+	want := map[Type]int{TypeRegister: 7, TypePacket: 28, TypeRegisterAck: 3, TypeRegisterSuper: 18, TypeUnregisterSuper: 2,
+		TypeRegisterSuperAck: 18, TypePeerInfo: 11, TypeQueryPeer: 11}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Error(diff)
+	}
+	if version.String() != "3.1.1" {
+		t.Errorf("version %q", version)
+	}
+}
+
+// What ntop's supernode passed on is what Relay makes of something that came to it, byte for byte.
+func TestRelayAsCaptured(t *testing.T) {
+	relayed := 0
+	var came []datagram
+	for i, d := range capture(t, "plain") {
+		h, err := ParseHeader(d.data)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case h.Type != TypePacket && h.Type != TypeRegister:
+		case d.to.Port() == DefaultPort:
+			came = append(came, d)
+		case d.from.Port() == DefaultPort:
+			if !slices.ContainsFunc(came, func(c datagram) bool {
+				buf := append(make([]byte, MaxSockLen), c.data...)
+				start, err := Relay(buf, MaxSockLen, c.from)
+				return err == nil && bytes.Equal(buf[start:], d.data)
+			}) {
+				t.Errorf("packet %d is nothing that Relay makes: %x", i, d.data)
+			}
+			relayed++
+		}
+	}
+	if relayed != 6 {
+		t.Errorf("%d packets were passed on", relayed)
+	}
+}
+
+// Some of them field by field.
+func TestGolden(t *testing.T) {
+	for _, c := range []struct{ name, wire string }{
+		{"REGISTER_SUPER", "030200056e326e6600000000000000000000000000000000" + "c4c8854b" + "02000000000b" + "0a63000318" +
+			"626f6200000000000000000000000000" + "00010010d5ce12ca4a28529ce4cef9e1d9c35149" + "00000000"},
+		{"REGISTER_SUPER_ACK", "030200676e326e6600000000000000000000000000000000" + "c4c8854b" + "020000000001" + "0000000000" + "000f" +
+			"0000860cc0000203" + "00000000" + "00" + "00000000"},
+		{"PEER_INFO", "0302002a6e326e6600000000000000000000000000000000" + "0000" + "020000000001" + "000000000000" + "0000860cc0000203" +
+			"00000000" + "0000000f" + "332e312e310001d19cd1d3c81068990a00000000"},
+	} {
+		wire, err := hex.DecodeString(c.wire)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := ParseHeader(wire)
+		if err != nil || h.Type.String() != c.name {
+			t.Fatalf("%s: %v, %v", c.name, h.Type, err)
+		}
+		m := blank[h.Type]()
+		if err := m.Decode(wire); err != nil {
+			t.Fatal(err)
+		}
+		if again := m.Append(nil); !bytes.Equal(again, wire) {
+			t.Errorf("%s: written again as\n%x, was\n%x", c.name, again, wire)
+		}
+	}
+}
