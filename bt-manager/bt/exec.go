@@ -9,9 +9,12 @@ import (
 // exec ticks one node with everything around it.
 func (in *Instance) exec(i int32) Status {
 	n := &in.nodes[i]
-	if in.forced != nil {
+	if in.steered {
 		if st, ok := in.takeForced(i); ok {
 			return st
+		}
+		if of := in.hooks[i]; of != nil {
+			return in.execHooked(i, n, of)
 		}
 	}
 	if n.attrs {
@@ -46,7 +49,7 @@ func (in *Instance) execGuarded(i int32, n *node) Status {
 // spared the calls around a node. It gives where it stopped, and the answer when that child has already given one.
 func (in *Instance) leaves(s *nodeState, c, end int32, pass Status) (int32, Status) {
 	nodes, state, funcs := in.nodes, in.state, in.p.funcs
-	for c < end && nodes[c].op == opFunc && c != in.crashed && in.forced == nil {
+	for c < end && nodes[c].op == opFunc && c != in.crashed && !in.steered {
 		s.cur = c // kept now, for the case that the leaf panics
 		in.ctx.i = c
 		st := funcs[nodes[c].aux](&in.ctx)
@@ -78,7 +81,7 @@ func (in *Instance) answer(i int32, st Status) {
 
 // clearChild resets a decorator's child that ended.
 func (in *Instance) clearChild(i int32) {
-	if in.state[i+1].status.Done() {
+	if in.state[i+1].status.Done() && !in.keeps(i+1) {
 		in.set(i+1, Idle)
 	}
 }

@@ -21,6 +21,7 @@ func (in *Instance) Force(uid int, status Status, once bool) error {
 		in.forced = map[int32]force{}
 	}
 	in.forced[int32(uid-1)] = force{status, once}
+	in.steer()
 	return nil
 }
 
@@ -30,6 +31,7 @@ func (in *Instance) Release(uid int) {
 	if len(in.forced) == 0 {
 		in.forced = nil
 	}
+	in.steer()
 }
 
 // takeForced answers in place of a node.

@@ -24,6 +24,8 @@ type Instance struct {
 	ops      map[int32]OpID
 	ctx      Ctx
 	forced   map[int32]force
+	hooks    map[int32]*hooks
+	steered  bool // somebody outside has a say: forced or hooks
 
 	ring    *Ring
 	due     int64   // earliest deadline seen in this tick, 0 = none
@@ -48,6 +50,7 @@ const (
 	flagBusy   = 1 << iota // started: catch branch, timer, child of a guard
 	flagDone               // child of a Parallel that has ended; kept in the child
 	flagResume             // RUNNING leaf restored from a snapshot, not yet told
+	flagKept               // in a snapshot: its answer is held back by a hook
 )
 
 // A tree that wakes itself without end, such as RetryUntilSuccessful with -1 over quick leaves, pauses after that many

@@ -65,6 +65,9 @@ func (in *Instance) nodeSnapshots() (list []NodeSnapshot) {
 func (in *Instance) nodeSnapshot(i int32) NodeSnapshot {
 	st, n := &in.state[i], &in.nodes[i]
 	one := NodeSnapshot{UID: int(i) + 1, Status: st.status, Flags: st.flags &^ flagResume, Cur: st.cur, Count: st.count, Op: in.ops[i]}
+	if in.keeps(i) {
+		one.Flags |= flagKept
+	}
 	if n.hasCell() && (st.status == Running || n.counts()) {
 		one.Cell = in.cells[n.aux]
 	}
@@ -101,7 +104,10 @@ func (in *Instance) Restore(s Snapshot) error {
 		if n.walks() && one.Cur != 0 && !in.isChild(i, one.Cur) {
 			return fmt.Errorf("restore a run: node %d has no child %d", one.UID, one.Cur+1)
 		}
-		flags := one.Flags
+		flags := one.Flags &^ flagKept
+		if one.Flags&flagKept != 0 && one.Status != Idle {
+			in.keep(i, one.Status)
+		}
 		if n.op == opStateful && one.Status == Running {
 			flags |= flagResume
 		}
