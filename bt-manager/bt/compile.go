@@ -25,7 +25,7 @@ type Options struct {
 func Compile(f Forest, reg *Registry, opt Options) (*Program, Diags) {
 	c := &compiler{reg: reg, given: map[string]bool{}, scripts: map[*Attr]*script.Script{},
 		trees: map[string]*Tree{}, models: map[string]*Model{}, fast: map[*Tree]bool{},
-		p: &Program{enums: reg.enums, portNames: map[string][]string{}}}
+		p: &Program{enums: reg.enums, known: reg.Types(), portNames: map[string][]string{}}}
 	for _, g := range opt.Given {
 		c.given[g] = true
 	}

@@ -232,6 +232,9 @@ func (in *Instance) entry(key string) *board.Entry {
 	return nil
 }
 
+// Root is the blackboard of {@key}, nil when the tree has none but its own.
+func (in *Instance) Root() *board.Board { return in.root }
+
 // Value reads the entry behind a key of the program.
 func (in *Instance) Value(k Key) board.Value { return in.frame.Slots[k.Slot].Value }
 

@@ -76,6 +76,7 @@ type Program struct {
 	counted bool    // a node looks at sequence numbers of entries
 	initial []initial
 	enums   map[string]int64
+	known   []*NodeType
 
 	portNames map[string][]string // by type, for messages
 	hash      uint64
@@ -92,6 +93,9 @@ func (p *Program) Main() string { return p.main }
 
 // Nodes describes all nodes in the order of their UIDs, beginning with 1.
 func (p *Program) Nodes() []Info { return p.info }
+
+// Types are the node types it was compiled with, by name.
+func (p *Program) Types() []*NodeType { return p.known }
 
 // Keys lists the blackboard names the tree uses.
 func (p *Program) Keys() []Key { return p.keys }
