@@ -103,7 +103,7 @@ func builtin() []NodeType {
 		leaf("SetBlackboard", Action, opSetBlackboard, Port{Name: "value"}, Port{Name: "output_key", Dir: InOut}),
 		leaf("UnsetBlackboard", Action, opUnsetBlackboard, Port{Name: "key"}),
 		leaf("Sleep", Action, opSleep, whole("msec", "", 0)),
-		leaf("WasEntryUpdated", Condition, opWasEntryUpdated, entry),
+		leaf("WasEntryUpdated", Action, opWasEntryUpdated, entry),
 	}
 	for n := 2; n <= 6; n++ {
 		ports := []Port{{Name: "variable"}}

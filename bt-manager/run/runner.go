@@ -63,6 +63,7 @@ type Runner struct {
 	root     *board.Board
 	trees    map[string]*tree // by replica, "" = intake
 	mirrored map[string]map[string]string
+	watchers []Watcher
 }
 
 // New compiles the trees and checks the parameters. It names every fault of the file with file:line:col.
@@ -149,7 +150,7 @@ func (r *Runner) round(now time.Time) time.Time {
 	next := now.Add(floor)
 	for _, name := range r.names() {
 		t := r.trees[name]
-		if due := t.tick(now); !due.IsZero() && due.Before(next) {
+		if due := t.tick(now, func() { r.ticked(name, t) }); !due.IsZero() && due.Before(next) {
 			next = due
 		}
 		if delta, changed := t.keep.Changed(); changed {
@@ -158,6 +159,7 @@ func (r *Runner) round(now time.Time) time.Time {
 	}
 	r.arrange(now) // what was admitted in this round
 	r.show()
+	r.roundEnded()
 	return next
 }
 

@@ -42,10 +42,12 @@ func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
 const yields = 100
 
 // tick ticks until the tree waits for something, and answers when it wants to be ticked again, zero when it does not say.
-func (t *tree) tick(now time.Time) time.Time {
+// ticked is called after each tick.
+func (t *tree) tick(now time.Time, ticked func()) time.Time {
 	t.before = t.ring.Total()
 	for range yields {
 		status, next := t.run.Tick(now)
+		ticked()
 		if status != bt.Running || next.IsZero() || next.After(now) {
 			return next
 		}
