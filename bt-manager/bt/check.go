@@ -128,7 +128,9 @@ func (c *compiler) checkAttributes(d *Def) {
 		switch {
 		case slices.Contains(scriptAttrs[:], a.Name):
 			c.parse(a)
-		case a.Name == "_autoremap" && d.Type == "SubTree":
+		case a.Name == "_autoremap" && d.Type != "SubTree":
+			c.errorf(a.Pos, "_autoremap belongs to <SubTree>")
+		case a.Name == "_autoremap":
 			if _, err := board.Parse(a.Value, board.Bool); err != nil {
 				c.errorf(a.ValuePos, "_autoremap: %v", err)
 			}
@@ -203,6 +205,10 @@ func (c *compiler) checkPort(d *Def, t *NodeType, p *Port, a *Attr) {
 		c.errorf(a.ValuePos, "port %q is an output: want {entry}, got %q", p.Name, a.Value)
 		return
 	}
+	if t.op == opLoop && p.Name == "queue" {
+		c.checkQueue(t, a)
+		return
+	}
 	if t.isStatus(p.Name) {
 		if st, err := ParseStatus(a.Value); err != nil || st == Idle {
 			c.errorf(a.ValuePos, "port %q: want RUNNING, SUCCESS, FAILURE or SKIPPED, got %q", p.Name, a.Value)
@@ -217,6 +223,17 @@ func (c *compiler) checkPort(d *Def, t *NodeType, p *Port, a *Attr) {
 		c.errorf(a.ValuePos, "port %q: %v", p.Name, err)
 	case (p.Min != 0 || p.Max != 0) && (v.Float() < p.Min || v.Float() > p.Max):
 		c.errorf(a.ValuePos, "port %q: %s is out of range %.0f to %.0f", p.Name, a.Value, p.Min, p.Max)
+	}
+}
+
+// checkQueue looks at each item of a list that is written out.
+func (c *compiler) checkQueue(t *NodeType, a *Attr) {
+	at := 0
+	for _, item := range strings.Split(a.Value, ";") {
+		if _, err := board.Parse(item, t.port("value").Type); err != nil && a.Value != "" {
+			c.errorf(a.At(at), "port %q: item %v", a.Name, err)
+		}
+		at += len(item) + 1
 	}
 }
 

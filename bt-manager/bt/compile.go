@@ -53,6 +53,7 @@ type compiler struct {
 	uses      []slotUse // by slot
 	root      *scope
 	tooBig    bool
+	hints     int
 }
 
 // slotUse collects who touches a slot, for what cannot be right.
@@ -102,12 +103,33 @@ func (c *compiler) build(main *Tree) {
 		c.p.types = append(c.p.types, u.kind)
 		if !u.written && !u.root && !u.given {
 			for _, r := range u.reads {
-				c.errorf(r.pos, "entry %q is read here but nothing writes it", r.key)
+				c.errorf(r.pos, "entry %q is read here but nothing writes it%s", r.key, Meant(r.key, c.written(slot)))
 			}
 		}
 	}
 	c.p.hash = c.hash()
 	c.p.keeping()
+}
+
+// maxHints bounds how many entries without a writer get a hint: each costs a look at all names.
+const maxHints = 50
+
+// written lists the names beside a slot's own, in the same subtree, that have a value.
+func (c *compiler) written(slot int) (names []string) {
+	if c.hints++; c.hints > maxHints {
+		return nil
+	}
+	for _, own := range c.p.keys {
+		if own.Slot != slot {
+			continue
+		}
+		for _, k := range c.p.keys {
+			if u := c.uses[k.Slot]; k.Scope == own.Scope && (u.written || u.given) {
+				names = append(names, k.Name)
+			}
+		}
+	}
+	return names
 }
 
 // slot finds or makes the slot a key means in a scope.

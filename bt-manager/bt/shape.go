@@ -68,13 +68,18 @@ func (c *compiler) checkTimeout(d *Def) {
 	if err != nil {
 		return
 	}
+	entered := map[*Tree]bool{}
 	var walk func(k *Def)
 	walk = func(k *Def) {
 		if a := k.Attr("msec"); k.Type == "Timeout" && a != nil {
 			if inner, err := board.Parse(a.Value, board.Int); err == nil && outer.Float() > 0 && inner.Float() > outer.Float() {
-				c.warnf(a.ValuePos, "longer than the Timeout of %s ms around it", outer)
+				c.warnf(a.ValuePos, "longer than the Timeout of %s ms around it, at %s", outer, d.Pos)
 			}
 			return
+		}
+		if inside := c.trees[k.value("ID")]; k.Type == "SubTree" && inside != nil && inside.Root != nil && !entered[inside] {
+			entered[inside] = true
+			walk(inside.Root)
 		}
 		for _, kid := range k.Children {
 			walk(kid)

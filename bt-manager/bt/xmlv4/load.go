@@ -18,19 +18,14 @@ const MaxFile = 1 << 20
 type Options struct {
 	Main  string   // run this tree, whatever main_tree_to_execute says
 	Given []string // names of the main tree's blackboard the program writes before it ticks
+	Dir   string   // what messages put before the names of files
 	Lint  bool     // leaf types that are only declared in <TreeNodesModel> are accepted; they fail when ticked
-}
-
-// Faults are what Load found, with the text they are in.
-type Faults struct {
-	bt.Diags
-	lines map[string][]string // by file
 }
 
 // Load reads a file, and those it includes, and compiles its main tree.
 func Load(files fs.FS, file string, reg *bt.Registry, opt Options) (*bt.Program, Faults) {
-	l := &loader{files: files, faults: Faults{lines: map[string][]string{}}}
-	l.file(path.Clean(file), nil, bt.Pos{File: file, Line: 1, Col: 1})
+	l := &loader{files: files, dir: opt.Dir, faults: Faults{lines: map[string][]string{}}}
+	l.file(path.Clean(file), nil, bt.Pos{File: l.shown(path.Clean(file)), Line: 1, Col: 1})
 	if opt.Main != "" {
 		l.forest.Main = opt.Main
 	}
@@ -49,32 +44,19 @@ func Load(files fs.FS, file string, reg *bt.Registry, opt Options) (*bt.Program,
 	return prog, l.faults
 }
 
-// String prints every fault with its line and a caret under the place.
-func (f Faults) String() string {
-	var b strings.Builder
-	for _, d := range f.Diags {
-		b.WriteString(d.String())
-		b.WriteByte('\n')
-		if lines := f.lines[d.Pos.File]; d.Pos.Line > 0 && d.Pos.Line <= len(lines) {
-			line := strings.TrimRight(lines[d.Pos.Line-1], "\r")
-			b.WriteString("    " + line + "\n    ")
-			for i, r := range []rune(line) {
-				if i >= d.Pos.Col-1 {
-					break
-				}
-				if r != '\t' {
-					r = ' '
-				}
-				b.WriteRune(r)
-			}
-			b.WriteString("^\n")
-		}
+// IDs lists the trees of a file and of those it includes, as far as they can be read.
+func IDs(files fs.FS, file string) (list []string) {
+	l := &loader{files: files, faults: Faults{lines: map[string][]string{}}}
+	l.file(path.Clean(file), nil, bt.Pos{})
+	for _, t := range l.forest.Trees {
+		list = append(list, t.ID)
 	}
-	return b.String()
+	return list
 }
 
 type loader struct {
 	files  fs.FS
+	dir    string
 	forest bt.Forest
 	faults Faults
 	loaded map[string]bool
@@ -84,6 +66,9 @@ type loader struct {
 func (l *loader) errorf(pos bt.Pos, format string, args ...any) {
 	l.faults.Diags = append(l.faults.Diags, bt.Diag{Pos: pos, Msg: fmt.Sprintf(format, args...)})
 }
+
+// shown is what messages call a file.
+func (l *loader) shown(name string) string { return path.Join(l.dir, name) }
 
 // file reads one file. chain are the files that include it, from is where.
 func (l *loader) file(name string, chain []string, from bt.Pos) {
@@ -106,17 +91,17 @@ func (l *loader) file(name string, chain []string, from bt.Pos) {
 		if errors.Is(err, fs.ErrNotExist) {
 			why = "no such file"
 		}
-		l.errorf(from, "%s: %s", name, why)
+		l.errorf(from, "%s: %s", l.shown(name), why)
 		l.broken = true
 		return
 	}
 	if len(text) > MaxFile {
-		l.errorf(bt.Pos{File: name, Line: 1, Col: 1}, "%d bytes; a tree file has up to %d", len(text), MaxFile)
+		l.errorf(bt.Pos{File: l.shown(name), Line: 1, Col: 1}, "%d bytes; a tree file has up to %d", len(text), MaxFile)
 		l.broken = true
 		return
 	}
-	l.faults.lines[name] = strings.Split(string(text), "\n")
-	s := newScanner(name, string(text))
+	s := newScanner(l.shown(name), string(text))
+	l.faults.lines[s.file] = strings.Split(s.src, "\n")
 	root := s.document()
 	l.faults.Diags = append(l.faults.Diags, s.diags...)
 	if root == nil {

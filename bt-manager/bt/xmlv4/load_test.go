@@ -72,6 +72,54 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+// Every class of fault that the loader is to find has a file in testdata/bad that shows it.
+func TestEveryClassHasABadFile(t *testing.T) {
+	var all strings.Builder
+	files, err := filepath.Glob("testdata/bad/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		a, err := txtar.ParseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(a.Files[len(a.Files)-1].Data)
+	}
+	for class, says := range map[string]string{
+		"not well-formed":                 `</BehaviorTree> closes <AlwaysSuccess> of line 3`,
+		"wrong format":                    `format "5"; this engine reads format 4`,
+		"no format":                       `<root> lacks BTCPP_format="4"`,
+		"unknown node":                    `unknown node <Overlaoded>; did you mean <Overloaded>?`,
+		"unknown port":                    `<Overloaded> has no port "nod"; did you mean node?`,
+		"unknown attribute":               `unknown attribute "_skipif"; did you mean _skipIf?`,
+		"duplicate attribute":             `attribute "name" twice; the first is at tree.xml:3:20`,
+		"duplicate tree":                  `a second tree "A"; the first is at tree.xml:2:4`,
+		"second root":                     `a second root element <root>; the first is at tree.xml:1:2`,
+		"child count":                     `<Inverter> has exactly 1 child, not 2`,
+		"port missing":                    `<Overloaded> lacks its port "limit"`,
+		"literal of the wrong type":       `port "msec": "soon" is no int`,
+		"literal out of range":            `port "limit": 1.5 is out of range 0 to 1`,
+		"type clash":                      `entry "x" is string here but real at tree.xml:4:22`,
+		"read, never written":             `entry "where" is read here but nothing writes it`,
+		"script: syntax":                  `tree.xml:4:32: script: want ')', got the end`,
+		"script: unknown name":            `entry "cuont" is read here but nothing writes it; did you mean count?`,
+		"unknown subtree":                 `no tree "Migrat"; did you mean Migrate?`,
+		"recursion":                       `tree "A" contains itself: A > B > C > A`,
+		"circular include":                `files include each other: tree.xml > sub/a.xml > sub/b.xml > tree.xml`,
+		"missing include":                 `gone.xml: no such file`,
+		"unreachable after AlwaysFailure": `never reached: <AlwaysFailure> before it always ends <Sequence>`,
+		"unreachable after AlwaysSuccess": `never reached: <AlwaysSuccess> before it always ends <Fallback>`,
+		"two stateful children":           `<ReactiveSequence> has 2 children that take time; each halts the others`,
+		"endless and instant":             `num_attempts="-1" over nodes that all answer at once only burns time`,
+		"timeout longer than its parent":  `longer than the Timeout of 1000 ms around it, at tree.xml:3:6`,
+	} { // size limits: TestSizeLimits, whose files are too big to keep
+		if !strings.Contains(all.String(), says) {
+			t.Errorf("%s: no bad file whose faults say %q", class, says)
+		}
+	}
+}
+
 func load(t *testing.T, xml string, opt Options) *bt.Program {
 	t.Helper()
 	prog, faults := Load(fstest.MapFS{"tree.xml": {Data: []byte(xml)}}, "tree.xml", registry(), opt)

@@ -44,6 +44,7 @@ type scanner struct {
 	at    int
 	lines []int // offsets where lines begin
 	diags bt.Diags
+	lost  bool // a fault after which the rest of the file means nothing
 }
 
 // maxDepth bounds elements inside elements, with room for the wrappers of MaxDepth nodes.
@@ -74,11 +75,18 @@ func (s *scanner) pos(at int) bt.Pos {
 	return bt.Pos{File: s.file, Line: lo + 1, Col: utf8.RuneCountInString(s.src[s.lines[lo]:at]) + 1}
 }
 
+// errorf notes a fault after which nothing more of the file can be trusted.
 func (s *scanner) errorf(at int, format string, args ...any) {
+	s.twice(at, format, args...)
+	s.lost = true
+}
+
+// twice notes a fault that leaves the rest readable: what is there a second time.
+func (s *scanner) twice(at int, format string, args ...any) {
 	s.diags = append(s.diags, bt.Diag{Pos: s.pos(at), Msg: fmt.Sprintf(format, args...)})
 }
 
-// document reads the file. After a fault of the XML itself nothing more of the file can be trusted, so it gives nil.
+// document reads the file, nil when it is not XML.
 func (s *scanner) document() *element {
 	if !utf8.ValidString(s.src) {
 		bad := 0
@@ -103,16 +111,16 @@ func (s *scanner) document() *element {
 		default:
 			e := s.element(0)
 			if root != nil && e != nil {
-				s.errorf(start+1, "a second root element <%s>; the first is at line %d", e.name, root.pos.Line)
-				return nil
+				s.twice(start+1, "a second root element <%s>; the first is at %s", e.name, root.pos)
+			} else {
+				root = e
 			}
-			root = e
 		}
-		if len(s.diags) > 0 {
+		if s.lost {
 			return nil
 		}
 	}
-	if root == nil && len(s.diags) == 0 {
+	if root == nil {
 		s.errorf(s.at, "no element in the file")
 	}
 	return root
@@ -203,7 +211,7 @@ func (s *scanner) content(e *element, depth int) bool {
 			s.at++
 			return true
 		case s.skipMisc():
-			if len(s.diags) > 0 {
+			if s.lost {
 				return false
 			}
 		case strings.HasPrefix(rest, "<!"):
@@ -272,8 +280,8 @@ func (s *scanner) attribute(e *element) bool {
 		return false
 	}
 	if first := e.attr(name); first != nil {
-		s.errorf(start, "attribute %q twice; the first is at line %d", name, first.Pos.Line)
-		return false
+		s.twice(start, "attribute %q twice; the first is at %s", name, first.Pos)
+		return true
 	}
 	a := bt.Attr{Name: name, Value: value, Pos: s.pos(start), ValuePos: s.pos(raw)}
 	a.Place = func(offset int) bt.Pos {
