@@ -207,6 +207,10 @@ func (a *advance) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return a.OnRunning(
 
 func (a *advance) OnHalted(*bt.Ctx, bt.HaltWhy) {}
 
+// InCutover says whether a leaf waits where nothing can be taken back and the outcome is the agents': no moment to put
+// another tree in its place, or to tell it what to answer.
+func InCutover(leaf string) bool { return leaf == "Cutover" || leaf == "Ask" }
+
 // ask waits for the outcome of a cut-over in doubt, however long it takes. Only one that was never begun is let go.
 type ask struct{ *leaves }
 

@@ -23,15 +23,23 @@ type programs struct {
 	replica *bt.Program // nil when the file has no such tree
 }
 
+// of gives the program of a tree, "" = intake; nil when there is none.
+func (p programs) of(tree string) *bt.Program {
+	if tree == "" {
+		return p.intake
+	}
+	return p.replica
+}
+
 // load compiles a file. Its error names every fault, with file:line:col.
-func (r *Runner) load(f trees.File) (p programs, err error) {
-	if p.intake, err = r.compile(f, ""); err != nil {
+func load(reg *bt.Registry, f trees.File) (p programs, err error) {
+	if p.intake, err = compile(reg, f, ""); err != nil {
 		return p, err
 	}
 	if !strings.Contains(f.Text, `ID="`+replicaTree+`"`) {
 		return p, nil
 	}
-	if p.replica, err = r.compile(f, replicaTree); err != nil {
+	if p.replica, err = compile(reg, f, replicaTree); err != nil {
 		return p, err
 	}
 	if !p.replica.Uses("replica") {
@@ -41,12 +49,12 @@ func (r *Runner) load(f trees.File) (p programs, err error) {
 }
 
 // compile loads one tree of a file, "" = its main tree.
-func (r *Runner) compile(f trees.File, main string) (*bt.Program, error) {
+func compile(reg *bt.Registry, f trees.File, main string) (*bt.Program, error) {
 	opt := xmlv4.Options{Main: main}
 	if main == replicaTree {
 		opt.Given = []string{"replica"}
 	}
-	prog, faults := xmlv4.Load(oneFile(f), f.Name, r.reg, opt)
+	prog, faults := xmlv4.Load(oneFile(f), f.Name, reg, opt)
 	if faults.Failed() || prog == nil {
 		return nil, fmt.Errorf("tree file:\n%s", faults)
 	}

@@ -46,18 +46,22 @@ type Mirror interface {
 
 // Runner ticks the trees.
 type Runner struct {
+	counters
 	world  decide.World
 	mirror Mirror
 	log    *slog.Logger
 	wake   chan struct{} // holds one: wakes in between are one
 
-	audit *audit
-	store Store
-	reg   *bt.Registry
+	config Config
+	audit  *audit
+	store  Store
+	reg    *bt.Registry
 
 	mu       sync.Mutex // guards all below; held during a round of ticks
 	file     trees.File
 	programs programs
+	standing Standing
+	force    bool                   // trees of an older file are halted
 	kept     map[string]bt.Snapshot // runs of the manager before this one that have not been taken up; nil before the first round
 	shared   *decide.Shared
 	root     *board.Board
@@ -72,7 +76,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 	if err != nil {
 		return nil, fmt.Errorf("parameters of the trees: %w", err)
 	}
-	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), shared: shared,
+	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), config: cfg, shared: shared,
 		root: board.New(), trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
@@ -80,7 +84,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 	if len(cfg.Tree) == 0 {
 		r.file = trees.File{Name: builtin, Text: string(trees.Manager)}
 	}
-	if r.programs, err = r.load(r.file); err != nil {
+	if r.programs, err = load(r.reg, r.file); err != nil {
 		return nil, err
 	}
 	if r.audit, err = openAudit(cfg.Audit); err != nil {
@@ -143,6 +147,7 @@ func (r *Runner) round(now time.Time) time.Time {
 		r.recall()
 	}
 	r.arrange(now)
+	r.replant(now)
 	for name := range r.kept { // nobody desires them any more
 		r.keep(name, nil)
 		delete(r.kept, name)
@@ -150,8 +155,13 @@ func (r *Runner) round(now time.Time) time.Time {
 	next := now.Add(floor)
 	for _, name := range r.names() {
 		t := r.trees[name]
-		if due := t.tick(now, func() { r.ticked(name, t) }); !due.IsZero() && due.Before(next) {
+		due, spun := t.tick(now, func() { r.ticked(name, t) })
+		if !due.IsZero() && due.Before(next) {
 			next = due
+		}
+		if spun {
+			r.spins.Add(1)
+			r.log.Warn("a tree goes on at once without end; it pauses", "replica", name, "path", turning(t.run))
 		}
 		if delta, changed := t.keep.Changed(); changed {
 			r.keep(name, &delta)
@@ -189,14 +199,19 @@ func (r *Runner) arrange(now time.Time) {
 			continue
 		}
 		t.run.Halt(now, bt.HaltTree)
-		delete(r.trees, name)
-		r.keep(name, nil)
-		r.forget(name)
+		r.end(name)
 		if id, err := netmap.ParseReplicaID(name); err == nil {
 			r.shared.Forget(id)
 		}
-		r.log.Info("tree ends", "replica", name)
 	}
+}
+
+// end takes a tree away that runs no more.
+func (r *Runner) end(name string) {
+	delete(r.trees, name)
+	r.keep(name, nil)
+	r.forget(name)
+	r.log.Info("tree ends", "replica", name)
 }
 
 // begin makes a tree, where the manager before this one left it if it can be.

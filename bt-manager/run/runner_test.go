@@ -100,7 +100,7 @@ func (p *play) print() {
 	}
 }
 
-func orIntake(name string) string {
+func orIntake(name string) string { // of the transcript
 	if name == "" {
 		return intakeName
 	}

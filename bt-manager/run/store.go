@@ -61,7 +61,7 @@ func (r *Runner) resume(name string, t *tree, now time.Time) {
 	}
 	t.keep = fresh
 	t.run.Bound(now)
-	if at := running(t.run); at != "" {
+	if at := runningLeaf(t.run).Path; at != "" {
 		r.note(name, decide.Entry{What: "resumed", Text: "goes on after a restart at " + at, Op: string(opOf(t.run))})
 	}
 }
@@ -69,7 +69,7 @@ func (r *Runner) resume(name string, t *tree, now time.Time) {
 // carry restores a run that another file of trees was made for.
 func (r *Runner) carry(saved bt.Snapshot, to *bt.Instance) error {
 	for _, f := range r.store.Files() {
-		old, err := r.load(f)
+		old, err := load(r.reg, f)
 		if err != nil { // this version of the manager does not know its leaves any more
 			continue
 		}
@@ -97,14 +97,14 @@ func (r *Runner) keep(name string, delta *bt.Snapshot) {
 	}
 }
 
-// running is the path of the leaf that runs, "" when none does.
-func running(in *bt.Instance) string {
+// runningLeaf is the leaf that runs, without a path when none does.
+func runningLeaf(in *bt.Instance) bt.Info {
 	for _, n := range in.Program().Nodes() {
 		if leaf := n.Class == bt.Action || n.Class == bt.Condition; leaf && in.Status(n.UID) == bt.Running {
-			return n.Path
+			return n
 		}
 	}
-	return ""
+	return bt.Info{}
 }
 
 // opOf is the operation that the running leaf waits for, "" when there is none.

@@ -22,6 +22,7 @@ type tree struct {
 	keep   *bt.Keeper
 	ring   *bt.Ring
 	before uint64 // changes recorded before the newest tick
+	waits  string // why it still runs an older file
 }
 
 // ringSize keeps more changes than a tick of manager.xml makes.
@@ -38,21 +39,42 @@ func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
 	return t
 }
 
-// yields bounds how often a tree that goes on at once is ticked in one round.
-const yields = 100
-
 // tick ticks until the tree waits for something, and answers when it wants to be ticked again, zero when it does not say.
 // ticked is called after each tick.
-func (t *tree) tick(now time.Time, ticked func()) time.Time {
+func (t *tree) tick(now time.Time, ticked func()) (due time.Time, spun bool) {
 	t.before = t.ring.Total()
+	return drive(t.run, now, ticked)
+}
+
+// yields bounds how often a tree is ticked that asks for it at once and does nothing; one that does something is bounded
+// by the engine's own budget.
+const yields = 10000
+
+// drive ticks an instance until it waits for something, and calls ticked after each tick. Spun says that it would not have waited by itself.
+func drive(in *bt.Instance, now time.Time, ticked func()) (due time.Time, spun bool) {
+	spins := in.Spins()
 	for range yields {
-		status, next := t.run.Tick(now)
+		status, next := in.Tick(now)
 		ticked()
 		if status != bt.Running || next.IsZero() || next.After(now) {
-			return next
+			return next, in.Spins() > spins
 		}
 	}
-	return now.Add(floor)
+	return now.Add(pause), true
+}
+
+// pause of a tree that does nothing and would be ticked again at once; the engine's own is as long.
+const pause = 10 * time.Millisecond
+
+// turning is the innermost node that runs: the one that spins.
+func turning(in *bt.Instance) (path string) {
+	depth := -1
+	for _, n := range in.Program().Nodes() {
+		if in.Status(n.UID) == bt.Running && n.Depth > depth {
+			path, depth = n.Path, n.Depth
+		}
+	}
+	return path
 }
 
 // newest are the answers of the newest tick.
@@ -85,7 +107,7 @@ func (r *Runner) Tree(replica string) (TreeView, error) {
 	if t == nil {
 		return TreeView{}, fmt.Errorf("no tree of %q: no such replica is desired", replica)
 	}
-	view := TreeView{Name: cmp.Or(replica, intakeName), Blackboard: map[string]string{}}
+	view := TreeView{Name: orIntakeName(replica), Blackboard: map[string]string{}}
 	o := render.Options{Last: render.Answers(t.run, t.newest())}
 	for _, form := range []struct {
 		write func(io.Writer, *bt.Instance, render.Options) error
@@ -114,6 +136,8 @@ func (r *Runner) Tree(replica string) (TreeView, error) {
 }
 
 const intakeName = "intake"
+
+func orIntakeName(tree string) string { return cmp.Or(tree, intakeName) }
 
 // Replicas lists the replicas that have a tree.
 func (r *Runner) Replicas() []string {
@@ -155,7 +179,7 @@ func (r *Runner) show() {
 	for name, t := range r.trees {
 		t.run.Changes(func(k bt.Key, v board.Value) {
 			if k.Scope == "" {
-				note(cmp.Or(name, intakeName), k.Name, v)
+				note(orIntakeName(name), k.Name, v)
 			}
 		})
 	}
