@@ -250,6 +250,64 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_netservices_proto_rawDescGZIP(), []int{3}
 }
 
+type Act int32
+
+const (
+	Act_ACT_UNSPECIFIED Act = 0
+	Act_PAUSE           Act = 1 // the tree is not ticked; what it has begun goes on, and so do deadlines
+	Act_RESUME          Act = 2
+	Act_HALT            Act = 3 // everything that runs is halted; the tree begins anew
+	Act_FORCE           Act = 4 // the node answers so without being run
+	Act_RELEASE         Act = 5 // of a node, or of all
+)
+
+// Enum value maps for Act.
+var (
+	Act_name = map[int32]string{
+		0: "ACT_UNSPECIFIED",
+		1: "PAUSE",
+		2: "RESUME",
+		3: "HALT",
+		4: "FORCE",
+		5: "RELEASE",
+	}
+	Act_value = map[string]int32{
+		"ACT_UNSPECIFIED": 0,
+		"PAUSE":           1,
+		"RESUME":          2,
+		"HALT":            3,
+		"FORCE":           4,
+		"RELEASE":         5,
+	}
+)
+
+func (x Act) Enum() *Act {
+	p := new(Act)
+	*p = x
+	return p
+}
+
+func (x Act) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Act) Descriptor() protoreflect.EnumDescriptor {
+	return file_netservices_proto_enumTypes[4].Descriptor()
+}
+
+func (Act) Type() protoreflect.EnumType {
+	return &file_netservices_proto_enumTypes[4]
+}
+
+func (x Act) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Act.Descriptor instead.
+func (Act) EnumDescriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{4}
+}
+
 // Instance is one replica on one node, as that node's agent sees it.
 type Instance struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1722,7 +1780,8 @@ func (x *NeighborView) GetSpeedBps() float64 {
 
 type TreeRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"` // "kms-0", "kms"; "" = the intake tree
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`                          // "kms-0", "kms"; "" = the intake tree
+	OnlyActive    bool                   `protobuf:"varint,2,opt,name=only_active,json=onlyActive,proto3" json:"only_active,omitempty"` // leave out what is idle and was idle in the newest tick
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1764,6 +1823,13 @@ func (x *TreeRef) GetReplica() string {
 	return ""
 }
 
+func (x *TreeRef) GetOnlyActive() bool {
+	if x != nil {
+		return x.OnlyActive
+	}
+	return false
+}
+
 type TreeView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1772,6 +1838,7 @@ type TreeView struct {
 	Mermaid       string                 `protobuf:"bytes,4,opt,name=mermaid,proto3" json:"mermaid,omitempty"`
 	Json          []byte                 `protobuf:"bytes,5,opt,name=json,proto3" json:"json,omitempty"` // nodes with status, path and note
 	Blackboard    map[string]string      `protobuf:"bytes,6,rep,name=blackboard,proto3" json:"blackboard,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Entries       []*BoardEntry          `protobuf:"bytes,7,rep,name=entries,proto3" json:"entries,omitempty"` // the same with who wrote it when, sorted by name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1848,6 +1915,399 @@ func (x *TreeView) GetBlackboard() map[string]string {
 	return nil
 }
 
+func (x *TreeView) GetEntries() []*BoardEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// BoardEntry is one entry of a tree's blackboard, or with @ of the one all trees share.
+type BoardEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`                            // int, real, bool, string, opaque
+	Writer        string                 `protobuf:"bytes,4,opt,name=writer,proto3" json:"writer,omitempty"`                        // path of the node that wrote it last, "" when it was no node of this tree
+	AtUnixMs      int64                  `protobuf:"varint,5,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // 0 = before the tree began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BoardEntry) Reset() {
+	*x = BoardEntry{}
+	mi := &file_netservices_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BoardEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BoardEntry) ProtoMessage() {}
+
+func (x *BoardEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BoardEntry.ProtoReflect.Descriptor instead.
+func (*BoardEntry) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *BoardEntry) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BoardEntry) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *BoardEntry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *BoardEntry) GetWriter() string {
+	if x != nil {
+		return x.Writer
+	}
+	return ""
+}
+
+func (x *BoardEntry) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+type TreesStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          string                 `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"` // "manager.xml" is the one that comes with the manager
+	Hash          string                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	SinceUnixMs   int64                  `protobuf:"varint,3,opt,name=since_unix_ms,json=sinceUnixMs,proto3" json:"since_unix_ms,omitempty"` // 0 = the start of the manager
+	Waiting       []*WaitingTree         `protobuf:"bytes,4,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	Problem       string                 `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"` // why the file as it is now is not in effect
+	ProblemUnixMs int64                  `protobuf:"varint,6,opt,name=problem_unix_ms,json=problemUnixMs,proto3" json:"problem_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreesStatus) Reset() {
+	*x = TreesStatus{}
+	mi := &file_netservices_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreesStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreesStatus) ProtoMessage() {}
+
+func (x *TreesStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreesStatus.ProtoReflect.Descriptor instead.
+func (*TreesStatus) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *TreesStatus) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *TreesStatus) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *TreesStatus) GetSinceUnixMs() int64 {
+	if x != nil {
+		return x.SinceUnixMs
+	}
+	return 0
+}
+
+func (x *TreesStatus) GetWaiting() []*WaitingTree {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *TreesStatus) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *TreesStatus) GetProblemUnixMs() int64 {
+	if x != nil {
+		return x.ProblemUnixMs
+	}
+	return 0
+}
+
+// WaitingTree still runs the file before.
+type WaitingTree struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitingTree) Reset() {
+	*x = WaitingTree{}
+	mi := &file_netservices_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingTree) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingTree) ProtoMessage() {}
+
+func (x *WaitingTree) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingTree.ProtoReflect.Descriptor instead.
+func (*WaitingTree) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *WaitingTree) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WaitingTree) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type ReloadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Force         bool                   `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"` // halt trees that would have to wait, but none in a cut-over
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadRequest) Reset() {
+	*x = ReloadRequest{}
+	mi := &file_netservices_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadRequest) ProtoMessage() {}
+
+func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
+func (*ReloadRequest) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReloadRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type SteerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"` // as in TreeRef
+	Act           Act                    `protobuf:"varint,2,opt,name=act,proto3,enum=netservices.v1.Act" json:"act,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`     // path, name or UID
+	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"` // SUCCESS, FAILURE, SKIPPED; RUNNING holds the tree there
+	Once          bool                   `protobuf:"varint,5,opt,name=once,proto3" json:"once,omitempty"`    // at the node's next tick only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SteerRequest) Reset() {
+	*x = SteerRequest{}
+	mi := &file_netservices_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SteerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SteerRequest) ProtoMessage() {}
+
+func (x *SteerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SteerRequest.ProtoReflect.Descriptor instead.
+func (*SteerRequest) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SteerRequest) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *SteerRequest) GetAct() Act {
+	if x != nil {
+		return x.Act
+	}
+	return Act_ACT_UNSPECIFIED
+}
+
+func (x *SteerRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SteerRequest) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SteerRequest) GetOnce() bool {
+	if x != nil {
+		return x.Once
+	}
+	return false
+}
+
+type SteerReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`   // what was done
+	Holds         []string               `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"` // all hands in the tree now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SteerReply) Reset() {
+	*x = SteerReply{}
+	mi := &file_netservices_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SteerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SteerReply) ProtoMessage() {}
+
+func (x *SteerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SteerReply.ProtoReflect.Descriptor instead.
+func (*SteerReply) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SteerReply) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SteerReply) GetHolds() []string {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
 type WhyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
@@ -1858,7 +2318,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_netservices_proto_msgTypes[19]
+	mi := &file_netservices_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2330,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[19]
+	mi := &file_netservices_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2343,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{19}
+	return file_netservices_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WhyRequest) GetService() string {
@@ -1909,7 +2369,7 @@ type WhyReply struct {
 
 func (x *WhyReply) Reset() {
 	*x = WhyReply{}
-	mi := &file_netservices_proto_msgTypes[20]
+	mi := &file_netservices_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2381,7 @@ func (x *WhyReply) String() string {
 func (*WhyReply) ProtoMessage() {}
 
 func (x *WhyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[20]
+	mi := &file_netservices_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2394,7 @@ func (x *WhyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyReply.ProtoReflect.Descriptor instead.
 func (*WhyReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{20}
+	return file_netservices_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WhyReply) GetEntries() []*AuditEntry {
@@ -1952,13 +2412,16 @@ type AuditEntry struct {
 	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
 	Detail        []byte                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`                           // JSON
 	DetailText    string                 `protobuf:"bytes,6,opt,name=detail_text,json=detailText,proto3" json:"detail_text,omitempty"` // the same for people, several lines
+	Op            string                 `protobuf:"bytes,7,opt,name=op,proto3" json:"op,omitempty"`
+	Path          string                 `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`                                                                             // of the leaf that says it
+	Reads         map[string]string      `protobuf:"bytes,9,rep,name=reads,proto3" json:"reads,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // the leaf's ports and what was in them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_netservices_proto_msgTypes[21]
+	mi := &file_netservices_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2433,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[21]
+	mi := &file_netservices_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2446,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{21}
+	return file_netservices_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AuditEntry) GetAtUnixMs() int64 {
@@ -2028,6 +2491,27 @@ func (x *AuditEntry) GetDetailText() string {
 	return ""
 }
 
+func (x *AuditEntry) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetReads() map[string]string {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
 type DrainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2038,7 +2522,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_netservices_proto_msgTypes[22]
+	mi := &file_netservices_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2534,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[22]
+	mi := &file_netservices_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2547,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{22}
+	return file_netservices_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -2096,7 +2580,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_netservices_proto_msgTypes[23]
+	mi := &file_netservices_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2592,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[23]
+	mi := &file_netservices_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2605,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{23}
+	return file_netservices_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Hello) GetNode() string {
@@ -2190,7 +2674,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_netservices_proto_msgTypes[24]
+	mi := &file_netservices_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2686,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[24]
+	mi := &file_netservices_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2699,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{24}
+	return file_netservices_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Members) GetMembers() []*Hello {
@@ -2242,7 +2726,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_netservices_proto_msgTypes[25]
+	mi := &file_netservices_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2738,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[25]
+	mi := &file_netservices_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2751,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{25}
+	return file_netservices_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -2295,7 +2779,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_netservices_proto_msgTypes[26]
+	mi := &file_netservices_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2791,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[26]
+	mi := &file_netservices_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2804,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{26}
+	return file_netservices_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Image) GetId() string {
@@ -2355,7 +2839,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_netservices_proto_msgTypes[27]
+	mi := &file_netservices_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2851,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[27]
+	mi := &file_netservices_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2864,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{27}
+	return file_netservices_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeployRequest) GetFile() string {
@@ -2417,7 +2901,7 @@ type MigrateRequest struct {
 
 func (x *MigrateRequest) Reset() {
 	*x = MigrateRequest{}
-	mi := &file_netservices_proto_msgTypes[28]
+	mi := &file_netservices_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2913,7 @@ func (x *MigrateRequest) String() string {
 func (*MigrateRequest) ProtoMessage() {}
 
 func (x *MigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[28]
+	mi := &file_netservices_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2926,7 @@ func (x *MigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrateRequest.ProtoReflect.Descriptor instead.
 func (*MigrateRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{28}
+	return file_netservices_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MigrateRequest) GetService() string {
@@ -2490,7 +2974,7 @@ type MovesRequest struct {
 
 func (x *MovesRequest) Reset() {
 	*x = MovesRequest{}
-	mi := &file_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2986,7 @@ func (x *MovesRequest) String() string {
 func (*MovesRequest) ProtoMessage() {}
 
 func (x *MovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2999,7 @@ func (x *MovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovesRequest.ProtoReflect.Descriptor instead.
 func (*MovesRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{29}
+	return file_netservices_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MovesRequest) GetOp() string {
@@ -2541,7 +3025,7 @@ type MoveList struct {
 
 func (x *MoveList) Reset() {
 	*x = MoveList{}
-	mi := &file_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +3037,7 @@ func (x *MoveList) String() string {
 func (*MoveList) ProtoMessage() {}
 
 func (x *MoveList) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +3050,7 @@ func (x *MoveList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveList.ProtoReflect.Descriptor instead.
 func (*MoveList) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{30}
+	return file_netservices_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MoveList) GetMoves() []*MoveView {
@@ -2589,7 +3073,7 @@ type MoveView struct {
 
 func (x *MoveView) Reset() {
 	*x = MoveView{}
-	mi := &file_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +3085,7 @@ func (x *MoveView) String() string {
 func (*MoveView) ProtoMessage() {}
 
 func (x *MoveView) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +3098,7 @@ func (x *MoveView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveView.ProtoReflect.Descriptor instead.
 func (*MoveView) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{31}
+	return file_netservices_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MoveView) GetMove() *Move {
@@ -2670,7 +3154,7 @@ type PreflightReply struct {
 
 func (x *PreflightReply) Reset() {
 	*x = PreflightReply{}
-	mi := &file_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +3166,7 @@ func (x *PreflightReply) String() string {
 func (*PreflightReply) ProtoMessage() {}
 
 func (x *PreflightReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +3179,7 @@ func (x *PreflightReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreflightReply.ProtoReflect.Descriptor instead.
 func (*PreflightReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{32}
+	return file_netservices_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PreflightReply) GetChecks() []*Check {
@@ -2781,7 +3265,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +3277,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +3290,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{33}
+	return file_netservices_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Check) GetName() string {
@@ -2846,7 +3330,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +3342,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +3355,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{34}
+	return file_netservices_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RemoveRequest) GetService() string {
@@ -2893,7 +3377,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_netservices_proto_msgTypes[35]
+	mi := &file_netservices_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3389,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[35]
+	mi := &file_netservices_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3402,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{35}
+	return file_netservices_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecoverRequest) GetService() string {
@@ -2960,7 +3444,7 @@ type ServiceList struct {
 
 func (x *ServiceList) Reset() {
 	*x = ServiceList{}
-	mi := &file_netservices_proto_msgTypes[36]
+	mi := &file_netservices_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3456,7 @@ func (x *ServiceList) String() string {
 func (*ServiceList) ProtoMessage() {}
 
 func (x *ServiceList) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[36]
+	mi := &file_netservices_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3469,7 @@ func (x *ServiceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceList.ProtoReflect.Descriptor instead.
 func (*ServiceList) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{36}
+	return file_netservices_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ServiceList) GetServices() []*ServiceStatus {
@@ -3022,7 +3506,7 @@ type ServiceStatus struct {
 
 func (x *ServiceStatus) Reset() {
 	*x = ServiceStatus{}
-	mi := &file_netservices_proto_msgTypes[37]
+	mi := &file_netservices_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3518,7 @@ func (x *ServiceStatus) String() string {
 func (*ServiceStatus) ProtoMessage() {}
 
 func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[37]
+	mi := &file_netservices_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3531,7 @@ func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceStatus.ProtoReflect.Descriptor instead.
 func (*ServiceStatus) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{37}
+	return file_netservices_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ServiceStatus) GetName() string {
@@ -3097,7 +3581,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_netservices_proto_msgTypes[38]
+	mi := &file_netservices_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3109,7 +3593,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[38]
+	mi := &file_netservices_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3122,7 +3606,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{38}
+	return file_netservices_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RenewRequest) GetEpoch() uint64 {
@@ -3163,7 +3647,7 @@ type Leased struct {
 
 func (x *Leased) Reset() {
 	*x = Leased{}
-	mi := &file_netservices_proto_msgTypes[39]
+	mi := &file_netservices_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3659,7 @@ func (x *Leased) String() string {
 func (*Leased) ProtoMessage() {}
 
 func (x *Leased) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[39]
+	mi := &file_netservices_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3672,7 @@ func (x *Leased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leased.ProtoReflect.Descriptor instead.
 func (*Leased) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{39}
+	return file_netservices_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Leased) GetService() string {
@@ -3215,7 +3699,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_netservices_proto_msgTypes[40]
+	mi := &file_netservices_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3227,7 +3711,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[40]
+	mi := &file_netservices_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3240,7 +3724,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{40}
+	return file_netservices_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RenewReply) GetInstances() []*Instance {
@@ -3276,7 +3760,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_netservices_proto_msgTypes[41]
+	mi := &file_netservices_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3772,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[41]
+	mi := &file_netservices_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3785,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{41}
+	return file_netservices_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Order) GetOp() string {
@@ -3428,7 +3912,7 @@ type DeployOrder struct {
 
 func (x *DeployOrder) Reset() {
 	*x = DeployOrder{}
-	mi := &file_netservices_proto_msgTypes[42]
+	mi := &file_netservices_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3440,7 +3924,7 @@ func (x *DeployOrder) String() string {
 func (*DeployOrder) ProtoMessage() {}
 
 func (x *DeployOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[42]
+	mi := &file_netservices_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3453,7 +3937,7 @@ func (x *DeployOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployOrder.ProtoReflect.Descriptor instead.
 func (*DeployOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{42}
+	return file_netservices_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeployOrder) GetReplica() *Replica {
@@ -3473,7 +3957,7 @@ type RemoveOrder struct {
 
 func (x *RemoveOrder) Reset() {
 	*x = RemoveOrder{}
-	mi := &file_netservices_proto_msgTypes[43]
+	mi := &file_netservices_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3969,7 @@ func (x *RemoveOrder) String() string {
 func (*RemoveOrder) ProtoMessage() {}
 
 func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[43]
+	mi := &file_netservices_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3982,7 @@ func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveOrder.ProtoReflect.Descriptor instead.
 func (*RemoveOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{43}
+	return file_netservices_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RemoveOrder) GetService() string {
@@ -3532,7 +4016,7 @@ type MoveOrder struct {
 
 func (x *MoveOrder) Reset() {
 	*x = MoveOrder{}
-	mi := &file_netservices_proto_msgTypes[44]
+	mi := &file_netservices_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +4028,7 @@ func (x *MoveOrder) String() string {
 func (*MoveOrder) ProtoMessage() {}
 
 func (x *MoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[44]
+	mi := &file_netservices_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +4041,7 @@ func (x *MoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOrder.ProtoReflect.Descriptor instead.
 func (*MoveOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{44}
+	return file_netservices_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MoveOrder) GetService() string {
@@ -3628,7 +4112,7 @@ type OutcomeReply struct {
 
 func (x *OutcomeReply) Reset() {
 	*x = OutcomeReply{}
-	mi := &file_netservices_proto_msgTypes[45]
+	mi := &file_netservices_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3640,7 +4124,7 @@ func (x *OutcomeReply) String() string {
 func (*OutcomeReply) ProtoMessage() {}
 
 func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[45]
+	mi := &file_netservices_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3653,7 +4137,7 @@ func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeReply.ProtoReflect.Descriptor instead.
 func (*OutcomeReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{45}
+	return file_netservices_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *OutcomeReply) GetOutcome() Outcome {
@@ -3695,7 +4179,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_netservices_proto_msgTypes[46]
+	mi := &file_netservices_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +4191,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[46]
+	mi := &file_netservices_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +4204,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{46}
+	return file_netservices_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *InventoryReply) GetInstances() []*Instance {
@@ -3766,7 +4250,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_netservices_proto_msgTypes[47]
+	mi := &file_netservices_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +4262,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[47]
+	mi := &file_netservices_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +4275,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{47}
+	return file_netservices_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReserveRequest) GetOp() string {
@@ -3903,7 +4387,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3915,7 +4399,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3928,7 +4412,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{48}
+	return file_netservices_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Layer) GetDiffId() string {
@@ -3959,7 +4443,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3971,7 +4455,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3984,7 +4468,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{49}
+	return file_netservices_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Platform) GetCriu() string {
@@ -4032,7 +4516,7 @@ type ReserveReply struct {
 
 func (x *ReserveReply) Reset() {
 	*x = ReserveReply{}
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4044,7 +4528,7 @@ func (x *ReserveReply) String() string {
 func (*ReserveReply) ProtoMessage() {}
 
 func (x *ReserveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4057,7 +4541,7 @@ func (x *ReserveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveReply.ProtoReflect.Descriptor instead.
 func (*ReserveReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{50}
+	return file_netservices_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReserveReply) GetHasImage() bool {
@@ -4089,7 +4573,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4101,7 +4585,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4114,7 +4598,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{51}
+	return file_netservices_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Part) GetOp() string {
@@ -4168,7 +4652,7 @@ type PushReply struct {
 
 func (x *PushReply) Reset() {
 	*x = PushReply{}
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4180,7 +4664,7 @@ func (x *PushReply) String() string {
 func (*PushReply) ProtoMessage() {}
 
 func (x *PushReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4193,7 +4677,7 @@ func (x *PushReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushReply.ProtoReflect.Descriptor instead.
 func (*PushReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{52}
+	return file_netservices_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PushReply) GetBytes() int64 {
@@ -4219,7 +4703,7 @@ type SourceSays struct {
 
 func (x *SourceSays) Reset() {
 	*x = SourceSays{}
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4231,7 +4715,7 @@ func (x *SourceSays) String() string {
 func (*SourceSays) ProtoMessage() {}
 
 func (x *SourceSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4244,7 +4728,7 @@ func (x *SourceSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceSays.ProtoReflect.Descriptor instead.
 func (*SourceSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{53}
+	return file_netservices_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SourceSays) GetSays() isSourceSays_Says {
@@ -4342,7 +4826,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_netservices_proto_msgTypes[54]
+	mi := &file_netservices_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4354,7 +4838,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[54]
+	mi := &file_netservices_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4367,7 +4851,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{54}
+	return file_netservices_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Switch) GetOp() string {
@@ -4385,7 +4869,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_netservices_proto_msgTypes[55]
+	mi := &file_netservices_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4397,7 +4881,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[55]
+	mi := &file_netservices_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4410,7 +4894,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{55}
+	return file_netservices_proto_rawDescGZIP(), []int{61}
 }
 
 type TargetSays struct {
@@ -4428,7 +4912,7 @@ type TargetSays struct {
 
 func (x *TargetSays) Reset() {
 	*x = TargetSays{}
-	mi := &file_netservices_proto_msgTypes[56]
+	mi := &file_netservices_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +4924,7 @@ func (x *TargetSays) String() string {
 func (*TargetSays) ProtoMessage() {}
 
 func (x *TargetSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[56]
+	mi := &file_netservices_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +4937,7 @@ func (x *TargetSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSays.ProtoReflect.Descriptor instead.
 func (*TargetSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{56}
+	return file_netservices_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *TargetSays) GetSays() isTargetSays_Says {
@@ -4537,7 +5021,7 @@ type Restored struct {
 
 func (x *Restored) Reset() {
 	*x = Restored{}
-	mi := &file_netservices_proto_msgTypes[57]
+	mi := &file_netservices_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4549,7 +5033,7 @@ func (x *Restored) String() string {
 func (*Restored) ProtoMessage() {}
 
 func (x *Restored) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[57]
+	mi := &file_netservices_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4562,7 +5046,7 @@ func (x *Restored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restored.ProtoReflect.Descriptor instead.
 func (*Restored) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{57}
+	return file_netservices_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Restored) GetPid() int32 {
@@ -4591,7 +5075,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_netservices_proto_msgTypes[58]
+	mi := &file_netservices_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4603,7 +5087,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[58]
+	mi := &file_netservices_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4616,7 +5100,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{58}
+	return file_netservices_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Released) GetPacketsHeld() int64 {
@@ -4657,7 +5141,7 @@ type PageBytes struct {
 
 func (x *PageBytes) Reset() {
 	*x = PageBytes{}
-	mi := &file_netservices_proto_msgTypes[59]
+	mi := &file_netservices_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +5153,7 @@ func (x *PageBytes) String() string {
 func (*PageBytes) ProtoMessage() {}
 
 func (x *PageBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[59]
+	mi := &file_netservices_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +5166,7 @@ func (x *PageBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageBytes.ProtoReflect.Descriptor instead.
 func (*PageBytes) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{59}
+	return file_netservices_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PageBytes) GetOp() string {
@@ -4849,9 +5333,11 @@ const file_netservices_proto_rawDesc = "" +
 	"\tthreshold\x18\a \x01(\x01R\tthreshold\"?\n" +
 	"\fNeighborView\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
-	"\tspeed_bps\x18\x02 \x01(\x01R\bspeedBps\"#\n" +
+	"\tspeed_bps\x18\x02 \x01(\x01R\bspeedBps\"D\n" +
 	"\aTreeRef\x12\x18\n" +
-	"\areplica\x18\x01 \x01(\tR\areplica\"\xfb\x01\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x1f\n" +
+	"\vonly_active\x18\x02 \x01(\bR\n" +
+	"onlyActive\"\xb1\x02\n" +
 	"\bTreeView\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x10\n" +
@@ -4860,16 +5346,47 @@ const file_netservices_proto_rawDesc = "" +
 	"\x04json\x18\x05 \x01(\fR\x04json\x12H\n" +
 	"\n" +
 	"blackboard\x18\x06 \x03(\v2(.netservices.v1.TreeView.BlackboardEntryR\n" +
-	"blackboard\x1a=\n" +
+	"blackboard\x124\n" +
+	"\aentries\x18\a \x03(\v2\x1a.netservices.v1.BoardEntryR\aentries\x1a=\n" +
 	"\x0fBlackboardEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\":\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x01\n" +
+	"\n" +
+	"BoardEntry\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06writer\x18\x04 \x01(\tR\x06writer\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x05 \x01(\x03R\batUnixMs\"\xd2\x01\n" +
+	"\vTreesStatus\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\"\n" +
+	"\rsince_unix_ms\x18\x03 \x01(\x03R\vsinceUnixMs\x125\n" +
+	"\awaiting\x18\x04 \x03(\v2\x1b.netservices.v1.WaitingTreeR\awaiting\x12\x18\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\x12&\n" +
+	"\x0fproblem_unix_ms\x18\x06 \x01(\x03R\rproblemUnixMs\"3\n" +
+	"\vWaitingTree\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"%\n" +
+	"\rReloadRequest\x12\x14\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\"\x8f\x01\n" +
+	"\fSteerRequest\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12%\n" +
+	"\x03act\x18\x02 \x01(\x0e2\x13.netservices.v1.ActR\x03act\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\tR\x06status\x12\x12\n" +
+	"\x04once\x18\x05 \x01(\bR\x04once\"6\n" +
+	"\n" +
+	"SteerReply\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
+	"\x05holds\x18\x02 \x03(\tR\x05holds\":\n" +
 	"\n" +
 	"WhyRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04most\x18\x02 \x01(\x05R\x04most\"@\n" +
 	"\bWhyReply\x124\n" +
-	"\aentries\x18\x01 \x03(\v2\x1a.netservices.v1.AuditEntryR\aentries\"\xa5\x01\n" +
+	"\aentries\x18\x01 \x03(\v2\x1a.netservices.v1.AuditEntryR\aentries\"\xc0\x02\n" +
 	"\n" +
 	"AuditEntry\x12\x1c\n" +
 	"\n" +
@@ -4879,7 +5396,14 @@ const file_netservices_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x12\x16\n" +
 	"\x06detail\x18\x05 \x01(\fR\x06detail\x12\x1f\n" +
 	"\vdetail_text\x18\x06 \x01(\tR\n" +
-	"detailText\"4\n" +
+	"detailText\x12\x0e\n" +
+	"\x02op\x18\a \x01(\tR\x02op\x12\x12\n" +
+	"\x04path\x18\b \x01(\tR\x04path\x12;\n" +
+	"\x05reads\x18\t \x03(\v2%.netservices.v1.AuditEntry.ReadsEntryR\x05reads\x1a8\n" +
+	"\n" +
+	"ReadsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"4\n" +
 	"\fDrainRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\"\x9b\x02\n" +
@@ -5097,7 +5621,15 @@ const file_netservices_proto_rawDesc = "" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
 	"\tCOMMITTED\x10\x02\x12\v\n" +
-	"\aABORTED\x10\x032\x8d\a\n" +
+	"\aABORTED\x10\x03*S\n" +
+	"\x03Act\x12\x13\n" +
+	"\x0fACT_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05PAUSE\x10\x01\x12\n" +
+	"\n" +
+	"\x06RESUME\x10\x02\x12\b\n" +
+	"\x04HALT\x10\x03\x12\t\n" +
+	"\x05FORCE\x10\x04\x12\v\n" +
+	"\aRELEASE\x10\x052\xd8\b\n" +
 	"\aManager\x128\n" +
 	"\x04Join\x12\x15.netservices.v1.Hello\x1a\x17.netservices.v1.Members0\x01\x12;\n" +
 	"\tLoadImage\x12\x15.netservices.v1.Chunk\x1a\x15.netservices.v1.Image(\x01\x12@\n" +
@@ -5112,7 +5644,10 @@ const file_netservices_proto_rawDesc = "" +
 	"\x05Nodes\x12\x15.netservices.v1.Empty\x1a\x18.netservices.v1.NodeList\x129\n" +
 	"\x04Tree\x12\x17.netservices.v1.TreeRef\x1a\x18.netservices.v1.TreeView\x12;\n" +
 	"\x03Why\x12\x1a.netservices.v1.WhyRequest\x1a\x18.netservices.v1.WhyReply\x12?\n" +
-	"\x05Drain\x12\x1c.netservices.v1.DrainRequest\x1a\x18.netservices.v1.NodeList2\x85\x03\n" +
+	"\x05Drain\x12\x1c.netservices.v1.DrainRequest\x1a\x18.netservices.v1.NodeList\x12;\n" +
+	"\x05Trees\x12\x15.netservices.v1.Empty\x1a\x1b.netservices.v1.TreesStatus\x12I\n" +
+	"\vReloadTrees\x12\x1d.netservices.v1.ReloadRequest\x1a\x1b.netservices.v1.TreesStatus\x12A\n" +
+	"\x05Steer\x12\x1c.netservices.v1.SteerRequest\x1a\x1a.netservices.v1.SteerReply2\x85\x03\n" +
 	"\x05Agent\x124\n" +
 	"\x02Do\x12\x15.netservices.v1.Order\x1a\x15.netservices.v1.Event0\x01\x12F\n" +
 	"\tPreflight\x12\x19.netservices.v1.MoveOrder\x1a\x1e.netservices.v1.PreflightReply\x12:\n" +
@@ -5144,206 +5679,224 @@ func file_netservices_proto_rawDescGZIP() []byte {
 	return file_netservices_proto_rawDescData
 }
 
-var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_netservices_proto_goTypes = []any{
 	(Mode)(0),              // 0: netservices.v1.Mode
 	(State)(0),             // 1: netservices.v1.State
 	(Precopy)(0),           // 2: netservices.v1.Precopy
 	(Outcome)(0),           // 3: netservices.v1.Outcome
-	(*Instance)(nil),       // 4: netservices.v1.Instance
-	(*Volume)(nil),         // 5: netservices.v1.Volume
-	(*Probe)(nil),          // 6: netservices.v1.Probe
-	(*Replica)(nil),        // 7: netservices.v1.Replica
-	(*Port)(nil),           // 8: netservices.v1.Port
-	(*WarmUp)(nil),         // 9: netservices.v1.WarmUp
-	(*MoveOptions)(nil),    // 10: netservices.v1.MoveOptions
-	(*Event)(nil),          // 11: netservices.v1.Event
-	(*Move)(nil),           // 12: netservices.v1.Move
-	(*Round)(nil),          // 13: netservices.v1.Round
-	(*Phase)(nil),          // 14: netservices.v1.Phase
-	(*OpRef)(nil),          // 15: netservices.v1.OpRef
-	(*Empty)(nil),          // 16: netservices.v1.Empty
-	(*NodeList)(nil),       // 17: netservices.v1.NodeList
-	(*NodeView)(nil),       // 18: netservices.v1.NodeView
-	(*ResourceView)(nil),   // 19: netservices.v1.ResourceView
-	(*NeighborView)(nil),   // 20: netservices.v1.NeighborView
-	(*TreeRef)(nil),        // 21: netservices.v1.TreeRef
-	(*TreeView)(nil),       // 22: netservices.v1.TreeView
-	(*WhyRequest)(nil),     // 23: netservices.v1.WhyRequest
-	(*WhyReply)(nil),       // 24: netservices.v1.WhyReply
-	(*AuditEntry)(nil),     // 25: netservices.v1.AuditEntry
-	(*DrainRequest)(nil),   // 26: netservices.v1.DrainRequest
-	(*Hello)(nil),          // 27: netservices.v1.Hello
-	(*Members)(nil),        // 28: netservices.v1.Members
-	(*Chunk)(nil),          // 29: netservices.v1.Chunk
-	(*Image)(nil),          // 30: netservices.v1.Image
-	(*DeployRequest)(nil),  // 31: netservices.v1.DeployRequest
-	(*MigrateRequest)(nil), // 32: netservices.v1.MigrateRequest
-	(*MovesRequest)(nil),   // 33: netservices.v1.MovesRequest
-	(*MoveList)(nil),       // 34: netservices.v1.MoveList
-	(*MoveView)(nil),       // 35: netservices.v1.MoveView
-	(*PreflightReply)(nil), // 36: netservices.v1.PreflightReply
-	(*Check)(nil),          // 37: netservices.v1.Check
-	(*RemoveRequest)(nil),  // 38: netservices.v1.RemoveRequest
-	(*RecoverRequest)(nil), // 39: netservices.v1.RecoverRequest
-	(*ServiceList)(nil),    // 40: netservices.v1.ServiceList
-	(*ServiceStatus)(nil),  // 41: netservices.v1.ServiceStatus
-	(*RenewRequest)(nil),   // 42: netservices.v1.RenewRequest
-	(*Leased)(nil),         // 43: netservices.v1.Leased
-	(*RenewReply)(nil),     // 44: netservices.v1.RenewReply
-	(*Order)(nil),          // 45: netservices.v1.Order
-	(*DeployOrder)(nil),    // 46: netservices.v1.DeployOrder
-	(*RemoveOrder)(nil),    // 47: netservices.v1.RemoveOrder
-	(*MoveOrder)(nil),      // 48: netservices.v1.MoveOrder
-	(*OutcomeReply)(nil),   // 49: netservices.v1.OutcomeReply
-	(*InventoryReply)(nil), // 50: netservices.v1.InventoryReply
-	(*ReserveRequest)(nil), // 51: netservices.v1.ReserveRequest
-	(*Layer)(nil),          // 52: netservices.v1.Layer
-	(*Platform)(nil),       // 53: netservices.v1.Platform
-	(*ReserveReply)(nil),   // 54: netservices.v1.ReserveReply
-	(*Part)(nil),           // 55: netservices.v1.Part
-	(*PushReply)(nil),      // 56: netservices.v1.PushReply
-	(*SourceSays)(nil),     // 57: netservices.v1.SourceSays
-	(*Switch)(nil),         // 58: netservices.v1.Switch
-	(*Restore)(nil),        // 59: netservices.v1.Restore
-	(*TargetSays)(nil),     // 60: netservices.v1.TargetSays
-	(*Restored)(nil),       // 61: netservices.v1.Restored
-	(*Released)(nil),       // 62: netservices.v1.Released
-	(*PageBytes)(nil),      // 63: netservices.v1.PageBytes
-	nil,                    // 64: netservices.v1.Replica.SecretsEntry
-	nil,                    // 65: netservices.v1.Move.CriuEntry
-	nil,                    // 66: netservices.v1.Move.NotesEntry
-	nil,                    // 67: netservices.v1.TreeView.BlackboardEntry
-	nil,                    // 68: netservices.v1.Hello.CannotEntry
-	nil,                    // 69: netservices.v1.Released.CriuEntry
+	(Act)(0),               // 4: netservices.v1.Act
+	(*Instance)(nil),       // 5: netservices.v1.Instance
+	(*Volume)(nil),         // 6: netservices.v1.Volume
+	(*Probe)(nil),          // 7: netservices.v1.Probe
+	(*Replica)(nil),        // 8: netservices.v1.Replica
+	(*Port)(nil),           // 9: netservices.v1.Port
+	(*WarmUp)(nil),         // 10: netservices.v1.WarmUp
+	(*MoveOptions)(nil),    // 11: netservices.v1.MoveOptions
+	(*Event)(nil),          // 12: netservices.v1.Event
+	(*Move)(nil),           // 13: netservices.v1.Move
+	(*Round)(nil),          // 14: netservices.v1.Round
+	(*Phase)(nil),          // 15: netservices.v1.Phase
+	(*OpRef)(nil),          // 16: netservices.v1.OpRef
+	(*Empty)(nil),          // 17: netservices.v1.Empty
+	(*NodeList)(nil),       // 18: netservices.v1.NodeList
+	(*NodeView)(nil),       // 19: netservices.v1.NodeView
+	(*ResourceView)(nil),   // 20: netservices.v1.ResourceView
+	(*NeighborView)(nil),   // 21: netservices.v1.NeighborView
+	(*TreeRef)(nil),        // 22: netservices.v1.TreeRef
+	(*TreeView)(nil),       // 23: netservices.v1.TreeView
+	(*BoardEntry)(nil),     // 24: netservices.v1.BoardEntry
+	(*TreesStatus)(nil),    // 25: netservices.v1.TreesStatus
+	(*WaitingTree)(nil),    // 26: netservices.v1.WaitingTree
+	(*ReloadRequest)(nil),  // 27: netservices.v1.ReloadRequest
+	(*SteerRequest)(nil),   // 28: netservices.v1.SteerRequest
+	(*SteerReply)(nil),     // 29: netservices.v1.SteerReply
+	(*WhyRequest)(nil),     // 30: netservices.v1.WhyRequest
+	(*WhyReply)(nil),       // 31: netservices.v1.WhyReply
+	(*AuditEntry)(nil),     // 32: netservices.v1.AuditEntry
+	(*DrainRequest)(nil),   // 33: netservices.v1.DrainRequest
+	(*Hello)(nil),          // 34: netservices.v1.Hello
+	(*Members)(nil),        // 35: netservices.v1.Members
+	(*Chunk)(nil),          // 36: netservices.v1.Chunk
+	(*Image)(nil),          // 37: netservices.v1.Image
+	(*DeployRequest)(nil),  // 38: netservices.v1.DeployRequest
+	(*MigrateRequest)(nil), // 39: netservices.v1.MigrateRequest
+	(*MovesRequest)(nil),   // 40: netservices.v1.MovesRequest
+	(*MoveList)(nil),       // 41: netservices.v1.MoveList
+	(*MoveView)(nil),       // 42: netservices.v1.MoveView
+	(*PreflightReply)(nil), // 43: netservices.v1.PreflightReply
+	(*Check)(nil),          // 44: netservices.v1.Check
+	(*RemoveRequest)(nil),  // 45: netservices.v1.RemoveRequest
+	(*RecoverRequest)(nil), // 46: netservices.v1.RecoverRequest
+	(*ServiceList)(nil),    // 47: netservices.v1.ServiceList
+	(*ServiceStatus)(nil),  // 48: netservices.v1.ServiceStatus
+	(*RenewRequest)(nil),   // 49: netservices.v1.RenewRequest
+	(*Leased)(nil),         // 50: netservices.v1.Leased
+	(*RenewReply)(nil),     // 51: netservices.v1.RenewReply
+	(*Order)(nil),          // 52: netservices.v1.Order
+	(*DeployOrder)(nil),    // 53: netservices.v1.DeployOrder
+	(*RemoveOrder)(nil),    // 54: netservices.v1.RemoveOrder
+	(*MoveOrder)(nil),      // 55: netservices.v1.MoveOrder
+	(*OutcomeReply)(nil),   // 56: netservices.v1.OutcomeReply
+	(*InventoryReply)(nil), // 57: netservices.v1.InventoryReply
+	(*ReserveRequest)(nil), // 58: netservices.v1.ReserveRequest
+	(*Layer)(nil),          // 59: netservices.v1.Layer
+	(*Platform)(nil),       // 60: netservices.v1.Platform
+	(*ReserveReply)(nil),   // 61: netservices.v1.ReserveReply
+	(*Part)(nil),           // 62: netservices.v1.Part
+	(*PushReply)(nil),      // 63: netservices.v1.PushReply
+	(*SourceSays)(nil),     // 64: netservices.v1.SourceSays
+	(*Switch)(nil),         // 65: netservices.v1.Switch
+	(*Restore)(nil),        // 66: netservices.v1.Restore
+	(*TargetSays)(nil),     // 67: netservices.v1.TargetSays
+	(*Restored)(nil),       // 68: netservices.v1.Restored
+	(*Released)(nil),       // 69: netservices.v1.Released
+	(*PageBytes)(nil),      // 70: netservices.v1.PageBytes
+	nil,                    // 71: netservices.v1.Replica.SecretsEntry
+	nil,                    // 72: netservices.v1.Move.CriuEntry
+	nil,                    // 73: netservices.v1.Move.NotesEntry
+	nil,                    // 74: netservices.v1.TreeView.BlackboardEntry
+	nil,                    // 75: netservices.v1.AuditEntry.ReadsEntry
+	nil,                    // 76: netservices.v1.Hello.CannotEntry
+	nil,                    // 77: netservices.v1.Released.CriuEntry
 }
 var file_netservices_proto_depIdxs = []int32{
 	1,  // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
-	5,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
-	6,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
-	64, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
-	8,  // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
-	9,  // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
+	6,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
+	7,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
+	71, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
+	9,  // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
+	10, // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
 	2,  // 6: netservices.v1.MoveOptions.precopy:type_name -> netservices.v1.Precopy
 	3,  // 7: netservices.v1.Event.outcome:type_name -> netservices.v1.Outcome
-	4,  // 8: netservices.v1.Event.instance:type_name -> netservices.v1.Instance
-	12, // 9: netservices.v1.Event.move:type_name -> netservices.v1.Move
+	5,  // 8: netservices.v1.Event.instance:type_name -> netservices.v1.Instance
+	13, // 9: netservices.v1.Event.move:type_name -> netservices.v1.Move
 	0,  // 10: netservices.v1.Move.mode:type_name -> netservices.v1.Mode
-	14, // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
-	10, // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
-	13, // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
-	65, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
-	66, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
-	18, // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
-	19, // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
-	20, // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
-	67, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
-	25, // 20: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
-	68, // 21: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
-	27, // 22: netservices.v1.Members.members:type_name -> netservices.v1.Hello
-	0,  // 23: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
-	10, // 24: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
-	35, // 25: netservices.v1.MoveList.moves:type_name -> netservices.v1.MoveView
-	12, // 26: netservices.v1.MoveView.move:type_name -> netservices.v1.Move
-	3,  // 27: netservices.v1.MoveView.outcome:type_name -> netservices.v1.Outcome
-	37, // 28: netservices.v1.PreflightReply.checks:type_name -> netservices.v1.Check
-	0,  // 29: netservices.v1.PreflightReply.mode:type_name -> netservices.v1.Mode
-	41, // 30: netservices.v1.ServiceList.services:type_name -> netservices.v1.ServiceStatus
-	0,  // 31: netservices.v1.ServiceStatus.migration:type_name -> netservices.v1.Mode
-	4,  // 32: netservices.v1.ServiceStatus.instances:type_name -> netservices.v1.Instance
-	43, // 33: netservices.v1.RenewRequest.replicas:type_name -> netservices.v1.Leased
-	43, // 34: netservices.v1.RenewRequest.placed:type_name -> netservices.v1.Leased
-	4,  // 35: netservices.v1.RenewReply.instances:type_name -> netservices.v1.Instance
-	43, // 36: netservices.v1.RenewReply.unknown:type_name -> netservices.v1.Leased
-	46, // 37: netservices.v1.Order.deploy:type_name -> netservices.v1.DeployOrder
-	47, // 38: netservices.v1.Order.remove:type_name -> netservices.v1.RemoveOrder
-	48, // 39: netservices.v1.Order.transfer:type_name -> netservices.v1.MoveOrder
-	48, // 40: netservices.v1.Order.prewarm:type_name -> netservices.v1.MoveOrder
-	48, // 41: netservices.v1.Order.cutover:type_name -> netservices.v1.MoveOrder
-	48, // 42: netservices.v1.Order.cancel:type_name -> netservices.v1.MoveOrder
-	7,  // 43: netservices.v1.DeployOrder.replica:type_name -> netservices.v1.Replica
-	0,  // 44: netservices.v1.MoveOrder.mode:type_name -> netservices.v1.Mode
-	10, // 45: netservices.v1.MoveOrder.options:type_name -> netservices.v1.MoveOptions
-	3,  // 46: netservices.v1.OutcomeReply.outcome:type_name -> netservices.v1.Outcome
-	4,  // 47: netservices.v1.OutcomeReply.instance:type_name -> netservices.v1.Instance
-	4,  // 48: netservices.v1.InventoryReply.instances:type_name -> netservices.v1.Instance
-	30, // 49: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
-	0,  // 50: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
-	7,  // 51: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
-	53, // 52: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
-	10, // 53: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
-	52, // 54: netservices.v1.ReserveRequest.layers:type_name -> netservices.v1.Layer
-	58, // 55: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
-	55, // 56: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
-	59, // 57: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
-	16, // 58: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
-	16, // 59: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
-	61, // 60: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
-	62, // 61: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
-	4,  // 62: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
-	69, // 63: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
-	27, // 64: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
-	29, // 65: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
-	31, // 66: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
-	32, // 67: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
-	32, // 68: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
-	33, // 69: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
-	38, // 70: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
-	16, // 71: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
-	39, // 72: netservices.v1.Manager.Recover:input_type -> netservices.v1.RecoverRequest
-	15, // 73: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
-	16, // 74: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
-	21, // 75: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
-	23, // 76: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
-	26, // 77: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
-	45, // 78: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
-	48, // 79: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
-	15, // 80: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
-	29, // 81: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
-	16, // 82: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
-	42, // 83: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
-	51, // 84: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
-	51, // 85: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
-	55, // 86: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
-	15, // 87: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
-	15, // 88: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
-	57, // 89: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
-	15, // 90: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
-	63, // 91: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
-	28, // 92: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
-	30, // 93: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
-	11, // 94: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
-	36, // 95: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
-	11, // 96: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
-	34, // 97: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
-	11, // 98: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
-	40, // 99: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
-	11, // 100: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
-	49, // 101: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
-	17, // 102: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
-	22, // 103: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
-	24, // 104: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
-	17, // 105: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
-	11, // 106: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
-	36, // 107: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
-	49, // 108: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
-	30, // 109: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
-	50, // 110: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
-	44, // 111: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
-	36, // 112: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
-	54, // 113: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
-	56, // 114: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
-	16, // 115: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
-	16, // 116: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
-	60, // 117: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
-	49, // 118: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
-	63, // 119: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
-	92, // [92:120] is the sub-list for method output_type
-	64, // [64:92] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	15, // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
+	11, // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
+	14, // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
+	72, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
+	73, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
+	19, // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
+	20, // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
+	21, // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
+	74, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
+	24, // 20: netservices.v1.TreeView.entries:type_name -> netservices.v1.BoardEntry
+	26, // 21: netservices.v1.TreesStatus.waiting:type_name -> netservices.v1.WaitingTree
+	4,  // 22: netservices.v1.SteerRequest.act:type_name -> netservices.v1.Act
+	32, // 23: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
+	75, // 24: netservices.v1.AuditEntry.reads:type_name -> netservices.v1.AuditEntry.ReadsEntry
+	76, // 25: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
+	34, // 26: netservices.v1.Members.members:type_name -> netservices.v1.Hello
+	0,  // 27: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
+	11, // 28: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
+	42, // 29: netservices.v1.MoveList.moves:type_name -> netservices.v1.MoveView
+	13, // 30: netservices.v1.MoveView.move:type_name -> netservices.v1.Move
+	3,  // 31: netservices.v1.MoveView.outcome:type_name -> netservices.v1.Outcome
+	44, // 32: netservices.v1.PreflightReply.checks:type_name -> netservices.v1.Check
+	0,  // 33: netservices.v1.PreflightReply.mode:type_name -> netservices.v1.Mode
+	48, // 34: netservices.v1.ServiceList.services:type_name -> netservices.v1.ServiceStatus
+	0,  // 35: netservices.v1.ServiceStatus.migration:type_name -> netservices.v1.Mode
+	5,  // 36: netservices.v1.ServiceStatus.instances:type_name -> netservices.v1.Instance
+	50, // 37: netservices.v1.RenewRequest.replicas:type_name -> netservices.v1.Leased
+	50, // 38: netservices.v1.RenewRequest.placed:type_name -> netservices.v1.Leased
+	5,  // 39: netservices.v1.RenewReply.instances:type_name -> netservices.v1.Instance
+	50, // 40: netservices.v1.RenewReply.unknown:type_name -> netservices.v1.Leased
+	53, // 41: netservices.v1.Order.deploy:type_name -> netservices.v1.DeployOrder
+	54, // 42: netservices.v1.Order.remove:type_name -> netservices.v1.RemoveOrder
+	55, // 43: netservices.v1.Order.transfer:type_name -> netservices.v1.MoveOrder
+	55, // 44: netservices.v1.Order.prewarm:type_name -> netservices.v1.MoveOrder
+	55, // 45: netservices.v1.Order.cutover:type_name -> netservices.v1.MoveOrder
+	55, // 46: netservices.v1.Order.cancel:type_name -> netservices.v1.MoveOrder
+	8,  // 47: netservices.v1.DeployOrder.replica:type_name -> netservices.v1.Replica
+	0,  // 48: netservices.v1.MoveOrder.mode:type_name -> netservices.v1.Mode
+	11, // 49: netservices.v1.MoveOrder.options:type_name -> netservices.v1.MoveOptions
+	3,  // 50: netservices.v1.OutcomeReply.outcome:type_name -> netservices.v1.Outcome
+	5,  // 51: netservices.v1.OutcomeReply.instance:type_name -> netservices.v1.Instance
+	5,  // 52: netservices.v1.InventoryReply.instances:type_name -> netservices.v1.Instance
+	37, // 53: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
+	0,  // 54: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
+	8,  // 55: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
+	60, // 56: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
+	11, // 57: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
+	59, // 58: netservices.v1.ReserveRequest.layers:type_name -> netservices.v1.Layer
+	65, // 59: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
+	62, // 60: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
+	66, // 61: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
+	17, // 62: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
+	17, // 63: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
+	68, // 64: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
+	69, // 65: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
+	5,  // 66: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
+	77, // 67: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
+	34, // 68: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
+	36, // 69: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
+	38, // 70: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
+	39, // 71: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
+	39, // 72: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
+	40, // 73: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
+	45, // 74: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
+	17, // 75: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
+	46, // 76: netservices.v1.Manager.Recover:input_type -> netservices.v1.RecoverRequest
+	16, // 77: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
+	17, // 78: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
+	22, // 79: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
+	30, // 80: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
+	33, // 81: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
+	17, // 82: netservices.v1.Manager.Trees:input_type -> netservices.v1.Empty
+	27, // 83: netservices.v1.Manager.ReloadTrees:input_type -> netservices.v1.ReloadRequest
+	28, // 84: netservices.v1.Manager.Steer:input_type -> netservices.v1.SteerRequest
+	52, // 85: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
+	55, // 86: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
+	16, // 87: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
+	36, // 88: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
+	17, // 89: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
+	49, // 90: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
+	58, // 91: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
+	58, // 92: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
+	62, // 93: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
+	16, // 94: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
+	16, // 95: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
+	64, // 96: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
+	16, // 97: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
+	70, // 98: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
+	35, // 99: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
+	37, // 100: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
+	12, // 101: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
+	43, // 102: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
+	12, // 103: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
+	41, // 104: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
+	12, // 105: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
+	47, // 106: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
+	12, // 107: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
+	56, // 108: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
+	18, // 109: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
+	23, // 110: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
+	31, // 111: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
+	18, // 112: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
+	25, // 113: netservices.v1.Manager.Trees:output_type -> netservices.v1.TreesStatus
+	25, // 114: netservices.v1.Manager.ReloadTrees:output_type -> netservices.v1.TreesStatus
+	29, // 115: netservices.v1.Manager.Steer:output_type -> netservices.v1.SteerReply
+	12, // 116: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
+	43, // 117: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
+	56, // 118: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
+	37, // 119: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
+	57, // 120: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
+	51, // 121: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
+	43, // 122: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
+	61, // 123: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
+	63, // 124: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
+	17, // 125: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
+	17, // 126: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
+	67, // 127: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
+	56, // 128: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
+	70, // 129: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
+	99, // [99:130] is the sub-list for method output_type
+	68, // [68:99] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_netservices_proto_init() }
@@ -5351,7 +5904,7 @@ func file_netservices_proto_init() {
 	if File_netservices_proto != nil {
 		return
 	}
-	file_netservices_proto_msgTypes[41].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[47].OneofWrappers = []any{
 		(*Order_Deploy)(nil),
 		(*Order_Remove)(nil),
 		(*Order_Transfer)(nil),
@@ -5359,14 +5912,14 @@ func file_netservices_proto_init() {
 		(*Order_Cutover)(nil),
 		(*Order_Cancel)(nil),
 	}
-	file_netservices_proto_msgTypes[53].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[59].OneofWrappers = []any{
 		(*SourceSays_Switch)(nil),
 		(*SourceSays_Part)(nil),
 		(*SourceSays_Restore)(nil),
 		(*SourceSays_Commit)(nil),
 		(*SourceSays_Abort)(nil),
 	}
-	file_netservices_proto_msgTypes[56].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[62].OneofWrappers = []any{
 		(*TargetSays_Switched)(nil),
 		(*TargetSays_Restored)(nil),
 		(*TargetSays_Released)(nil),
@@ -5377,8 +5930,8 @@ func file_netservices_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   66,
+			NumEnums:      5,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

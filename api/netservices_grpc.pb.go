@@ -36,20 +36,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Manager_Join_FullMethodName      = "/netservices.v1.Manager/Join"
-	Manager_LoadImage_FullMethodName = "/netservices.v1.Manager/LoadImage"
-	Manager_Deploy_FullMethodName    = "/netservices.v1.Manager/Deploy"
-	Manager_Preflight_FullMethodName = "/netservices.v1.Manager/Preflight"
-	Manager_Migrate_FullMethodName   = "/netservices.v1.Manager/Migrate"
-	Manager_Moves_FullMethodName     = "/netservices.v1.Manager/Moves"
-	Manager_Remove_FullMethodName    = "/netservices.v1.Manager/Remove"
-	Manager_Services_FullMethodName  = "/netservices.v1.Manager/Services"
-	Manager_Recover_FullMethodName   = "/netservices.v1.Manager/Recover"
-	Manager_Outcome_FullMethodName   = "/netservices.v1.Manager/Outcome"
-	Manager_Nodes_FullMethodName     = "/netservices.v1.Manager/Nodes"
-	Manager_Tree_FullMethodName      = "/netservices.v1.Manager/Tree"
-	Manager_Why_FullMethodName       = "/netservices.v1.Manager/Why"
-	Manager_Drain_FullMethodName     = "/netservices.v1.Manager/Drain"
+	Manager_Join_FullMethodName        = "/netservices.v1.Manager/Join"
+	Manager_LoadImage_FullMethodName   = "/netservices.v1.Manager/LoadImage"
+	Manager_Deploy_FullMethodName      = "/netservices.v1.Manager/Deploy"
+	Manager_Preflight_FullMethodName   = "/netservices.v1.Manager/Preflight"
+	Manager_Migrate_FullMethodName     = "/netservices.v1.Manager/Migrate"
+	Manager_Moves_FullMethodName       = "/netservices.v1.Manager/Moves"
+	Manager_Remove_FullMethodName      = "/netservices.v1.Manager/Remove"
+	Manager_Services_FullMethodName    = "/netservices.v1.Manager/Services"
+	Manager_Recover_FullMethodName     = "/netservices.v1.Manager/Recover"
+	Manager_Outcome_FullMethodName     = "/netservices.v1.Manager/Outcome"
+	Manager_Nodes_FullMethodName       = "/netservices.v1.Manager/Nodes"
+	Manager_Tree_FullMethodName        = "/netservices.v1.Manager/Tree"
+	Manager_Why_FullMethodName         = "/netservices.v1.Manager/Why"
+	Manager_Drain_FullMethodName       = "/netservices.v1.Manager/Drain"
+	Manager_Trees_FullMethodName       = "/netservices.v1.Manager/Trees"
+	Manager_ReloadTrees_FullMethodName = "/netservices.v1.Manager/ReloadTrees"
+	Manager_Steer_FullMethodName       = "/netservices.v1.Manager/Steer"
 )
 
 // ManagerClient is the client API for Manager service.
@@ -85,6 +88,13 @@ type ManagerClient interface {
 	Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyReply, error)
 	// Drain keeps services away from a node and moves those that are there, or ends that. Roles: operator.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*NodeList, error)
+	// Trees tells which file of behaviour trees is in effect. Roles: operator, viewer.
+	Trees(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*TreesStatus, error)
+	// ReloadTrees puts the file of trees into effect as it is now. One with faults changes nothing: INVALID_ARGUMENT names
+	// them all. Roles: operator.
+	ReloadTrees(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*TreesStatus, error)
+	// Steer takes a hand in a running tree. Roles: operator.
+	Steer(ctx context.Context, in *SteerRequest, opts ...grpc.CallOption) (*SteerReply, error)
 }
 
 type managerClient struct {
@@ -283,6 +293,36 @@ func (c *managerClient) Drain(ctx context.Context, in *DrainRequest, opts ...grp
 	return out, nil
 }
 
+func (c *managerClient) Trees(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*TreesStatus, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TreesStatus)
+	err := c.cc.Invoke(ctx, Manager_Trees_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managerClient) ReloadTrees(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*TreesStatus, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TreesStatus)
+	err := c.cc.Invoke(ctx, Manager_ReloadTrees_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managerClient) Steer(ctx context.Context, in *SteerRequest, opts ...grpc.CallOption) (*SteerReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SteerReply)
+	err := c.cc.Invoke(ctx, Manager_Steer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ManagerServer is the server API for Manager service.
 // All implementations must embed UnimplementedManagerServer
 // for forward compatibility.
@@ -316,6 +356,13 @@ type ManagerServer interface {
 	Why(context.Context, *WhyRequest) (*WhyReply, error)
 	// Drain keeps services away from a node and moves those that are there, or ends that. Roles: operator.
 	Drain(context.Context, *DrainRequest) (*NodeList, error)
+	// Trees tells which file of behaviour trees is in effect. Roles: operator, viewer.
+	Trees(context.Context, *Empty) (*TreesStatus, error)
+	// ReloadTrees puts the file of trees into effect as it is now. One with faults changes nothing: INVALID_ARGUMENT names
+	// them all. Roles: operator.
+	ReloadTrees(context.Context, *ReloadRequest) (*TreesStatus, error)
+	// Steer takes a hand in a running tree. Roles: operator.
+	Steer(context.Context, *SteerRequest) (*SteerReply, error)
 	mustEmbedUnimplementedManagerServer()
 }
 
@@ -367,6 +414,15 @@ func (UnimplementedManagerServer) Why(context.Context, *WhyRequest) (*WhyReply, 
 }
 func (UnimplementedManagerServer) Drain(context.Context, *DrainRequest) (*NodeList, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedManagerServer) Trees(context.Context, *Empty) (*TreesStatus, error) {
+	return nil, status.Error(codes.Unimplemented, "method Trees not implemented")
+}
+func (UnimplementedManagerServer) ReloadTrees(context.Context, *ReloadRequest) (*TreesStatus, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReloadTrees not implemented")
+}
+func (UnimplementedManagerServer) Steer(context.Context, *SteerRequest) (*SteerReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Steer not implemented")
 }
 func (UnimplementedManagerServer) mustEmbedUnimplementedManagerServer() {}
 func (UnimplementedManagerServer) testEmbeddedByValue()                 {}
@@ -595,6 +651,60 @@ func _Manager_Drain_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Manager_Trees_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Empty)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagerServer).Trees(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Manager_Trees_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagerServer).Trees(ctx, req.(*Empty))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Manager_ReloadTrees_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReloadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagerServer).ReloadTrees(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Manager_ReloadTrees_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagerServer).ReloadTrees(ctx, req.(*ReloadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Manager_Steer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SteerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagerServer).Steer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Manager_Steer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagerServer).Steer(ctx, req.(*SteerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Manager_ServiceDesc is the grpc.ServiceDesc for Manager service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -633,6 +743,18 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Drain",
 			Handler:    _Manager_Drain_Handler,
+		},
+		{
+			MethodName: "Trees",
+			Handler:    _Manager_Trees_Handler,
+		},
+		{
+			MethodName: "ReloadTrees",
+			Handler:    _Manager_ReloadTrees_Handler,
+		},
+		{
+			MethodName: "Steer",
+			Handler:    _Manager_Steer_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -80,6 +80,7 @@ tree, which takes services on.`,
 	cmd.Flags().BoolVar(&form.blackboard, "blackboard", false, "only the entries of its blackboard")
 	cmd.Flags().BoolVar(&watch, "watch", false, "again whenever it changes, until Ctrl-C")
 	cmd.MarkFlagsMutuallyExclusive("dot", "mermaid", "blackboard")
+	cmd.AddCommand(c.treeStatus(), c.treeReload())
 	return cmd
 }
 

@@ -66,13 +66,13 @@ func TestInverterDropped(t *testing.T) {
 // Two samples instead of five: confirmed 3 s earlier, and a spike of 4 s is enough. The same as a parameter.
 func TestTwoSamples(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"tree":      {Tree: edit(t, `samples="{@Samples}"`, `samples="2"`)},
+		"tree":      {File: file(edit(t, `samples="{@Samples}"`, `samples="2"`))},
 		"parameter": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := config()
-			all.Tree = cfg.Tree
-			if cfg.Tree == nil {
+			all.File = cfg.File
+			if cfg.File == (trees.File{}) {
 				all.Params.Samples = 2
 			}
 			w := roomy(t, nil).world
@@ -100,7 +100,7 @@ func TestWaitBeforeRedeploy(t *testing.T) {
 	r.Redeploy, r.LeaseOver = true, true
 	w.nodes["leaf1"].dead = true
 	cfg := config()
-	cfg.Tree = []byte(text)
+	cfg.File = file([]byte(text))
 	p := start(t, w, cfg)
 	p.run(60 * time.Second)
 	p.orders()
@@ -130,14 +130,16 @@ func TestBadConfigIsRefused(t *testing.T) {
 		change func(c *Config)
 		want   string
 	}{
-		"unknown leaf": {func(c *Config) { c.Tree = edit(t, "<ResourceOverloaded", "<ResourceOverlaoded") },
+		"unknown leaf": {func(c *Config) { c.File = file(edit(t, "<ResourceOverloaded", "<ResourceOverlaoded")) },
 			at("manager.xml", "ResourceOverloaded") + ": unknown node <ResourceOverlaoded>; did you mean <ResourceOverloaded>?"},
-		"unknown port": {func(c *Config) { c.Tree, c.TreeName = edit(t, `samples="{@Samples}"`, `sample="3"`), "/etc/mine.xml" },
+		"unknown port": {func(c *Config) {
+			c.File = trees.File{Name: "/etc/mine.xml", Text: string(edit(t, `samples="{@Samples}"`, `sample="3"`))}
+		},
 			at("/etc/mine.xml", `samples="{@`) + `: <SustainedOverload> has no port "sample"; did you mean samples?`},
-		"no number": {func(c *Config) { c.Tree = edit(t, `msec="30000"`, `msec="soon"`) }, `port "msec": "soon" is no int`},
-		"not XML":   {func(c *Config) { c.Tree = []byte("<root") }, "manager.xml:1:"},
+		"no number": {func(c *Config) { c.File = file(edit(t, `msec="30000"`, `msec="soon"`)) }, `port "msec": "soon" is no int`},
+		"not XML":   {func(c *Config) { c.File = file([]byte("<root")) }, "manager.xml:1:"},
 		"empty tree": {func(c *Config) {
-			c.Tree = []byte(`<root BTCPP_format="4"><BehaviorTree ID="Intake"/></root>`)
+			c.File = file([]byte(`<root BTCPP_format="4"><BehaviorTree ID="Intake"/></root>`))
 		}, "manager.xml:1:25: <BehaviorTree> has exactly 1 child, not 0"},
 		"threshold": {func(c *Config) { c.Params.Threshold = 1.5 }, "threshold: 1.5 is not in (0, 1]"},
 		"of a kind": {func(c *Config) {

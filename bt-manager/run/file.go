@@ -11,8 +11,8 @@ import (
 	"sonic-netservices/bt-manager/trees"
 )
 
-// builtin is what messages call the embedded file.
-const builtin = "manager.xml"
+// Builtin is the file of trees that comes with the manager.
+func Builtin() trees.File { return trees.File{Name: "manager.xml", Text: string(trees.Manager)} }
 
 // replicaTree is the ID of the tree that runs once for each replica.
 const replicaTree = "Replica"

@@ -12,7 +12,7 @@ import (
 // The paper's figure 3 as it is drawn runs on the same leaves. It deploys.
 func TestPaperDeploys(t *testing.T) {
 	cfg := config()
-	cfg.Tree, cfg.TreeName = trees.Paper, "paper.xml"
+	cfg.File = trees.File{Name: "paper.xml", Text: string(trees.Paper)}
 	w := star("leaf1", "leaf2")
 	w.wanted = []decide.Replica{service("kms", 1), service("dns", 0.5)}
 	p := start(t, w, cfg)
@@ -49,7 +49,7 @@ func TestPaperMovesOnlyWhatLacksEverything(t *testing.T) {
 			w.nodes["leaf2"].capacity["compute"], w.nodes["leaf2"].base["compute"] = 12, 0.1
 			w.nodes["leaf2"].base["storage"] = 60 << 30
 			cfg := config()
-			cfg.Tree = trees.Paper
+			cfg.File = file(trees.Paper)
 			p := start(t, w, cfg)
 			p.run(30 * time.Second)
 			p.orders(c.want...)

@@ -50,11 +50,12 @@ func (p programs) hash() uint64 {
 
 // Reload puts a file of trees into effect. A bad one changes nothing: the error names its faults. With a good one each
 // tree goes on where it is, at once if everything that runs is in the new file too, else as soon as it waits for no
-// operation; never in a cut-over. Force halts those that would have to wait.
-func (r *Runner) Reload(f trees.File, force bool) error {
+// operation; never in a cut-over. Force halts those that would have to wait. By is who asked for it, "" = the file changed.
+func (r *Runner) Reload(f trees.File, by string, force bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
+	r.audit.now = now
 	next, err := load(r.reg, f)
 	if err == nil && f != r.file {
 		err = r.rehearse(f, now)
@@ -62,7 +63,8 @@ func (r *Runner) Reload(f trees.File, force bool) error {
 	if err != nil {
 		r.refused.Add(1)
 		if r.standing.Problem != err.Error() {
-			r.log.Error("the file of trees is not taken; the one before stays in effect", "err", err)
+			r.log.Error("the file of trees is not taken; the one before stays in effect", "file", f.Name, "by", by, "err", err)
+			r.note("", decide.Entry{What: "not reloaded", Text: withBy(fmt.Sprintf("%s has faults", f.Name), by), Detail: err.Error()})
 		}
 		r.standing.Problem, r.standing.Refused = err.Error(), now
 		return err
@@ -77,16 +79,24 @@ func (r *Runner) Reload(f trees.File, force bool) error {
 		}
 		r.file, r.programs, r.standing.Since = f, next, now
 		r.reloads.Add(1)
-		r.log.Info("file of trees is in effect", "file", f.Name, "hash", fmt.Sprintf("%016x", next.hash()))
+		r.note("", decide.Entry{What: "reloaded", Text: withBy(fmt.Sprintf("%s is in effect, hash %016x", f.Name, next.hash()), by)})
 	}
 	r.Wake()
 	return nil
 }
 
+// withBy adds who wanted it.
+func withBy(text, by string) string {
+	if by == "" {
+		return text
+	}
+	return text + ", by " + by
+}
+
 // rehearse ticks the trees of a file once on the world as it is, without a hand in it. That a leaf fails is no fault; a
 // panic is one, and a tree that never rests.
 func (r *Runner) rehearse(f trees.File, now time.Time) error {
-	if r.audit.now.IsZero() { // nothing is known of the world yet
+	if r.trees[""] == nil { // nothing is known of the world yet
 		return nil
 	}
 	shared, err := decide.NewShared(r.config.Params, r.config.Balance, r.config.Epoch)

@@ -17,13 +17,13 @@ const (
             <Sequence name="choose and move">`
 )
 
-func file(text []byte) trees.File { return trees.File{Name: "mine.xml", Text: string(text)} }
+func mine(text []byte) trees.File { return trees.File{Name: "mine.xml", Text: string(text)} }
 
 func elsewhere(t *testing.T) trees.File {
-	return file(edit(t, leavesFirst, "<AlwaysSuccess/>"+leavesFirst))
+	return mine(edit(t, leavesFirst, "<AlwaysSuccess/>"+leavesFirst))
 }
 func around(t *testing.T) trees.File {
-	return file(edit(t, retry, strings.Replace(retry, `"-1"`, `"3"`, 1)))
+	return mine(edit(t, retry, strings.Replace(retry, `"-1"`, `"3"`, 1)))
 }
 
 // A move survives a reload at each of its steps: at once where all that runs is in the new file too, after its end where
@@ -52,7 +52,7 @@ func TestReloadDuringAMove(t *testing.T) {
 					t.Fatalf("path %s", got)
 				}
 				asked := len(p.asked)
-				if err := p.r.Reload(f, false); err != nil {
+				if err := p.r.Reload(f, "alice", false); err != nil {
 					t.Fatal(err)
 				}
 				p.r.round(p.now)
@@ -64,7 +64,7 @@ func TestReloadDuringAMove(t *testing.T) {
 				if got := p.path("kms-0"); !strings.HasSuffix(got, "*"+c.leaf) {
 					t.Errorf("after the reload: path %s", got)
 				}
-				next := heir(t, p, d, func(c *Config) { c.TreeName, c.Tree = f.Name, []byte(f.Text) }) // what was kept fits, too
+				next := heir(t, p, d, func(c *Config) { c.File = f }) // what was kept fits, too
 				next.r.round(next.now)
 				if got := next.path("kms-0"); waits == "" && !strings.HasSuffix(got, "*"+c.leaf) {
 					t.Errorf("after a restart: path %s", got)
@@ -95,7 +95,7 @@ func TestReloadDuringAMove(t *testing.T) {
 func TestForcedReload(t *testing.T) {
 	p, _ := durable(t, nil)
 	p.run(5500 * time.Millisecond)
-	if err := p.r.Reload(around(t), true); err != nil {
+	if err := p.r.Reload(around(t), "alice", true); err != nil {
 		t.Fatal(err)
 	}
 	p.r.round(p.now)
@@ -106,7 +106,7 @@ func TestForcedReload(t *testing.T) {
 	if got := p.path("kms-0"); !strings.HasSuffix(got, "*Cutover") {
 		t.Fatalf("path %s", got)
 	}
-	if err := p.r.Reload(elsewhere(t), true); err != nil {
+	if err := p.r.Reload(elsewhere(t), "alice", true); err != nil {
 		t.Fatal(err)
 	}
 	p.r.round(p.now)
@@ -138,7 +138,7 @@ func TestBadReload(t *testing.T) {
 			"mine.xml: tree of kms-0: rehearsal: it goes on at once without end, at RetryUntilSuccessful::"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := p.r.Reload(file(c.text), true)
+			err := p.r.Reload(mine(c.text), "alice", true)
 			s := p.r.Standing()
 			if err == nil || !strings.Contains(err.Error(), c.want) || s.Problem != err.Error() || s.Refused.IsZero() || s.Hash != before.Hash || s.File != before.File {
 				t.Fatalf("error %v, standing %+v\nwant %q", err, s, c.want)
@@ -148,7 +148,7 @@ func TestBadReload(t *testing.T) {
 	p.run(20 * time.Second)
 	p.on("kms", "leaf3")
 	p.orders("move kms-0 to leaf3")
-	if err := p.r.Reload(file(trees.Manager), false); err != nil || p.r.Standing().Problem != "" {
+	if err := p.r.Reload(mine(trees.Manager), "alice", false); err != nil || p.r.Standing().Problem != "" {
 		t.Errorf("%v, standing %+v", err, p.r.Standing())
 	}
 }
@@ -159,7 +159,7 @@ func TestRehearsalHasNoHand(t *testing.T) {
 	p.run(2 * time.Second)
 	p.wanted = append(p.wanted, service("dns", 0.1))
 	text := edit(t, `<Sequence name="look at its node">`, `<SubTree ID="MoveAway" _autoremap="true" windows="0" reason="now"/><Sequence name="look at its node">`)
-	if err := p.r.Reload(file(text), false); err != nil {
+	if err := p.r.Reload(mine(text), "alice", false); err != nil {
 		t.Fatal(err)
 	}
 	p.orders()
@@ -175,14 +175,14 @@ func TestRehearsalHasNoHand(t *testing.T) {
 func TestReloadOfAnotherShape(t *testing.T) {
 	p := roomy(t, nil)
 	p.run(time.Second)
-	if err := p.r.Reload(trees.File{Name: "paper.xml", Text: string(trees.Paper)}, false); err != nil {
+	if err := p.r.Reload(trees.File{Name: "paper.xml", Text: string(trees.Paper)}, "alice", false); err != nil {
 		t.Fatal(err)
 	}
 	p.run(2 * time.Second)
 	if got := p.r.Replicas(); len(got) != 0 {
 		t.Errorf("trees of %q", got)
 	}
-	if err := p.r.Reload(file(trees.Manager), false); err != nil {
+	if err := p.r.Reload(mine(trees.Manager), "alice", false); err != nil {
 		t.Fatal(err)
 	}
 	p.run(20 * time.Second)

@@ -6,7 +6,6 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -27,8 +26,7 @@ type Config struct {
 	Params  decide.Params
 	Balance balance.Params
 
-	Tree     []byte // XML; none = the embedded manager.xml
-	TreeName string // what messages call it; "" = manager.xml
+	File trees.File // of the trees; none = the built-in one
 
 	Epoch uint64 // of the manager: part of the IDs of operations
 	Audit string // file the audit is appended to; "" = none
@@ -80,9 +78,9 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 		root: board.New(), trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
-	r.file = trees.File{Name: cmp.Or(cfg.TreeName, builtin), Text: string(cfg.Tree)}
-	if len(cfg.Tree) == 0 {
-		r.file = trees.File{Name: builtin, Text: string(trees.Manager)}
+	r.file = cfg.File
+	if r.file == (trees.File{}) {
+		r.file = Builtin()
 	}
 	if r.programs, err = load(r.reg, r.file); err != nil {
 		return nil, err

@@ -40,6 +40,14 @@ func config() Config {
 	return Config{Params: decide.Defaults(), Balance: balance.Defaults(), Epoch: 1}
 }
 
+// file is a file of trees, none for no text.
+func file(text []byte) trees.File {
+	if text == nil {
+		return trees.File{}
+	}
+	return trees.File{Name: "manager.xml", Text: string(text)}
+}
+
 func start(t *testing.T, w *world, cfg Config) *play {
 	t.Helper()
 	p := &play{world: w, t: t, start: w.now, next: w.now, said: map[string]int{}, paths: map[string]string{}, board: map[string]map[string]string{}}
@@ -444,7 +452,7 @@ func roomy(t *testing.T, tree []byte) *play {
 	w := overloaded()
 	w.nodes["leaf2"].capacity["compute"], w.nodes["leaf3"].capacity["compute"] = 6, 6
 	cfg := config()
-	cfg.Tree = tree
+	cfg.File = file(tree)
 	p := start(t, w, cfg)
 	p.load("kms", 3.4)
 	return p

@@ -75,7 +75,7 @@ func durable(t *testing.T, tree []byte) (*play, *disk) {
 	p := roomy(t, nil)
 	d := newDisk(t)
 	cfg := config()
-	cfg.Tree, cfg.Store = tree, d
+	cfg.File, cfg.Store = file(tree), d
 	return start(t, p.world, cfg), d
 }
 
@@ -281,7 +281,7 @@ func TestRestartWithAnotherFile(t *testing.T) {
 			p, d := durable(t, nil)
 			p.stuck[decide.Prewarm] = true
 			p.run(8 * time.Second)
-			next := heir(t, p, d, func(c2 *Config) { c2.Tree = edit(t, c.old, c.new) })
+			next := heir(t, p, d, func(c2 *Config) { c2.File = file(edit(t, c.old, c.new)) })
 			next.run(time.Second)
 			if got := next.path("kms-0"); !strings.HasSuffix(got, c.at) {
 				t.Fatalf("path %s", got)
@@ -291,7 +291,7 @@ func TestRestartWithAnotherFile(t *testing.T) {
 				t.Errorf("resumed: %v, said %+v", resumed, list)
 			}
 			p.ops["tree-kms-0-e1-1"].due = next.now
-			third := heir(t, next, d, func(c3 *Config) { c3.Epoch, c3.Tree = 3, edit(t, c.old, c.new) })
+			third := heir(t, next, d, func(c3 *Config) { c3.Epoch, c3.File = 3, file(edit(t, c.old, c.new)) })
 			third.run(30 * time.Second)
 			third.on("kms", "leaf3")
 			third.orders("move kms-0 to leaf3")

@@ -31,7 +31,8 @@ type Config struct {
 	PKI string
 	// Dir is the folder of the journal and of the images, which take as much room as the operator loads.
 	Dir string
-	// Tree is a file of behaviour trees in place of the built-in ones; its faults end the start.
+	// Tree is a file of behaviour trees in place of the built-in ones; its faults end the start. Later changes of the file
+	// apply live. CONFIG_DB NETSERVICES|global tree.
 	Tree string
 	// Policy is when a node counts as overloaded. CONFIG_DB NETSERVICES|policy, see policyOf.
 	Policy decide.Params
@@ -48,14 +49,14 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Segment, "segment", "", "gateway/length of the service network (default: CONFIG_DB NETSERVICES|segment gateway)")
 	flags.StringVar(&c.Segment6, "segment6", "", "the same for IPv6 (default: CONFIG_DB NETSERVICES|segment gateway6)")
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
-	flags.StringVar(&c.Tree, "tree", "", "file of behaviour trees (default: built in)")
+	flags.StringVar(&c.Tree, "tree", "", "file of behaviour trees (default: CONFIG_DB NETSERVICES|global tree, or built in)")
 	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
 }
 
 // Complete fills in what the flags left open and checks the whole. db may be nil: then the flags must suffice.
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	c.from = map[string]string{}
-	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir} {
+	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir, "tree": c.Tree} {
 		if value != "" {
 			c.from[name] = "flag"
 		}
@@ -94,6 +95,7 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 	if c.Policy, err = policyOf(policy); err != nil {
 		return err
 	}
+	c.fill(&c.Tree, "tree", global["tree"], "CONFIG_DB")
 	if global["manager_node"] == c.Node {
 		c.fill(&c.Listen, "listen", global["manager"], "CONFIG_DB")
 	}
@@ -154,7 +156,7 @@ func (c *Config) segments() (segment, segment6 netip.Prefix) {
 // Print writes the effective configuration, as -check shows it.
 func (c *Config) Print(w io.Writer) {
 	for _, f := range []struct{ name, value string }{
-		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir},
+		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir}, {"tree", c.Tree},
 	} {
 		from := c.from[f.name]
 		if from == "" {

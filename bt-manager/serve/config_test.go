@@ -56,6 +56,7 @@ func TestConfigDB(t *testing.T) {
 		"LOOPBACK_INTERFACE|Loopback0|10.1.0.3/32":   {},
 		"LOOPBACK_INTERFACE|Loopback0|fc00:1::3/128": {},
 		"NETSERVICES|segment":                        {"vni": "1000", "gateway": "10.20.0.1/24", "gateway6": "fd20::1/64"},
+		"NETSERVICES|global":                         {"tree": "/etc/trees.xml"},
 	} {
 		if err := db.HSet(t.Context(), key, row); err != nil {
 			t.Fatal(err)
@@ -73,6 +74,7 @@ segment  10.20.0.1/24                 CONFIG_DB
 segment6 fd20::1/64                   CONFIG_DB
 pki      /host/netservices/pki        default
 dir      /tmp/x                       flag
+tree     /etc/trees.xml               CONFIG_DB
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

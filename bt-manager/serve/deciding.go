@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -32,6 +31,8 @@ type deciding struct {
 	runner *run.Runner
 	params decide.Params
 
+	treeFile string // "" = the built-in one
+
 	mu     sync.Mutex
 	db     *resourdb.DB
 	news   chan struct{}                // closed, and replaced, when a blackboard changed
@@ -40,7 +41,7 @@ type deciding struct {
 
 // newDeciding makes the trees ready. A tree file or a parameter that is wrong ends the start.
 func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, error) {
-	d := &deciding{m: m, dbs: dbs, news: make(chan struct{}), boards: map[string]map[string]string{}}
+	d := &deciding{m: m, dbs: dbs, treeFile: c.Tree, news: make(chan struct{}), boards: map[string]map[string]string{}}
 	d.trees = m.ForTrees(d.read, func() { d.runner.Wake() })
 	conf, err := c.forTrees()
 	if err != nil {
@@ -58,13 +59,8 @@ func (c *Config) forTrees() (conf run.Config, err error) {
 	if conf.Params.Samples == 0 { // not completed from CONFIG_DB
 		conf.Params = decide.Defaults()
 	}
-	if c.Tree != "" {
-		if conf.Tree, err = os.ReadFile(c.Tree); err != nil {
-			return conf, fmt.Errorf("tree: %w", err)
-		}
-		conf.TreeName = c.Tree
-	}
-	return conf, nil
+	conf.File, err = readTrees(c.Tree)
+	return conf, err
 }
 
 // CheckTrees names the faults of the tree file, as a start would.
@@ -80,6 +76,9 @@ func (c *Config) CheckTrees() error {
 // run keeps trees and their world going until ctx ends.
 func (d *deciding) run(ctx context.Context) error {
 	go d.trees.Run(ctx)
+	if d.treeFile != "" {
+		go d.watchTrees(ctx)
+	}
 	return d.runner.Run(ctx)
 }
 

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/pki"
 )
 
 // Views is what the manager shows of its deciding, and the drain, which it decides with. Its errors carry gRPC codes:
@@ -20,6 +21,10 @@ type Views interface {
 	Why(service string, most int) (*api.WhyReply, error)
 	// Drain keeps services away from a node and has those that are there moved, or ends that.
 	Drain(node string, end bool) error
+	// Trees tells which file of trees is in effect.
+	Trees() *api.TreesStatus
+	// ReloadTrees puts the file into effect as it is now; INVALID_ARGUMENT names its faults.
+	ReloadTrees(by string, force bool) (*api.TreesStatus, error)
 }
 
 // newestDecisions is how many a caller of Why gets that does not say how many it wants.
@@ -74,6 +79,25 @@ func (s *server) Drain(ctx context.Context, req *api.DrainRequest) (*api.NodeLis
 		return nil, coded(err)
 	}
 	return s.views.Nodes(ctx), nil
+}
+
+func (s *server) Trees(context.Context, *api.Empty) (*api.TreesStatus, error) {
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	return s.views.Trees(), nil
+}
+
+func (s *server) ReloadTrees(ctx context.Context, req *api.ReloadRequest) (*api.TreesStatus, error) {
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	by, _, _ := pki.Caller(ctx)
+	reply, err := s.views.ReloadTrees(by, req.Force)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return reply, nil
 }
 
 // decides says so where there is nothing to show.

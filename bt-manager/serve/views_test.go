@@ -203,6 +203,19 @@ func (n *network) Drain(node string, end bool) error {
 	return nil
 }
 
+func (n *network) Trees() *api.TreesStatus {
+	return &api.TreesStatus{File: "/etc/mine.xml", Hash: "00ab", SinceUnixMs: 1795262400000,
+		Waiting: []*api.WaitingTree{{Name: "kms-0", Why: "in a cut-over, at migrate/Cutover::7"}},
+		Problem: "tree file:\n/etc/mine.xml:3:5: unknown node <Foo>", ProblemUnixMs: 1795262401000}
+}
+
+func (n *network) ReloadTrees(by string, force bool) (*api.TreesStatus, error) {
+	if !force {
+		return nil, status.Error(codes.InvalidArgument, "tree file:\n/etc/mine.xml:3:5: unknown node <Foo>\n    <Foo/>\n     ^")
+	}
+	return &api.TreesStatus{File: "/etc/mine.xml", Hash: "00cd by " + by, SinceUnixMs: 1795262402000}, nil
+}
+
 // TestViewsRefuse: requests that no nsctl sends.
 func TestViewsRefuse(t *testing.T) {
 	s := &site{t: t, ca: newCA(t), dir: t.TempDir(), views: newNetwork(t)}
