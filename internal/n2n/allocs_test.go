@@ -3,6 +3,7 @@ package n2n
 import (
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // noAllocs fails when f allocates.
@@ -44,4 +45,31 @@ func TestMessagesDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestHeaderKeyDoesNotAllocate(t *testing.T) {
+	c, err := CommunityOf("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := CommunityOf("other")
+	key, stranger := NewHeaderKey(c), NewHeaderKey(other)
+	p := Packet{Header: Header{TTL: 2, Community: c}, Payload: make([]byte, 1400)}
+	b := p.Append(nil)
+	var stamper Stamper
+	var replay Replay
+	now := time.Unix(1_800_000_000, 0)
+	noAllocs(t, "Seal and Open", func() {
+		key.Seal(b, p.HeaderLen(), stamper.Next(now), 1)
+		if _, _, err := stranger.Open(b); err == nil {
+			t.Error("opened by a stranger")
+		}
+		stamp, _, err := key.Open(b)
+		if err == nil {
+			err = replay.Accept(stamp, StampAt(now), Jittered)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
 }
