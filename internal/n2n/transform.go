@@ -1,5 +1,10 @@
 package n2n
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // TransformID says how the payload of a PACKET is encrypted.
 type TransformID uint8
 
@@ -34,7 +39,7 @@ type Transform interface {
 	Seal(dst, frame []byte) []byte
 
 	// Open appends the frame in payload to dst. Nothing is copied when dst ends where the frame begins, Overhead() bytes
-	// into payload; else the two may not overlap. The payload is lost in place, also when Open refuses it.
+	// into payload; else the two may not overlap. Afterwards nothing may be expected of payload, in place or not.
 	Open(dst, payload []byte) ([]byte, error)
 }
 
@@ -46,6 +51,26 @@ func NewTransform(id TransformID, passphrase []byte, random Random) (Transform, 
 	switch id {
 	case TransformNull:
 		return null{}, nil
+	case TransformTwofish:
+		return newTwofish(passphrase, random)
+	case TransformAES:
+		return newAES(passphrase, random)
+	case TransformChaCha20:
+		return newChaCha(passphrase, random)
+	case TransformSpeck:
+		return newSpeck(passphrase, random), nil
 	}
 	return nil, refuse(ReasonTransform, FieldTransform)
+}
+
+// extend makes room for n bytes behind b, and gives b with them and them alone.
+func extend(b []byte, n int) (all, room []byte) {
+	all = slices.Grow(b, n)[:len(b)+n]
+	return all, all[len(b):]
+}
+
+// putRandom fills the first 16 bytes of b.
+func putRandom(b []byte, random Random) {
+	binary.LittleEndian.PutUint64(b, random.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], random.Uint64())
 }
