@@ -1,7 +1,7 @@
 # Targets for people; `make` lists them. Outputs go to out/.
 export CGO_ENABLED := 0
 FUZZTIME := 20s
-AREAS := migrate go
+AREAS := migrate bt go
 PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
 E2E := /(sonic-vs|mig-agent)(/|$$)
@@ -46,7 +46,7 @@ demo-move: build ## move a key service between switches by command under load, l
 chaos: build ## 300 moves, each with something broken at one of its steps; writes out/chaos.jsonl
 	out/bin/sonic-vs chaos --moves 300
 
-bench: setup ## measure one AREA (migrate: moves; go: Go benchmarks) or all; figures go to out/bench.jsonl
+bench: setup ## measure one AREA (migrate: moves; bt: behaviour trees; go: Go benchmarks) or all; figures go to out/bench.jsonl
 	@for a in $(or $(AREA),$(AREAS)); do case " $(AREAS) " in *" $$a "*) ;; \
 		*) echo "AREA=$$a: no such area; there are: $(AREAS)" >&2; exit 2;; esac; done
 	@for a in $(or $(AREA),$(AREAS)); do $(MAKE) --no-print-directory bench-$$a || exit; done
@@ -54,10 +54,13 @@ bench: setup ## measure one AREA (migrate: moves; go: Go benchmarks) or all; fig
 bench-migrate: build
 	out/bin/sonic-vs bench migrate
 
+bench-bt: build
+	out/bin/sonic-vs bench bt
+
 bench-go: setup
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos bench bench-migrate bench-go clean-testbed
+.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos bench bench-migrate bench-bt bench-go clean-testbed

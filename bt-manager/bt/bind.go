@@ -101,8 +101,11 @@ func (c *compiler) payload(n *node, t *NodeType, d *Def, sc *scope) {
 	switch t.op {
 	case opLeaf:
 		leaf := t.leaf()
-		if f, plain := leaf.(Func); plain && !n.attrs {
+		if f, plain := leaf.(Func); plain {
 			n.op, n.aux = opFunc, int32(len(c.p.funcs))
+			if n.attrs {
+				n.op = opGuardedFunc
+			}
 			c.p.funcs = append(c.p.funcs, f)
 		} else if _, stateful := leaf.(Stateful); stateful {
 			n.op, n.aux = opStateful, int32(len(c.p.slow))
@@ -111,10 +114,15 @@ func (c *compiler) payload(n *node, t *NodeType, d *Def, sc *scope) {
 			n.op, n.aux = opSync, int32(len(c.p.sync))
 			c.p.sync = append(c.p.sync, t)
 		}
-	case opScript, opScriptCondition:
-		n.aux = c.code(d.Attr("code"), sc)
+	case opScript:
+		n.aux = int32(len(c.p.code))
+		c.p.code = append(c.p.code, c.statements(d.Attr("code"), sc))
+	case opScriptCondition:
+		n.aux = int32(len(c.p.conds))
+		c.p.conds = append(c.p.conds, c.condition(d.Attr("code"), sc))
 	case opPrecondition:
-		n.aux = c.code(d.Attr("if"), sc)
+		n.aux = int32(len(c.p.conds))
+		c.p.conds = append(c.p.conds, c.condition(d.Attr("if"), sc))
 	case opTimeout, opDelay, opSleep, opSkipUnlessUpdated, opWaitValueUpdate, opWasEntryUpdated:
 		n.aux = int32(c.p.cells)
 		c.p.cells++
@@ -133,11 +141,30 @@ var scriptAttrs = [...]string{"_failureIf", "_successIf", "_skipIf", "_while", "
 // attributes compiles the scripts before and after a node.
 func (c *compiler) attributes(n *node, d *Def, sc *scope) {
 	var s scripts
-	for i, code := range []*script.Code{&s.failureIf, &s.successIf, &s.skipIf, &s.while,
-		&s.onSuccess, &s.onFailure, &s.post, &s.halted} {
-		if a := d.Attr(scriptAttrs[i]); a != nil {
-			*code = c.use(a, sc)
+	for _, g := range [...]struct {
+		attr  string
+		when  bool
+		gives Status
+	}{{"_failureIf", true, Failure}, {"_successIf", true, Success}, {"_skipIf", true, Skipped}, {"_while", false, Skipped}} {
+		a := d.Attr(g.attr)
+		if a == nil {
+			continue
+		}
+		n.attrs = true
+		if asks := c.condition(a, sc); asks != nil {
+			s.guards = append(s.guards, guard{asks, g.when, g.gives})
+			if g.attr == "_while" {
+				s.while = asks
+			}
+		}
+	}
+	for _, run := range [...]struct {
+		attr string
+		code *script.Code
+	}{{"_onSuccess", &s.onSuccess}, {"_onFailure", &s.onFailure}, {"_post", &s.post}, {"_onHalted", &s.halted}} {
+		if a := d.Attr(run.attr); a != nil {
 			n.attrs = true
+			*run.code = c.statements(a, sc)
 		}
 	}
 	if n.attrs {
@@ -146,17 +173,28 @@ func (c *compiler) attributes(n *node, d *Def, sc *scope) {
 	}
 }
 
-// code compiles a script port into a place of its own.
-func (c *compiler) code(a *Attr, sc *scope) int32 {
-	if a == nil {
-		return 0
+// condition compiles the script of an attribute in a scope, nil when it does not parse.
+func (c *compiler) condition(a *Attr, sc *scope) script.Condition {
+	if parsed := c.use(a, sc); parsed != nil {
+		return parsed.Condition(c.names(sc))
 	}
-	c.p.code = append(c.p.code, c.use(a, sc))
-	return int32(len(c.p.code) - 1)
+	return nil
 }
 
-// use compiles the script of an attribute in a scope, nil when it does not parse.
-func (c *compiler) use(a *Attr, sc *scope) script.Code {
+// statements is condition for a script that is run for what it does.
+func (c *compiler) statements(a *Attr, sc *scope) script.Code {
+	if parsed := c.use(a, sc); parsed != nil {
+		return parsed.Compile(c.names(sc))
+	}
+	return nil
+}
+
+func (c *compiler) names(sc *scope) script.Names {
+	return script.Names{Enums: c.reg.enums, Slot: func(key string) int { return c.slot(sc, key) }}
+}
+
+// use notes what the script of an attribute reads and writes; nil when there is none or it does not parse.
+func (c *compiler) use(a *Attr, sc *scope) *script.Script {
 	parsed := c.scripts[a]
 	if parsed == nil {
 		return nil
@@ -172,5 +210,5 @@ func (c *compiler) use(a *Attr, sc *scope) script.Code {
 			u.reads = append(u.reads, useAt{name.Key, a.At(name.At)})
 		}
 	}
-	return parsed.Compile(script.Names{Enums: c.reg.enums, Slot: func(key string) int { return c.slot(sc, key) }})
+	return parsed
 }

@@ -9,8 +9,9 @@ import (
 type opcode uint8
 
 const (
-	opLeaf opcode = iota // becomes one of the next three when compiled
-	opFunc               // a Func without scripts around it
+	opLeaf        opcode = iota // becomes one of the next four when compiled
+	opFunc                      // a Func without scripts around it
+	opGuardedFunc               // a Func with scripts
 	opSync
 	opStateful
 

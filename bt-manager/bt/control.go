@@ -3,7 +3,7 @@ package bt
 // run ticks the node itself, without its scripts.
 func (in *Instance) run(i int32, n *node) Status {
 	switch n.op {
-	case opFunc, opSync:
+	case opFunc, opGuardedFunc, opSync:
 		return in.runSync(i, n)
 	case opStateful:
 		return in.runStateful(i, n)
@@ -49,7 +49,7 @@ func (in *Instance) runSequence(i int32, n *node) Status {
 	}
 	for c < n.end {
 		st := Idle
-		if n.op == opSequence {
+		if n.op == opSequence && in.nodes[c].op == opFunc {
 			if c, st = in.leaves(s, c, n.end, Success); c == n.end {
 				break
 			}
@@ -108,7 +108,7 @@ func (in *Instance) runFallback(i int32, n *node) Status {
 	}
 	for c < n.end {
 		st := Idle
-		if n.op == opFallback {
+		if n.op == opFallback && in.nodes[c].op == opFunc {
 			if c, st = in.leaves(s, c, n.end, Failure); c == n.end {
 				break
 			}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"sonic-netservices/bt-manager/bt/board"
-	"sonic-netservices/bt-manager/bt/script"
 )
 
 func (in *Instance) runDecorator(i int32, n *node) Status {
@@ -178,7 +177,7 @@ func (in *Instance) runOnce(i int32, n *node) Status {
 func (in *Instance) runPrecondition(i int32, n *node) Status {
 	s := &in.state[i]
 	if s.flags&flagBusy == 0 {
-		ok, err := script.Truth(in.p.code[n.aux], &in.frame)
+		ok, err := in.p.conds[n.aux](&in.frame)
 		if err != nil {
 			return in.fail(i, err)
 		}

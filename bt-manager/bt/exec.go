@@ -1,10 +1,6 @@
 package bt
 
-import (
-	"fmt"
-
-	"sonic-netservices/bt-manager/bt/script"
-)
+import "fmt"
 
 // exec ticks one node with everything around it.
 func (in *Instance) exec(i int32) Status {
@@ -21,6 +17,9 @@ func (in *Instance) exec(i int32) Status {
 		return in.execGuarded(i, n)
 	}
 	st := in.run(i, n)
+	if st == Running && !n.deco && in.state[i].status == Running {
+		return Running // nothing moved
+	}
 	in.answer(i, st)
 	if n.deco {
 		in.clearChild(i)
@@ -90,27 +89,21 @@ func (in *Instance) clearChild(i int32) {
 func (in *Instance) before(i int32, s *scripts) (st Status, decided bool) {
 	switch in.state[i].status {
 	case Idle:
-		for _, guard := range [...]struct {
-			code  script.Code
-			when  bool
-			gives Status
-		}{{s.failureIf, true, Failure}, {s.successIf, true, Success}, {s.skipIf, true, Skipped}, {s.while, false, Skipped}} {
-			if guard.code == nil {
-				continue
-			}
-			is, err := script.Truth(guard.code, &in.frame)
+		for k := range s.guards {
+			g := &s.guards[k]
+			is, err := g.asks(&in.frame)
 			if err != nil {
 				return in.fail(i, err), true
 			}
-			if is == guard.when {
-				return guard.gives, true
+			if is == g.when {
+				return g.gives, true
 			}
 		}
 	case Running:
 		if s.while == nil {
 			break
 		}
-		is, err := script.Truth(s.while, &in.frame)
+		is, err := s.while(&in.frame)
 		if err == nil && is {
 			break
 		}
@@ -129,11 +122,13 @@ func (in *Instance) after(i int32, s *scripts, st Status) Status {
 	if st == Failure {
 		first = s.onFailure
 	}
-	for _, code := range [...]script.Code{first, s.post} {
-		if code == nil {
-			continue
+	if first != nil {
+		if _, err := first(&in.frame); err != nil {
+			st = in.fail(i, err)
 		}
-		if _, err := code(&in.frame); err != nil {
+	}
+	if s.post != nil {
+		if _, err := s.post(&in.frame); err != nil {
 			st = in.fail(i, err)
 		}
 	}

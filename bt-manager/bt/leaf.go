@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"sonic-netservices/bt-manager/bt/board"
-	"sonic-netservices/bt-manager/bt/script"
 )
 
 var (
@@ -19,7 +18,7 @@ func (in *Instance) runSync(i int32, n *node) Status {
 		return Failure
 	}
 	in.ctx.i = i
-	if n.op == opFunc {
+	if n.op != opSync {
 		return in.settle(i, in.p.funcs[n.aux](&in.ctx), true)
 	}
 	return in.settle(i, in.sync[n.aux].Tick(&in.ctx), true)
@@ -61,6 +60,9 @@ func (in *Instance) runStateful(i int32, n *node) Status {
 	}
 	in.ctx.i = i
 	st := in.tickStateful(n, s)
+	if st == Running && in.ctx.fault == nil {
+		return Running
+	}
 	if fault := in.ctx.fault; fault != nil && st == Running { // started, but it fails: stop it first
 		in.ctx.fault = nil
 		in.haltLeaf(i, n, HaltBranch)
@@ -123,7 +125,7 @@ func (in *Instance) runBuiltin(i int32, n *node) Status {
 		}
 		return Success
 	case opScriptCondition:
-		ok, err := script.Truth(in.p.code[n.aux], &in.frame)
+		ok, err := in.p.conds[n.aux](&in.frame)
 		if err != nil {
 			return in.fail(i, err)
 		}

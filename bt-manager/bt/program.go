@@ -33,8 +33,17 @@ const (
 
 // scripts are the pre and post attributes of a node, nil where it has none.
 type scripts struct {
-	failureIf, successIf, skipIf, while script.Code
-	onSuccess, onFailure, post, halted  script.Code
+	guards                     []guard          // asked in this order before it begins
+	while                      script.Condition // asked alone while it runs; also one of the guards
+	onSuccess, onFailure, post script.Code
+	halted                     script.Code
+}
+
+// guard decides in place of a node.
+type guard struct {
+	asks  script.Condition
+	when  bool // it decides when the answer is this
+	gives Status
 }
 
 // Info is what a person wants to know about a node.
@@ -64,9 +73,10 @@ type Program struct {
 	nodes   []node
 	info    []Info
 	scripts []scripts
-	code    []script.Code // of Script, ScriptCondition, Precondition
-	funcs   []Func        // leaves without memory are shared
-	sync    []*NodeType   // the others are made for each instance
+	code    []script.Code      // of Script
+	conds   []script.Condition // of ScriptCondition, Precondition
+	funcs   []Func             // leaves without memory are shared
+	sync    []*NodeType        // the others are made for each instance
 	slow    []*NodeType
 	cells   int // int64s an instance needs: deadlines, sequence numbers
 	slots   int

@@ -9,8 +9,8 @@
 //	trace.json         the move as nsctl tells it
 //	bare.json          in place of both: one checkpoint and restore without a move
 //
-// Every figure is computed from these files; <out>/bench.jsonl gets them as one JSON object a line. It is told by
-// `sonic-vs bench`.
+// Every figure is computed from these files; <out>/bench.jsonl gets them as one JSON object a line. What a tick of a
+// behaviour tree costs is measured as well (bt.go), in this process, beside a plain walk. It is told by `sonic-vs bench`.
 package bench
 
 import (
@@ -27,8 +27,8 @@ import (
 
 // Command is `sonic-vs bench`.
 func Command() *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "measure moves beside what CRIU alone takes"}
-	c.AddCommand(migrateCommand(), checkCommand(), playCommand())
+	c := &cobra.Command{Use: "bench", Short: "measure moves beside what CRIU alone takes, and behaviour trees beside a plain walk"}
+	c.AddCommand(migrateCommand(), btCommand(), checkCommand(), playCommand())
 	return c
 }
 

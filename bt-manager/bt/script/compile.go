@@ -24,13 +24,24 @@ type Names struct {
 	Slot  func(key string) int
 }
 
-// Truth runs code as a condition.
-func Truth(code Code, f *Frame) (bool, error) {
-	v, err := code(f)
-	if err != nil {
-		return false, err
+// Condition is a script compiled to be asked for a truth value.
+type Condition func(*Frame) (bool, error)
+
+// Condition binds a script to slots, as Compile does, for where only its truth counts.
+func (s *Script) Condition(n Names) Condition {
+	if e := s.statements[0]; len(s.statements) == 1 && e.op == "cmp" {
+		if fast := n.compareToNumber(e); fast != nil {
+			return fast
+		}
 	}
-	return boolean(v)
+	code := s.Compile(n)
+	return func(f *Frame) (bool, error) {
+		v, err := code(f)
+		if err != nil {
+			return false, err
+		}
+		return boolean(v)
+	}
 }
 
 // boolean reads a value as v4 does: an integer is 0 or 1, a real is true from above 0.
@@ -248,25 +259,58 @@ const epsilon = 1.1920928955078125e-07
 // Same compares two numbers as == does.
 func Same(x, y float64) bool { return math.Abs(x-y) <= epsilon }
 
-func holds(op string, order int, same bool) bool {
+// sign is a comparison.
+type sign uint8
+
+const (
+	equal sign = iota
+	unequal
+	less
+	greater
+	atMost
+	atLeast
+)
+
+var signs = map[string]sign{"==": equal, "!=": unequal, "<": less, ">": greater, "<=": atMost, ">=": atLeast}
+
+func compareTexts(op sign, a, b string) bool {
 	switch op {
-	case "==":
-		return same
-	case "!=":
-		return !same
-	case "<":
-		return order < 0
-	case ">":
-		return order > 0
-	case "<=":
-		return order <= 0
+	case equal:
+		return a == b
+	case unequal:
+		return a != b
+	case less:
+		return a < b
+	case greater:
+		return a > b
+	case atMost:
+		return a <= b
 	}
-	return order >= 0
+	return a >= b
+}
+
+func compareNumbers(op sign, x, y float64) bool {
+	switch op {
+	case equal:
+		return Same(x, y)
+	case unequal:
+		return !Same(x, y)
+	case less:
+		return x < y
+	case greater:
+		return x > y
+	case atMost:
+		return x <= y
+	}
+	return x >= y
 }
 
 func (n Names) compare(e expr) Code {
 	if fast := n.compareToNumber(e); fast != nil {
-		return fast
+		return func(f *Frame) (board.Value, error) {
+			ok, err := fast(f)
+			return truth(ok), err
+		}
 	}
 	args := make([]Code, len(e.args))
 	for i, a := range e.args {
@@ -282,7 +326,7 @@ func (n Names) compare(e expr) Code {
 			if err != nil {
 				return board.Value{}, err
 			}
-			ok, err := n.comparePair(op, l, r)
+			ok, err := n.comparePair(signs[op], op, l, r)
 			if err != nil || !ok {
 				return truth(false), err
 			}
@@ -292,36 +336,19 @@ func (n Names) compare(e expr) Code {
 	}
 }
 
-func (n Names) comparePair(op string, l, r board.Value) (bool, error) {
+func (n Names) comparePair(op sign, text string, l, r board.Value) (bool, error) {
 	if l.Kind() == board.Text && r.Kind() == board.Text {
-		a, b := l.String(), r.String()
-		order := 0
-		if a < b {
-			order = -1
-		} else if a > b {
-			order = 1
-		}
-		return holds(op, order, a == b), nil
+		return compareTexts(op, l.String(), r.String()), nil
 	}
 	x, err := n.number(l)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", op, err)
+		return false, fmt.Errorf("%s: %w", text, err)
 	}
 	y, err := n.number(r)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", op, err)
+		return false, fmt.Errorf("%s: %w", text, err)
 	}
 	return compareNumbers(op, x, y), nil
-}
-
-func compareNumbers(op string, x, y float64) bool {
-	order := 0
-	if x < y {
-		order = -1
-	} else if x > y {
-		order = 1
-	}
-	return holds(op, order, Same(x, y))
 }
 
 // number reads a value as a number: text may be true, false, an enum name or digits.
@@ -343,26 +370,28 @@ func (n Names) number(v board.Value) (float64, error) {
 	return 0, fmt.Errorf("a %v does not compare", v.Kind())
 }
 
-// compareToNumber is the frequent case, one entry against one number, without a closure per operand.
-func (n Names) compareToNumber(e expr) Code {
+// compareToNumber is the frequent case, one entry against one number, without a closure per operand. Nil for others.
+func (n Names) compareToNumber(e expr) Condition {
 	if len(e.args) != 2 || e.args[0].op != "" || e.args[0].key == "" || e.args[1].op != "" || !e.args[1].lit.Number() {
 		return nil
 	}
 	if _, enum := n.Enums[e.args[0].key]; enum {
 		return nil
 	}
-	slot, key, op, lit := n.Slot(e.args[0].key), e.args[0].key, e.cmps[0], e.args[1].lit
-	y := lit.Float()
-	return func(f *Frame) (board.Value, error) {
+	y, ok := e.args[1].lit.Real()
+	if !ok {
+		return nil
+	}
+	slot, key, text, op, lit := n.Slot(e.args[0].key), e.args[0].key, e.cmps[0], signs[e.cmps[0]], e.args[1].lit
+	return func(f *Frame) (bool, error) {
 		v := &f.Slots[slot].Value
 		if v.Kind() == board.Real {
-			return truth(compareNumbers(op, v.Float(), y)), nil
+			return compareNumbers(op, v.Float(), y), nil
 		}
 		if v.Kind() == board.Unset {
-			return board.Value{}, fmt.Errorf("entry %q has no value", key)
+			return false, fmt.Errorf("entry %q has no value", key)
 		}
-		ok, err := n.comparePair(op, *v, lit)
-		return truth(ok), err
+		return n.comparePair(op, text, *v, lit)
 	}
 }
 
