@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/checkpoint-restore/go-criu/v7/crit"
 	"github.com/vishvananda/netns"
 
 	"sonic-netservices/sonic-vs/suite"
@@ -31,6 +32,7 @@ type bareContainer struct {
 // bareRun is one checkpoint and restore, wall time of the two commands.
 type bareRun struct {
 	CheckpointMS float64 `json:"checkpoint_ms"`
+	FreezingMS   float64 `json:"freezing_ms"` // of that, by CRIU's count: it looks every 100 ms whether all is frozen
 	RestoreMS    float64 `json:"restore_ms"`
 	Bytes        int64   `json:"bytes"` // of the image
 }
@@ -184,6 +186,11 @@ func (b *bareContainer) measure(ctx context.Context) (r bareRun, err error) {
 		}
 		*step.ms = ns / 1e6
 	}
+	counted, err := crit.GetDumpStats(b.node.Path(imageDir + "/work"))
+	if err != nil {
+		return r, fmt.Errorf("CRIU's statistics: %w", err)
+	}
+	r.FreezingMS = float64(counted.GetFreezingTime()) / 1000
 	out, err := b.run(ctx, "du", "-sb", imageDir+"/image")
 	if err != nil {
 		return r, err

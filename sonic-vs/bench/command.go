@@ -38,8 +38,9 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate",
 		Short: "move services of several sizes under load, beside bare checkpoint and restore, and cold moves",
 		Long: `Raises two virtual switches, and for each size of random memory (20 % rewritten each second), in turn: a live move, a
-checkpoint and restore of the same process by runc alone to tmpfs, a cold move. The largest is moved without
-memory ahead of its freeze and with lazy pages as well, the smallest warm. Three clients ask all the while: raw TCP, kept HTTP, and a new HTTP connection each, 100 times a second each.
+checkpoint and restore of the same process by runc alone to tmpfs, a cold move. The largest is moved without memory ahead of
+its freeze and with lazy pages as well, the smallest warm. Three clients ask all the while: raw TCP, kept HTTP, and a new HTTP
+connection each, 100 times a second each.
 Exit code 1: a live move failed a request, broke a connection or lost memory, or a run went wrong.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return Migrate(cmd.Context(), o, cmd.OutOrStdout()) },

@@ -23,11 +23,11 @@ func someRuns() []run {
 	quiet := func(gap float64) seen { return seen{Requests: 1200, Gap: ms(gap), Boots: 1} }
 	return []run{
 		{Mode: live, MB: 10, N: 1, From: "leaf1", To: "leaf2", Load: 0.5, seen: quiet(260), trace: trace(10, 100)},
-		{Mode: bare, MB: 10, N: 1, Load: 0.6, bare: bareRun{CheckpointMS: 110, RestoreMS: 90}},
+		{Mode: bare, MB: 10, N: 1, Load: 0.6, bare: bareRun{CheckpointMS: 110, FreezingMS: 2.5, RestoreMS: 90}},
 		{Mode: cold, MB: 10, N: 1, From: "leaf2", To: "leaf1", Load: 0.7, seen: seen{Requests: 1200, Failed: 40, Broken: 2, Gap: ms(400), Boots: 2}, trace: trace(0, 0)},
 		{Mode: warm, MB: 10, N: 1, Load: 0.7, Skipped: "--mode \"warm\": want live or cold"},
 		{Mode: live, MB: 10, N: 2, From: "leaf1", To: "leaf2", Load: 0.9, seen: quiet(240.04), trace: trace(12, 90)},
-		{Mode: bare, MB: 10, N: 2, Load: 0.8, bare: bareRun{CheckpointMS: 100, RestoreMS: 80}},
+		{Mode: bare, MB: 10, N: 2, Load: 0.8, bare: bareRun{CheckpointMS: 100, FreezingMS: 2, RestoreMS: 80}},
 		{Mode: live, MB: 10, N: 3, From: "leaf1", To: "leaf2", Load: 1.4, seen: quiet(900), trace: trace(11, 700)},
 		{Mode: live, MB: 500, N: 1, From: "leaf1", To: "leaf2", Load: 1, seen: quiet(1000), trace: trace(10, 400)},
 		{Mode: lazy, MB: 500, N: 1, From: "leaf1", To: "leaf2", Load: 1, seen: quiet(390), trace: trace(10, 90)},

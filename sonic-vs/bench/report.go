@@ -60,7 +60,7 @@ func (r run) line() string {
 	case r.Mode == bare && r.Error != "":
 		return nothing + "failed: " + r.Error
 	case r.Mode == bare:
-		return fmt.Sprintf("\t\t%.1f = %.1f + %.1f\t\t\t\t\t", r.bare.total(), r.bare.CheckpointMS, r.bare.RestoreMS)
+		return fmt.Sprintf("\t\t%.1f = %.1f + %.1f\t\t\t\t\tCRIU froze it in %.1f ms", r.bare.total(), r.bare.CheckpointMS, r.bare.RestoreMS, r.bare.FreezingMS)
 	}
 	held, note := "", "failed: "+r.Error
 	if r.trace != nil {
