@@ -80,6 +80,7 @@ const (
 	FieldTrailer
 	FieldUser
 	FieldChallenge
+	FieldOurs
 	fields
 )
 
@@ -87,7 +88,7 @@ var fieldNames = [fields]string{"packet", "header", "version", "ttl", "flags", "
 	"destination MAC", "MAC", "sock", "family of sock", "preferred sock", "subnet", "description", "auth scheme", "auth size",
 	"auth token", "key time", "lifetime", "supernodes", "family of a supernode", "compression", "transform", "aflags", "load",
 	"uptime", "version text", "length", "header length", "stamp", "payload", "IV", "literal", "match", "end", "trailer", "user",
-	"challenge"}
+	"challenge", "what our programs add"}
 
 func (f Field) String() string {
 	if f < fields {
