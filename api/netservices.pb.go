@@ -2564,6 +2564,194 @@ func (x *DrainRequest) GetEnd() bool {
 	return false
 }
 
+type MonitorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"` // as in TreeRef
+	Write         bool                   `protobuf:"varint,2,opt,name=write,proto3" json:"write,omitempty"`    // hooks may hold nodes and answer in their place
+	Close         bool                   `protobuf:"varint,3,opt,name=close,proto3" json:"close,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MonitorRequest) Reset() {
+	*x = MonitorRequest{}
+	mi := &file_netservices_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MonitorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MonitorRequest) ProtoMessage() {}
+
+func (x *MonitorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MonitorRequest.ProtoReflect.Descriptor instead.
+func (*MonitorRequest) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MonitorRequest) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *MonitorRequest) GetWrite() bool {
+	if x != nil {
+		return x.Write
+	}
+	return false
+}
+
+func (x *MonitorRequest) GetClose() bool {
+	if x != nil {
+		return x.Close
+	}
+	return false
+}
+
+type MonitorReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of the tree that is shown, "" when the socket is closed
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // whose loopback it is
+	Rep           string                 `protobuf:"bytes,3,opt,name=rep,proto3" json:"rep,omitempty"`   // host:port
+	Pub           string                 `protobuf:"bytes,4,opt,name=pub,proto3" json:"pub,omitempty"`
+	Write         bool                   `protobuf:"varint,5,opt,name=write,proto3" json:"write,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MonitorReply) Reset() {
+	*x = MonitorReply{}
+	mi := &file_netservices_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MonitorReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MonitorReply) ProtoMessage() {}
+
+func (x *MonitorReply) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MonitorReply.ProtoReflect.Descriptor instead.
+func (*MonitorReply) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MonitorReply) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MonitorReply) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *MonitorReply) GetRep() string {
+	if x != nil {
+		return x.Rep
+	}
+	return ""
+}
+
+func (x *MonitorReply) GetPub() string {
+	if x != nil {
+		return x.Pub
+	}
+	return ""
+}
+
+func (x *MonitorReply) GetWrite() bool {
+	if x != nil {
+		return x.Write
+	}
+	return false
+}
+
+type RecordingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"` // as in TreeRef, or "intake"
+	Ago           int32                  `protobuf:"varint,2,opt,name=ago,proto3" json:"ago,omitempty"`        // so many files before the newest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordingRequest) Reset() {
+	*x = RecordingRequest{}
+	mi := &file_netservices_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordingRequest) ProtoMessage() {}
+
+func (x *RecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_netservices_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordingRequest.ProtoReflect.Descriptor instead.
+func (*RecordingRequest) Descriptor() ([]byte, []int) {
+	return file_netservices_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RecordingRequest) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *RecordingRequest) GetAgo() int32 {
+	if x != nil {
+		return x.Ago
+	}
+	return 0
+}
+
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2580,7 +2768,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2780,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[29]
+	mi := &file_netservices_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2793,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{29}
+	return file_netservices_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Hello) GetNode() string {
@@ -2674,7 +2862,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2874,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[30]
+	mi := &file_netservices_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2887,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{30}
+	return file_netservices_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Members) GetMembers() []*Hello {
@@ -2726,7 +2914,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +2926,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[31]
+	mi := &file_netservices_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +2939,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{31}
+	return file_netservices_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -2779,7 +2967,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2791,7 +2979,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[32]
+	mi := &file_netservices_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2804,7 +2992,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{32}
+	return file_netservices_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Image) GetId() string {
@@ -2839,7 +3027,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +3039,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[33]
+	mi := &file_netservices_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3052,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{33}
+	return file_netservices_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeployRequest) GetFile() string {
@@ -2901,7 +3089,7 @@ type MigrateRequest struct {
 
 func (x *MigrateRequest) Reset() {
 	*x = MigrateRequest{}
-	mi := &file_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3101,7 @@ func (x *MigrateRequest) String() string {
 func (*MigrateRequest) ProtoMessage() {}
 
 func (x *MigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[34]
+	mi := &file_netservices_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3114,7 @@ func (x *MigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrateRequest.ProtoReflect.Descriptor instead.
 func (*MigrateRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{34}
+	return file_netservices_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MigrateRequest) GetService() string {
@@ -2974,7 +3162,7 @@ type MovesRequest struct {
 
 func (x *MovesRequest) Reset() {
 	*x = MovesRequest{}
-	mi := &file_netservices_proto_msgTypes[35]
+	mi := &file_netservices_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3174,7 @@ func (x *MovesRequest) String() string {
 func (*MovesRequest) ProtoMessage() {}
 
 func (x *MovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[35]
+	mi := &file_netservices_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3187,7 @@ func (x *MovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovesRequest.ProtoReflect.Descriptor instead.
 func (*MovesRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{35}
+	return file_netservices_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MovesRequest) GetOp() string {
@@ -3025,7 +3213,7 @@ type MoveList struct {
 
 func (x *MoveList) Reset() {
 	*x = MoveList{}
-	mi := &file_netservices_proto_msgTypes[36]
+	mi := &file_netservices_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3225,7 @@ func (x *MoveList) String() string {
 func (*MoveList) ProtoMessage() {}
 
 func (x *MoveList) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[36]
+	mi := &file_netservices_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3238,7 @@ func (x *MoveList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveList.ProtoReflect.Descriptor instead.
 func (*MoveList) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{36}
+	return file_netservices_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MoveList) GetMoves() []*MoveView {
@@ -3073,7 +3261,7 @@ type MoveView struct {
 
 func (x *MoveView) Reset() {
 	*x = MoveView{}
-	mi := &file_netservices_proto_msgTypes[37]
+	mi := &file_netservices_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3273,7 @@ func (x *MoveView) String() string {
 func (*MoveView) ProtoMessage() {}
 
 func (x *MoveView) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[37]
+	mi := &file_netservices_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3286,7 @@ func (x *MoveView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveView.ProtoReflect.Descriptor instead.
 func (*MoveView) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{37}
+	return file_netservices_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MoveView) GetMove() *Move {
@@ -3154,7 +3342,7 @@ type PreflightReply struct {
 
 func (x *PreflightReply) Reset() {
 	*x = PreflightReply{}
-	mi := &file_netservices_proto_msgTypes[38]
+	mi := &file_netservices_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3354,7 @@ func (x *PreflightReply) String() string {
 func (*PreflightReply) ProtoMessage() {}
 
 func (x *PreflightReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[38]
+	mi := &file_netservices_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3367,7 @@ func (x *PreflightReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreflightReply.ProtoReflect.Descriptor instead.
 func (*PreflightReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{38}
+	return file_netservices_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PreflightReply) GetChecks() []*Check {
@@ -3265,7 +3453,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_netservices_proto_msgTypes[39]
+	mi := &file_netservices_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +3465,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[39]
+	mi := &file_netservices_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +3478,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{39}
+	return file_netservices_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Check) GetName() string {
@@ -3330,7 +3518,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_netservices_proto_msgTypes[40]
+	mi := &file_netservices_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3342,7 +3530,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[40]
+	mi := &file_netservices_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3355,7 +3543,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{40}
+	return file_netservices_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemoveRequest) GetService() string {
@@ -3377,7 +3565,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_netservices_proto_msgTypes[41]
+	mi := &file_netservices_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3389,7 +3577,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[41]
+	mi := &file_netservices_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3402,7 +3590,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{41}
+	return file_netservices_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecoverRequest) GetService() string {
@@ -3444,7 +3632,7 @@ type ServiceList struct {
 
 func (x *ServiceList) Reset() {
 	*x = ServiceList{}
-	mi := &file_netservices_proto_msgTypes[42]
+	mi := &file_netservices_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3644,7 @@ func (x *ServiceList) String() string {
 func (*ServiceList) ProtoMessage() {}
 
 func (x *ServiceList) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[42]
+	mi := &file_netservices_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3657,7 @@ func (x *ServiceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceList.ProtoReflect.Descriptor instead.
 func (*ServiceList) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{42}
+	return file_netservices_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ServiceList) GetServices() []*ServiceStatus {
@@ -3506,7 +3694,7 @@ type ServiceStatus struct {
 
 func (x *ServiceStatus) Reset() {
 	*x = ServiceStatus{}
-	mi := &file_netservices_proto_msgTypes[43]
+	mi := &file_netservices_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3706,7 @@ func (x *ServiceStatus) String() string {
 func (*ServiceStatus) ProtoMessage() {}
 
 func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[43]
+	mi := &file_netservices_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3719,7 @@ func (x *ServiceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceStatus.ProtoReflect.Descriptor instead.
 func (*ServiceStatus) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{43}
+	return file_netservices_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ServiceStatus) GetName() string {
@@ -3581,7 +3769,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_netservices_proto_msgTypes[44]
+	mi := &file_netservices_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +3781,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[44]
+	mi := &file_netservices_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +3794,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{44}
+	return file_netservices_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RenewRequest) GetEpoch() uint64 {
@@ -3647,7 +3835,7 @@ type Leased struct {
 
 func (x *Leased) Reset() {
 	*x = Leased{}
-	mi := &file_netservices_proto_msgTypes[45]
+	mi := &file_netservices_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3847,7 @@ func (x *Leased) String() string {
 func (*Leased) ProtoMessage() {}
 
 func (x *Leased) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[45]
+	mi := &file_netservices_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3860,7 @@ func (x *Leased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leased.ProtoReflect.Descriptor instead.
 func (*Leased) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{45}
+	return file_netservices_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Leased) GetService() string {
@@ -3699,7 +3887,7 @@ type RenewReply struct {
 
 func (x *RenewReply) Reset() {
 	*x = RenewReply{}
-	mi := &file_netservices_proto_msgTypes[46]
+	mi := &file_netservices_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +3899,7 @@ func (x *RenewReply) String() string {
 func (*RenewReply) ProtoMessage() {}
 
 func (x *RenewReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[46]
+	mi := &file_netservices_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +3912,7 @@ func (x *RenewReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewReply.ProtoReflect.Descriptor instead.
 func (*RenewReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{46}
+	return file_netservices_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RenewReply) GetInstances() []*Instance {
@@ -3760,7 +3948,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_netservices_proto_msgTypes[47]
+	mi := &file_netservices_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +3960,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[47]
+	mi := &file_netservices_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +3973,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{47}
+	return file_netservices_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Order) GetOp() string {
@@ -3912,7 +4100,7 @@ type DeployOrder struct {
 
 func (x *DeployOrder) Reset() {
 	*x = DeployOrder{}
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3924,7 +4112,7 @@ func (x *DeployOrder) String() string {
 func (*DeployOrder) ProtoMessage() {}
 
 func (x *DeployOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[48]
+	mi := &file_netservices_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3937,7 +4125,7 @@ func (x *DeployOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployOrder.ProtoReflect.Descriptor instead.
 func (*DeployOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{48}
+	return file_netservices_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeployOrder) GetReplica() *Replica {
@@ -3957,7 +4145,7 @@ type RemoveOrder struct {
 
 func (x *RemoveOrder) Reset() {
 	*x = RemoveOrder{}
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3969,7 +4157,7 @@ func (x *RemoveOrder) String() string {
 func (*RemoveOrder) ProtoMessage() {}
 
 func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[49]
+	mi := &file_netservices_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3982,7 +4170,7 @@ func (x *RemoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveOrder.ProtoReflect.Descriptor instead.
 func (*RemoveOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{49}
+	return file_netservices_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RemoveOrder) GetService() string {
@@ -4016,7 +4204,7 @@ type MoveOrder struct {
 
 func (x *MoveOrder) Reset() {
 	*x = MoveOrder{}
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4028,7 +4216,7 @@ func (x *MoveOrder) String() string {
 func (*MoveOrder) ProtoMessage() {}
 
 func (x *MoveOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[50]
+	mi := &file_netservices_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4041,7 +4229,7 @@ func (x *MoveOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveOrder.ProtoReflect.Descriptor instead.
 func (*MoveOrder) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{50}
+	return file_netservices_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *MoveOrder) GetService() string {
@@ -4112,7 +4300,7 @@ type OutcomeReply struct {
 
 func (x *OutcomeReply) Reset() {
 	*x = OutcomeReply{}
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +4312,7 @@ func (x *OutcomeReply) String() string {
 func (*OutcomeReply) ProtoMessage() {}
 
 func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[51]
+	mi := &file_netservices_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +4325,7 @@ func (x *OutcomeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeReply.ProtoReflect.Descriptor instead.
 func (*OutcomeReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{51}
+	return file_netservices_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *OutcomeReply) GetOutcome() Outcome {
@@ -4179,7 +4367,7 @@ type InventoryReply struct {
 
 func (x *InventoryReply) Reset() {
 	*x = InventoryReply{}
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4379,7 @@ func (x *InventoryReply) String() string {
 func (*InventoryReply) ProtoMessage() {}
 
 func (x *InventoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[52]
+	mi := &file_netservices_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4392,7 @@ func (x *InventoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReply.ProtoReflect.Descriptor instead.
 func (*InventoryReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{52}
+	return file_netservices_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *InventoryReply) GetInstances() []*Instance {
@@ -4250,7 +4438,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4450,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[53]
+	mi := &file_netservices_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4463,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{53}
+	return file_netservices_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReserveRequest) GetOp() string {
@@ -4387,7 +4575,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_netservices_proto_msgTypes[54]
+	mi := &file_netservices_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4399,7 +4587,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[54]
+	mi := &file_netservices_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4412,7 +4600,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{54}
+	return file_netservices_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Layer) GetDiffId() string {
@@ -4443,7 +4631,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_netservices_proto_msgTypes[55]
+	mi := &file_netservices_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +4643,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[55]
+	mi := &file_netservices_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +4656,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{55}
+	return file_netservices_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Platform) GetCriu() string {
@@ -4516,7 +4704,7 @@ type ReserveReply struct {
 
 func (x *ReserveReply) Reset() {
 	*x = ReserveReply{}
-	mi := &file_netservices_proto_msgTypes[56]
+	mi := &file_netservices_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +4716,7 @@ func (x *ReserveReply) String() string {
 func (*ReserveReply) ProtoMessage() {}
 
 func (x *ReserveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[56]
+	mi := &file_netservices_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4541,7 +4729,7 @@ func (x *ReserveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveReply.ProtoReflect.Descriptor instead.
 func (*ReserveReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{56}
+	return file_netservices_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ReserveReply) GetHasImage() bool {
@@ -4573,7 +4761,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_netservices_proto_msgTypes[57]
+	mi := &file_netservices_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4585,7 +4773,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[57]
+	mi := &file_netservices_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4598,7 +4786,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{57}
+	return file_netservices_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Part) GetOp() string {
@@ -4652,7 +4840,7 @@ type PushReply struct {
 
 func (x *PushReply) Reset() {
 	*x = PushReply{}
-	mi := &file_netservices_proto_msgTypes[58]
+	mi := &file_netservices_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4664,7 +4852,7 @@ func (x *PushReply) String() string {
 func (*PushReply) ProtoMessage() {}
 
 func (x *PushReply) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[58]
+	mi := &file_netservices_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4677,7 +4865,7 @@ func (x *PushReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushReply.ProtoReflect.Descriptor instead.
 func (*PushReply) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{58}
+	return file_netservices_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PushReply) GetBytes() int64 {
@@ -4703,7 +4891,7 @@ type SourceSays struct {
 
 func (x *SourceSays) Reset() {
 	*x = SourceSays{}
-	mi := &file_netservices_proto_msgTypes[59]
+	mi := &file_netservices_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4715,7 +4903,7 @@ func (x *SourceSays) String() string {
 func (*SourceSays) ProtoMessage() {}
 
 func (x *SourceSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[59]
+	mi := &file_netservices_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4728,7 +4916,7 @@ func (x *SourceSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceSays.ProtoReflect.Descriptor instead.
 func (*SourceSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{59}
+	return file_netservices_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SourceSays) GetSays() isSourceSays_Says {
@@ -4826,7 +5014,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_netservices_proto_msgTypes[60]
+	mi := &file_netservices_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4838,7 +5026,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[60]
+	mi := &file_netservices_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4851,7 +5039,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{60}
+	return file_netservices_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Switch) GetOp() string {
@@ -4869,7 +5057,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_netservices_proto_msgTypes[61]
+	mi := &file_netservices_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4881,7 +5069,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[61]
+	mi := &file_netservices_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4894,7 +5082,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{61}
+	return file_netservices_proto_rawDescGZIP(), []int{64}
 }
 
 type TargetSays struct {
@@ -4912,7 +5100,7 @@ type TargetSays struct {
 
 func (x *TargetSays) Reset() {
 	*x = TargetSays{}
-	mi := &file_netservices_proto_msgTypes[62]
+	mi := &file_netservices_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5112,7 @@ func (x *TargetSays) String() string {
 func (*TargetSays) ProtoMessage() {}
 
 func (x *TargetSays) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[62]
+	mi := &file_netservices_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +5125,7 @@ func (x *TargetSays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSays.ProtoReflect.Descriptor instead.
 func (*TargetSays) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{62}
+	return file_netservices_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *TargetSays) GetSays() isTargetSays_Says {
@@ -5021,7 +5209,7 @@ type Restored struct {
 
 func (x *Restored) Reset() {
 	*x = Restored{}
-	mi := &file_netservices_proto_msgTypes[63]
+	mi := &file_netservices_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5033,7 +5221,7 @@ func (x *Restored) String() string {
 func (*Restored) ProtoMessage() {}
 
 func (x *Restored) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[63]
+	mi := &file_netservices_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5046,7 +5234,7 @@ func (x *Restored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restored.ProtoReflect.Descriptor instead.
 func (*Restored) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{63}
+	return file_netservices_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Restored) GetPid() int32 {
@@ -5075,7 +5263,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_netservices_proto_msgTypes[64]
+	mi := &file_netservices_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5087,7 +5275,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[64]
+	mi := &file_netservices_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5100,7 +5288,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{64}
+	return file_netservices_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Released) GetPacketsHeld() int64 {
@@ -5141,7 +5329,7 @@ type PageBytes struct {
 
 func (x *PageBytes) Reset() {
 	*x = PageBytes{}
-	mi := &file_netservices_proto_msgTypes[65]
+	mi := &file_netservices_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5153,7 +5341,7 @@ func (x *PageBytes) String() string {
 func (*PageBytes) ProtoMessage() {}
 
 func (x *PageBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_netservices_proto_msgTypes[65]
+	mi := &file_netservices_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5166,7 +5354,7 @@ func (x *PageBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageBytes.ProtoReflect.Descriptor instead.
 func (*PageBytes) Descriptor() ([]byte, []int) {
-	return file_netservices_proto_rawDescGZIP(), []int{65}
+	return file_netservices_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PageBytes) GetOp() string {
@@ -5406,7 +5594,20 @@ const file_netservices_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"4\n" +
 	"\fDrainRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\bR\x03end\"\x9b\x02\n" +
+	"\x03end\x18\x02 \x01(\bR\x03end\"V\n" +
+	"\x0eMonitorRequest\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x14\n" +
+	"\x05write\x18\x02 \x01(\bR\x05write\x12\x14\n" +
+	"\x05close\x18\x03 \x01(\bR\x05close\"p\n" +
+	"\fMonitorReply\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x10\n" +
+	"\x03rep\x18\x03 \x01(\tR\x03rep\x12\x10\n" +
+	"\x03pub\x18\x04 \x01(\tR\x03pub\x12\x14\n" +
+	"\x05write\x18\x05 \x01(\bR\x05write\">\n" +
+	"\x10RecordingRequest\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x10\n" +
+	"\x03ago\x18\x02 \x01(\x05R\x03ago\"\x9b\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -5629,7 +5830,7 @@ const file_netservices_proto_rawDesc = "" +
 	"\x06RESUME\x10\x02\x12\b\n" +
 	"\x04HALT\x10\x03\x12\t\n" +
 	"\x05FORCE\x10\x04\x12\v\n" +
-	"\aRELEASE\x10\x052\xd8\b\n" +
+	"\aRELEASE\x10\x052\xe9\t\n" +
 	"\aManager\x128\n" +
 	"\x04Join\x12\x15.netservices.v1.Hello\x1a\x17.netservices.v1.Members0\x01\x12;\n" +
 	"\tLoadImage\x12\x15.netservices.v1.Chunk\x1a\x15.netservices.v1.Image(\x01\x12@\n" +
@@ -5647,7 +5848,9 @@ const file_netservices_proto_rawDesc = "" +
 	"\x05Drain\x12\x1c.netservices.v1.DrainRequest\x1a\x18.netservices.v1.NodeList\x12;\n" +
 	"\x05Trees\x12\x15.netservices.v1.Empty\x1a\x1b.netservices.v1.TreesStatus\x12I\n" +
 	"\vReloadTrees\x12\x1d.netservices.v1.ReloadRequest\x1a\x1b.netservices.v1.TreesStatus\x12A\n" +
-	"\x05Steer\x12\x1c.netservices.v1.SteerRequest\x1a\x1a.netservices.v1.SteerReply2\x85\x03\n" +
+	"\x05Steer\x12\x1c.netservices.v1.SteerRequest\x1a\x1a.netservices.v1.SteerReply\x12G\n" +
+	"\aMonitor\x12\x1e.netservices.v1.MonitorRequest\x1a\x1c.netservices.v1.MonitorReply\x12F\n" +
+	"\tRecording\x12 .netservices.v1.RecordingRequest\x1a\x15.netservices.v1.Chunk0\x012\x85\x03\n" +
 	"\x05Agent\x124\n" +
 	"\x02Do\x12\x15.netservices.v1.Order\x1a\x15.netservices.v1.Event0\x01\x12F\n" +
 	"\tPreflight\x12\x19.netservices.v1.MoveOrder\x1a\x1e.netservices.v1.PreflightReply\x12:\n" +
@@ -5680,223 +5883,230 @@ func file_netservices_proto_rawDescGZIP() []byte {
 }
 
 var file_netservices_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_netservices_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_netservices_proto_goTypes = []any{
-	(Mode)(0),              // 0: netservices.v1.Mode
-	(State)(0),             // 1: netservices.v1.State
-	(Precopy)(0),           // 2: netservices.v1.Precopy
-	(Outcome)(0),           // 3: netservices.v1.Outcome
-	(Act)(0),               // 4: netservices.v1.Act
-	(*Instance)(nil),       // 5: netservices.v1.Instance
-	(*Volume)(nil),         // 6: netservices.v1.Volume
-	(*Probe)(nil),          // 7: netservices.v1.Probe
-	(*Replica)(nil),        // 8: netservices.v1.Replica
-	(*Port)(nil),           // 9: netservices.v1.Port
-	(*WarmUp)(nil),         // 10: netservices.v1.WarmUp
-	(*MoveOptions)(nil),    // 11: netservices.v1.MoveOptions
-	(*Event)(nil),          // 12: netservices.v1.Event
-	(*Move)(nil),           // 13: netservices.v1.Move
-	(*Round)(nil),          // 14: netservices.v1.Round
-	(*Phase)(nil),          // 15: netservices.v1.Phase
-	(*OpRef)(nil),          // 16: netservices.v1.OpRef
-	(*Empty)(nil),          // 17: netservices.v1.Empty
-	(*NodeList)(nil),       // 18: netservices.v1.NodeList
-	(*NodeView)(nil),       // 19: netservices.v1.NodeView
-	(*ResourceView)(nil),   // 20: netservices.v1.ResourceView
-	(*NeighborView)(nil),   // 21: netservices.v1.NeighborView
-	(*TreeRef)(nil),        // 22: netservices.v1.TreeRef
-	(*TreeView)(nil),       // 23: netservices.v1.TreeView
-	(*BoardEntry)(nil),     // 24: netservices.v1.BoardEntry
-	(*TreesStatus)(nil),    // 25: netservices.v1.TreesStatus
-	(*WaitingTree)(nil),    // 26: netservices.v1.WaitingTree
-	(*ReloadRequest)(nil),  // 27: netservices.v1.ReloadRequest
-	(*SteerRequest)(nil),   // 28: netservices.v1.SteerRequest
-	(*SteerReply)(nil),     // 29: netservices.v1.SteerReply
-	(*WhyRequest)(nil),     // 30: netservices.v1.WhyRequest
-	(*WhyReply)(nil),       // 31: netservices.v1.WhyReply
-	(*AuditEntry)(nil),     // 32: netservices.v1.AuditEntry
-	(*DrainRequest)(nil),   // 33: netservices.v1.DrainRequest
-	(*Hello)(nil),          // 34: netservices.v1.Hello
-	(*Members)(nil),        // 35: netservices.v1.Members
-	(*Chunk)(nil),          // 36: netservices.v1.Chunk
-	(*Image)(nil),          // 37: netservices.v1.Image
-	(*DeployRequest)(nil),  // 38: netservices.v1.DeployRequest
-	(*MigrateRequest)(nil), // 39: netservices.v1.MigrateRequest
-	(*MovesRequest)(nil),   // 40: netservices.v1.MovesRequest
-	(*MoveList)(nil),       // 41: netservices.v1.MoveList
-	(*MoveView)(nil),       // 42: netservices.v1.MoveView
-	(*PreflightReply)(nil), // 43: netservices.v1.PreflightReply
-	(*Check)(nil),          // 44: netservices.v1.Check
-	(*RemoveRequest)(nil),  // 45: netservices.v1.RemoveRequest
-	(*RecoverRequest)(nil), // 46: netservices.v1.RecoverRequest
-	(*ServiceList)(nil),    // 47: netservices.v1.ServiceList
-	(*ServiceStatus)(nil),  // 48: netservices.v1.ServiceStatus
-	(*RenewRequest)(nil),   // 49: netservices.v1.RenewRequest
-	(*Leased)(nil),         // 50: netservices.v1.Leased
-	(*RenewReply)(nil),     // 51: netservices.v1.RenewReply
-	(*Order)(nil),          // 52: netservices.v1.Order
-	(*DeployOrder)(nil),    // 53: netservices.v1.DeployOrder
-	(*RemoveOrder)(nil),    // 54: netservices.v1.RemoveOrder
-	(*MoveOrder)(nil),      // 55: netservices.v1.MoveOrder
-	(*OutcomeReply)(nil),   // 56: netservices.v1.OutcomeReply
-	(*InventoryReply)(nil), // 57: netservices.v1.InventoryReply
-	(*ReserveRequest)(nil), // 58: netservices.v1.ReserveRequest
-	(*Layer)(nil),          // 59: netservices.v1.Layer
-	(*Platform)(nil),       // 60: netservices.v1.Platform
-	(*ReserveReply)(nil),   // 61: netservices.v1.ReserveReply
-	(*Part)(nil),           // 62: netservices.v1.Part
-	(*PushReply)(nil),      // 63: netservices.v1.PushReply
-	(*SourceSays)(nil),     // 64: netservices.v1.SourceSays
-	(*Switch)(nil),         // 65: netservices.v1.Switch
-	(*Restore)(nil),        // 66: netservices.v1.Restore
-	(*TargetSays)(nil),     // 67: netservices.v1.TargetSays
-	(*Restored)(nil),       // 68: netservices.v1.Restored
-	(*Released)(nil),       // 69: netservices.v1.Released
-	(*PageBytes)(nil),      // 70: netservices.v1.PageBytes
-	nil,                    // 71: netservices.v1.Replica.SecretsEntry
-	nil,                    // 72: netservices.v1.Move.CriuEntry
-	nil,                    // 73: netservices.v1.Move.NotesEntry
-	nil,                    // 74: netservices.v1.TreeView.BlackboardEntry
-	nil,                    // 75: netservices.v1.AuditEntry.ReadsEntry
-	nil,                    // 76: netservices.v1.Hello.CannotEntry
-	nil,                    // 77: netservices.v1.Released.CriuEntry
+	(Mode)(0),                // 0: netservices.v1.Mode
+	(State)(0),               // 1: netservices.v1.State
+	(Precopy)(0),             // 2: netservices.v1.Precopy
+	(Outcome)(0),             // 3: netservices.v1.Outcome
+	(Act)(0),                 // 4: netservices.v1.Act
+	(*Instance)(nil),         // 5: netservices.v1.Instance
+	(*Volume)(nil),           // 6: netservices.v1.Volume
+	(*Probe)(nil),            // 7: netservices.v1.Probe
+	(*Replica)(nil),          // 8: netservices.v1.Replica
+	(*Port)(nil),             // 9: netservices.v1.Port
+	(*WarmUp)(nil),           // 10: netservices.v1.WarmUp
+	(*MoveOptions)(nil),      // 11: netservices.v1.MoveOptions
+	(*Event)(nil),            // 12: netservices.v1.Event
+	(*Move)(nil),             // 13: netservices.v1.Move
+	(*Round)(nil),            // 14: netservices.v1.Round
+	(*Phase)(nil),            // 15: netservices.v1.Phase
+	(*OpRef)(nil),            // 16: netservices.v1.OpRef
+	(*Empty)(nil),            // 17: netservices.v1.Empty
+	(*NodeList)(nil),         // 18: netservices.v1.NodeList
+	(*NodeView)(nil),         // 19: netservices.v1.NodeView
+	(*ResourceView)(nil),     // 20: netservices.v1.ResourceView
+	(*NeighborView)(nil),     // 21: netservices.v1.NeighborView
+	(*TreeRef)(nil),          // 22: netservices.v1.TreeRef
+	(*TreeView)(nil),         // 23: netservices.v1.TreeView
+	(*BoardEntry)(nil),       // 24: netservices.v1.BoardEntry
+	(*TreesStatus)(nil),      // 25: netservices.v1.TreesStatus
+	(*WaitingTree)(nil),      // 26: netservices.v1.WaitingTree
+	(*ReloadRequest)(nil),    // 27: netservices.v1.ReloadRequest
+	(*SteerRequest)(nil),     // 28: netservices.v1.SteerRequest
+	(*SteerReply)(nil),       // 29: netservices.v1.SteerReply
+	(*WhyRequest)(nil),       // 30: netservices.v1.WhyRequest
+	(*WhyReply)(nil),         // 31: netservices.v1.WhyReply
+	(*AuditEntry)(nil),       // 32: netservices.v1.AuditEntry
+	(*DrainRequest)(nil),     // 33: netservices.v1.DrainRequest
+	(*MonitorRequest)(nil),   // 34: netservices.v1.MonitorRequest
+	(*MonitorReply)(nil),     // 35: netservices.v1.MonitorReply
+	(*RecordingRequest)(nil), // 36: netservices.v1.RecordingRequest
+	(*Hello)(nil),            // 37: netservices.v1.Hello
+	(*Members)(nil),          // 38: netservices.v1.Members
+	(*Chunk)(nil),            // 39: netservices.v1.Chunk
+	(*Image)(nil),            // 40: netservices.v1.Image
+	(*DeployRequest)(nil),    // 41: netservices.v1.DeployRequest
+	(*MigrateRequest)(nil),   // 42: netservices.v1.MigrateRequest
+	(*MovesRequest)(nil),     // 43: netservices.v1.MovesRequest
+	(*MoveList)(nil),         // 44: netservices.v1.MoveList
+	(*MoveView)(nil),         // 45: netservices.v1.MoveView
+	(*PreflightReply)(nil),   // 46: netservices.v1.PreflightReply
+	(*Check)(nil),            // 47: netservices.v1.Check
+	(*RemoveRequest)(nil),    // 48: netservices.v1.RemoveRequest
+	(*RecoverRequest)(nil),   // 49: netservices.v1.RecoverRequest
+	(*ServiceList)(nil),      // 50: netservices.v1.ServiceList
+	(*ServiceStatus)(nil),    // 51: netservices.v1.ServiceStatus
+	(*RenewRequest)(nil),     // 52: netservices.v1.RenewRequest
+	(*Leased)(nil),           // 53: netservices.v1.Leased
+	(*RenewReply)(nil),       // 54: netservices.v1.RenewReply
+	(*Order)(nil),            // 55: netservices.v1.Order
+	(*DeployOrder)(nil),      // 56: netservices.v1.DeployOrder
+	(*RemoveOrder)(nil),      // 57: netservices.v1.RemoveOrder
+	(*MoveOrder)(nil),        // 58: netservices.v1.MoveOrder
+	(*OutcomeReply)(nil),     // 59: netservices.v1.OutcomeReply
+	(*InventoryReply)(nil),   // 60: netservices.v1.InventoryReply
+	(*ReserveRequest)(nil),   // 61: netservices.v1.ReserveRequest
+	(*Layer)(nil),            // 62: netservices.v1.Layer
+	(*Platform)(nil),         // 63: netservices.v1.Platform
+	(*ReserveReply)(nil),     // 64: netservices.v1.ReserveReply
+	(*Part)(nil),             // 65: netservices.v1.Part
+	(*PushReply)(nil),        // 66: netservices.v1.PushReply
+	(*SourceSays)(nil),       // 67: netservices.v1.SourceSays
+	(*Switch)(nil),           // 68: netservices.v1.Switch
+	(*Restore)(nil),          // 69: netservices.v1.Restore
+	(*TargetSays)(nil),       // 70: netservices.v1.TargetSays
+	(*Restored)(nil),         // 71: netservices.v1.Restored
+	(*Released)(nil),         // 72: netservices.v1.Released
+	(*PageBytes)(nil),        // 73: netservices.v1.PageBytes
+	nil,                      // 74: netservices.v1.Replica.SecretsEntry
+	nil,                      // 75: netservices.v1.Move.CriuEntry
+	nil,                      // 76: netservices.v1.Move.NotesEntry
+	nil,                      // 77: netservices.v1.TreeView.BlackboardEntry
+	nil,                      // 78: netservices.v1.AuditEntry.ReadsEntry
+	nil,                      // 79: netservices.v1.Hello.CannotEntry
+	nil,                      // 80: netservices.v1.Released.CriuEntry
 }
 var file_netservices_proto_depIdxs = []int32{
-	1,  // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
-	6,  // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
-	7,  // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
-	71, // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
-	9,  // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
-	10, // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
-	2,  // 6: netservices.v1.MoveOptions.precopy:type_name -> netservices.v1.Precopy
-	3,  // 7: netservices.v1.Event.outcome:type_name -> netservices.v1.Outcome
-	5,  // 8: netservices.v1.Event.instance:type_name -> netservices.v1.Instance
-	13, // 9: netservices.v1.Event.move:type_name -> netservices.v1.Move
-	0,  // 10: netservices.v1.Move.mode:type_name -> netservices.v1.Mode
-	15, // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
-	11, // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
-	14, // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
-	72, // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
-	73, // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
-	19, // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
-	20, // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
-	21, // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
-	74, // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
-	24, // 20: netservices.v1.TreeView.entries:type_name -> netservices.v1.BoardEntry
-	26, // 21: netservices.v1.TreesStatus.waiting:type_name -> netservices.v1.WaitingTree
-	4,  // 22: netservices.v1.SteerRequest.act:type_name -> netservices.v1.Act
-	32, // 23: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
-	75, // 24: netservices.v1.AuditEntry.reads:type_name -> netservices.v1.AuditEntry.ReadsEntry
-	76, // 25: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
-	34, // 26: netservices.v1.Members.members:type_name -> netservices.v1.Hello
-	0,  // 27: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
-	11, // 28: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
-	42, // 29: netservices.v1.MoveList.moves:type_name -> netservices.v1.MoveView
-	13, // 30: netservices.v1.MoveView.move:type_name -> netservices.v1.Move
-	3,  // 31: netservices.v1.MoveView.outcome:type_name -> netservices.v1.Outcome
-	44, // 32: netservices.v1.PreflightReply.checks:type_name -> netservices.v1.Check
-	0,  // 33: netservices.v1.PreflightReply.mode:type_name -> netservices.v1.Mode
-	48, // 34: netservices.v1.ServiceList.services:type_name -> netservices.v1.ServiceStatus
-	0,  // 35: netservices.v1.ServiceStatus.migration:type_name -> netservices.v1.Mode
-	5,  // 36: netservices.v1.ServiceStatus.instances:type_name -> netservices.v1.Instance
-	50, // 37: netservices.v1.RenewRequest.replicas:type_name -> netservices.v1.Leased
-	50, // 38: netservices.v1.RenewRequest.placed:type_name -> netservices.v1.Leased
-	5,  // 39: netservices.v1.RenewReply.instances:type_name -> netservices.v1.Instance
-	50, // 40: netservices.v1.RenewReply.unknown:type_name -> netservices.v1.Leased
-	53, // 41: netservices.v1.Order.deploy:type_name -> netservices.v1.DeployOrder
-	54, // 42: netservices.v1.Order.remove:type_name -> netservices.v1.RemoveOrder
-	55, // 43: netservices.v1.Order.transfer:type_name -> netservices.v1.MoveOrder
-	55, // 44: netservices.v1.Order.prewarm:type_name -> netservices.v1.MoveOrder
-	55, // 45: netservices.v1.Order.cutover:type_name -> netservices.v1.MoveOrder
-	55, // 46: netservices.v1.Order.cancel:type_name -> netservices.v1.MoveOrder
-	8,  // 47: netservices.v1.DeployOrder.replica:type_name -> netservices.v1.Replica
-	0,  // 48: netservices.v1.MoveOrder.mode:type_name -> netservices.v1.Mode
-	11, // 49: netservices.v1.MoveOrder.options:type_name -> netservices.v1.MoveOptions
-	3,  // 50: netservices.v1.OutcomeReply.outcome:type_name -> netservices.v1.Outcome
-	5,  // 51: netservices.v1.OutcomeReply.instance:type_name -> netservices.v1.Instance
-	5,  // 52: netservices.v1.InventoryReply.instances:type_name -> netservices.v1.Instance
-	37, // 53: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
-	0,  // 54: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
-	8,  // 55: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
-	60, // 56: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
-	11, // 57: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
-	59, // 58: netservices.v1.ReserveRequest.layers:type_name -> netservices.v1.Layer
-	65, // 59: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
-	62, // 60: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
-	66, // 61: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
-	17, // 62: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
-	17, // 63: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
-	68, // 64: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
-	69, // 65: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
-	5,  // 66: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
-	77, // 67: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
-	34, // 68: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
-	36, // 69: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
-	38, // 70: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
-	39, // 71: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
-	39, // 72: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
-	40, // 73: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
-	45, // 74: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
-	17, // 75: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
-	46, // 76: netservices.v1.Manager.Recover:input_type -> netservices.v1.RecoverRequest
-	16, // 77: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
-	17, // 78: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
-	22, // 79: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
-	30, // 80: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
-	33, // 81: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
-	17, // 82: netservices.v1.Manager.Trees:input_type -> netservices.v1.Empty
-	27, // 83: netservices.v1.Manager.ReloadTrees:input_type -> netservices.v1.ReloadRequest
-	28, // 84: netservices.v1.Manager.Steer:input_type -> netservices.v1.SteerRequest
-	52, // 85: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
-	55, // 86: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
-	16, // 87: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
-	36, // 88: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
-	17, // 89: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
-	49, // 90: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
-	58, // 91: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
-	58, // 92: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
-	62, // 93: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
-	16, // 94: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
-	16, // 95: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
-	64, // 96: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
-	16, // 97: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
-	70, // 98: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
-	35, // 99: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
-	37, // 100: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
-	12, // 101: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
-	43, // 102: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
-	12, // 103: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
-	41, // 104: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
-	12, // 105: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
-	47, // 106: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
-	12, // 107: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
-	56, // 108: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
-	18, // 109: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
-	23, // 110: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
-	31, // 111: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
-	18, // 112: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
-	25, // 113: netservices.v1.Manager.Trees:output_type -> netservices.v1.TreesStatus
-	25, // 114: netservices.v1.Manager.ReloadTrees:output_type -> netservices.v1.TreesStatus
-	29, // 115: netservices.v1.Manager.Steer:output_type -> netservices.v1.SteerReply
-	12, // 116: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
-	43, // 117: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
-	56, // 118: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
-	37, // 119: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
-	57, // 120: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
-	51, // 121: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
-	43, // 122: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
-	61, // 123: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
-	63, // 124: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
-	17, // 125: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
-	17, // 126: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
-	67, // 127: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
-	56, // 128: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
-	70, // 129: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
-	99, // [99:130] is the sub-list for method output_type
-	68, // [68:99] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	1,   // 0: netservices.v1.Instance.state:type_name -> netservices.v1.State
+	6,   // 1: netservices.v1.Replica.volumes:type_name -> netservices.v1.Volume
+	7,   // 2: netservices.v1.Replica.probe:type_name -> netservices.v1.Probe
+	74,  // 3: netservices.v1.Replica.secrets:type_name -> netservices.v1.Replica.SecretsEntry
+	9,   // 4: netservices.v1.Replica.ports:type_name -> netservices.v1.Port
+	10,  // 5: netservices.v1.Replica.warm_up:type_name -> netservices.v1.WarmUp
+	2,   // 6: netservices.v1.MoveOptions.precopy:type_name -> netservices.v1.Precopy
+	3,   // 7: netservices.v1.Event.outcome:type_name -> netservices.v1.Outcome
+	5,   // 8: netservices.v1.Event.instance:type_name -> netservices.v1.Instance
+	13,  // 9: netservices.v1.Event.move:type_name -> netservices.v1.Move
+	0,   // 10: netservices.v1.Move.mode:type_name -> netservices.v1.Mode
+	15,  // 11: netservices.v1.Move.phases:type_name -> netservices.v1.Phase
+	11,  // 12: netservices.v1.Move.options:type_name -> netservices.v1.MoveOptions
+	14,  // 13: netservices.v1.Move.rounds:type_name -> netservices.v1.Round
+	75,  // 14: netservices.v1.Move.criu:type_name -> netservices.v1.Move.CriuEntry
+	76,  // 15: netservices.v1.Move.notes:type_name -> netservices.v1.Move.NotesEntry
+	19,  // 16: netservices.v1.NodeList.nodes:type_name -> netservices.v1.NodeView
+	20,  // 17: netservices.v1.NodeView.resources:type_name -> netservices.v1.ResourceView
+	21,  // 18: netservices.v1.NodeView.neighbors:type_name -> netservices.v1.NeighborView
+	77,  // 19: netservices.v1.TreeView.blackboard:type_name -> netservices.v1.TreeView.BlackboardEntry
+	24,  // 20: netservices.v1.TreeView.entries:type_name -> netservices.v1.BoardEntry
+	26,  // 21: netservices.v1.TreesStatus.waiting:type_name -> netservices.v1.WaitingTree
+	4,   // 22: netservices.v1.SteerRequest.act:type_name -> netservices.v1.Act
+	32,  // 23: netservices.v1.WhyReply.entries:type_name -> netservices.v1.AuditEntry
+	78,  // 24: netservices.v1.AuditEntry.reads:type_name -> netservices.v1.AuditEntry.ReadsEntry
+	79,  // 25: netservices.v1.Hello.cannot:type_name -> netservices.v1.Hello.CannotEntry
+	37,  // 26: netservices.v1.Members.members:type_name -> netservices.v1.Hello
+	0,   // 27: netservices.v1.MigrateRequest.mode:type_name -> netservices.v1.Mode
+	11,  // 28: netservices.v1.MigrateRequest.options:type_name -> netservices.v1.MoveOptions
+	45,  // 29: netservices.v1.MoveList.moves:type_name -> netservices.v1.MoveView
+	13,  // 30: netservices.v1.MoveView.move:type_name -> netservices.v1.Move
+	3,   // 31: netservices.v1.MoveView.outcome:type_name -> netservices.v1.Outcome
+	47,  // 32: netservices.v1.PreflightReply.checks:type_name -> netservices.v1.Check
+	0,   // 33: netservices.v1.PreflightReply.mode:type_name -> netservices.v1.Mode
+	51,  // 34: netservices.v1.ServiceList.services:type_name -> netservices.v1.ServiceStatus
+	0,   // 35: netservices.v1.ServiceStatus.migration:type_name -> netservices.v1.Mode
+	5,   // 36: netservices.v1.ServiceStatus.instances:type_name -> netservices.v1.Instance
+	53,  // 37: netservices.v1.RenewRequest.replicas:type_name -> netservices.v1.Leased
+	53,  // 38: netservices.v1.RenewRequest.placed:type_name -> netservices.v1.Leased
+	5,   // 39: netservices.v1.RenewReply.instances:type_name -> netservices.v1.Instance
+	53,  // 40: netservices.v1.RenewReply.unknown:type_name -> netservices.v1.Leased
+	56,  // 41: netservices.v1.Order.deploy:type_name -> netservices.v1.DeployOrder
+	57,  // 42: netservices.v1.Order.remove:type_name -> netservices.v1.RemoveOrder
+	58,  // 43: netservices.v1.Order.transfer:type_name -> netservices.v1.MoveOrder
+	58,  // 44: netservices.v1.Order.prewarm:type_name -> netservices.v1.MoveOrder
+	58,  // 45: netservices.v1.Order.cutover:type_name -> netservices.v1.MoveOrder
+	58,  // 46: netservices.v1.Order.cancel:type_name -> netservices.v1.MoveOrder
+	8,   // 47: netservices.v1.DeployOrder.replica:type_name -> netservices.v1.Replica
+	0,   // 48: netservices.v1.MoveOrder.mode:type_name -> netservices.v1.Mode
+	11,  // 49: netservices.v1.MoveOrder.options:type_name -> netservices.v1.MoveOptions
+	3,   // 50: netservices.v1.OutcomeReply.outcome:type_name -> netservices.v1.Outcome
+	5,   // 51: netservices.v1.OutcomeReply.instance:type_name -> netservices.v1.Instance
+	5,   // 52: netservices.v1.InventoryReply.instances:type_name -> netservices.v1.Instance
+	40,  // 53: netservices.v1.InventoryReply.images:type_name -> netservices.v1.Image
+	0,   // 54: netservices.v1.ReserveRequest.mode:type_name -> netservices.v1.Mode
+	8,   // 55: netservices.v1.ReserveRequest.replica:type_name -> netservices.v1.Replica
+	63,  // 56: netservices.v1.ReserveRequest.platform:type_name -> netservices.v1.Platform
+	11,  // 57: netservices.v1.ReserveRequest.options:type_name -> netservices.v1.MoveOptions
+	62,  // 58: netservices.v1.ReserveRequest.layers:type_name -> netservices.v1.Layer
+	68,  // 59: netservices.v1.SourceSays.switch:type_name -> netservices.v1.Switch
+	65,  // 60: netservices.v1.SourceSays.part:type_name -> netservices.v1.Part
+	69,  // 61: netservices.v1.SourceSays.restore:type_name -> netservices.v1.Restore
+	17,  // 62: netservices.v1.SourceSays.commit:type_name -> netservices.v1.Empty
+	17,  // 63: netservices.v1.TargetSays.switched:type_name -> netservices.v1.Empty
+	71,  // 64: netservices.v1.TargetSays.restored:type_name -> netservices.v1.Restored
+	72,  // 65: netservices.v1.TargetSays.released:type_name -> netservices.v1.Released
+	5,   // 66: netservices.v1.Released.instance:type_name -> netservices.v1.Instance
+	80,  // 67: netservices.v1.Released.criu:type_name -> netservices.v1.Released.CriuEntry
+	37,  // 68: netservices.v1.Manager.Join:input_type -> netservices.v1.Hello
+	39,  // 69: netservices.v1.Manager.LoadImage:input_type -> netservices.v1.Chunk
+	41,  // 70: netservices.v1.Manager.Deploy:input_type -> netservices.v1.DeployRequest
+	42,  // 71: netservices.v1.Manager.Preflight:input_type -> netservices.v1.MigrateRequest
+	42,  // 72: netservices.v1.Manager.Migrate:input_type -> netservices.v1.MigrateRequest
+	43,  // 73: netservices.v1.Manager.Moves:input_type -> netservices.v1.MovesRequest
+	48,  // 74: netservices.v1.Manager.Remove:input_type -> netservices.v1.RemoveRequest
+	17,  // 75: netservices.v1.Manager.Services:input_type -> netservices.v1.Empty
+	49,  // 76: netservices.v1.Manager.Recover:input_type -> netservices.v1.RecoverRequest
+	16,  // 77: netservices.v1.Manager.Outcome:input_type -> netservices.v1.OpRef
+	17,  // 78: netservices.v1.Manager.Nodes:input_type -> netservices.v1.Empty
+	22,  // 79: netservices.v1.Manager.Tree:input_type -> netservices.v1.TreeRef
+	30,  // 80: netservices.v1.Manager.Why:input_type -> netservices.v1.WhyRequest
+	33,  // 81: netservices.v1.Manager.Drain:input_type -> netservices.v1.DrainRequest
+	17,  // 82: netservices.v1.Manager.Trees:input_type -> netservices.v1.Empty
+	27,  // 83: netservices.v1.Manager.ReloadTrees:input_type -> netservices.v1.ReloadRequest
+	28,  // 84: netservices.v1.Manager.Steer:input_type -> netservices.v1.SteerRequest
+	34,  // 85: netservices.v1.Manager.Monitor:input_type -> netservices.v1.MonitorRequest
+	36,  // 86: netservices.v1.Manager.Recording:input_type -> netservices.v1.RecordingRequest
+	55,  // 87: netservices.v1.Agent.Do:input_type -> netservices.v1.Order
+	58,  // 88: netservices.v1.Agent.Preflight:input_type -> netservices.v1.MoveOrder
+	16,  // 89: netservices.v1.Agent.Ask:input_type -> netservices.v1.OpRef
+	39,  // 90: netservices.v1.Agent.PushImage:input_type -> netservices.v1.Chunk
+	17,  // 91: netservices.v1.Agent.Inventory:input_type -> netservices.v1.Empty
+	52,  // 92: netservices.v1.Agent.Renew:input_type -> netservices.v1.RenewRequest
+	61,  // 93: netservices.v1.Peer.Inspect:input_type -> netservices.v1.ReserveRequest
+	61,  // 94: netservices.v1.Peer.Reserve:input_type -> netservices.v1.ReserveRequest
+	65,  // 95: netservices.v1.Peer.Push:input_type -> netservices.v1.Part
+	16,  // 96: netservices.v1.Peer.Arm:input_type -> netservices.v1.OpRef
+	16,  // 97: netservices.v1.Peer.Cancel:input_type -> netservices.v1.OpRef
+	67,  // 98: netservices.v1.Peer.Cutover:input_type -> netservices.v1.SourceSays
+	16,  // 99: netservices.v1.Witness.Outcome:input_type -> netservices.v1.OpRef
+	73,  // 100: netservices.v1.Pages.Fetch:input_type -> netservices.v1.PageBytes
+	38,  // 101: netservices.v1.Manager.Join:output_type -> netservices.v1.Members
+	40,  // 102: netservices.v1.Manager.LoadImage:output_type -> netservices.v1.Image
+	12,  // 103: netservices.v1.Manager.Deploy:output_type -> netservices.v1.Event
+	46,  // 104: netservices.v1.Manager.Preflight:output_type -> netservices.v1.PreflightReply
+	12,  // 105: netservices.v1.Manager.Migrate:output_type -> netservices.v1.Event
+	44,  // 106: netservices.v1.Manager.Moves:output_type -> netservices.v1.MoveList
+	12,  // 107: netservices.v1.Manager.Remove:output_type -> netservices.v1.Event
+	50,  // 108: netservices.v1.Manager.Services:output_type -> netservices.v1.ServiceList
+	12,  // 109: netservices.v1.Manager.Recover:output_type -> netservices.v1.Event
+	59,  // 110: netservices.v1.Manager.Outcome:output_type -> netservices.v1.OutcomeReply
+	18,  // 111: netservices.v1.Manager.Nodes:output_type -> netservices.v1.NodeList
+	23,  // 112: netservices.v1.Manager.Tree:output_type -> netservices.v1.TreeView
+	31,  // 113: netservices.v1.Manager.Why:output_type -> netservices.v1.WhyReply
+	18,  // 114: netservices.v1.Manager.Drain:output_type -> netservices.v1.NodeList
+	25,  // 115: netservices.v1.Manager.Trees:output_type -> netservices.v1.TreesStatus
+	25,  // 116: netservices.v1.Manager.ReloadTrees:output_type -> netservices.v1.TreesStatus
+	29,  // 117: netservices.v1.Manager.Steer:output_type -> netservices.v1.SteerReply
+	35,  // 118: netservices.v1.Manager.Monitor:output_type -> netservices.v1.MonitorReply
+	39,  // 119: netservices.v1.Manager.Recording:output_type -> netservices.v1.Chunk
+	12,  // 120: netservices.v1.Agent.Do:output_type -> netservices.v1.Event
+	46,  // 121: netservices.v1.Agent.Preflight:output_type -> netservices.v1.PreflightReply
+	59,  // 122: netservices.v1.Agent.Ask:output_type -> netservices.v1.OutcomeReply
+	40,  // 123: netservices.v1.Agent.PushImage:output_type -> netservices.v1.Image
+	60,  // 124: netservices.v1.Agent.Inventory:output_type -> netservices.v1.InventoryReply
+	54,  // 125: netservices.v1.Agent.Renew:output_type -> netservices.v1.RenewReply
+	46,  // 126: netservices.v1.Peer.Inspect:output_type -> netservices.v1.PreflightReply
+	64,  // 127: netservices.v1.Peer.Reserve:output_type -> netservices.v1.ReserveReply
+	66,  // 128: netservices.v1.Peer.Push:output_type -> netservices.v1.PushReply
+	17,  // 129: netservices.v1.Peer.Arm:output_type -> netservices.v1.Empty
+	17,  // 130: netservices.v1.Peer.Cancel:output_type -> netservices.v1.Empty
+	70,  // 131: netservices.v1.Peer.Cutover:output_type -> netservices.v1.TargetSays
+	59,  // 132: netservices.v1.Witness.Outcome:output_type -> netservices.v1.OutcomeReply
+	73,  // 133: netservices.v1.Pages.Fetch:output_type -> netservices.v1.PageBytes
+	101, // [101:134] is the sub-list for method output_type
+	68,  // [68:101] is the sub-list for method input_type
+	68,  // [68:68] is the sub-list for extension type_name
+	68,  // [68:68] is the sub-list for extension extendee
+	0,   // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_netservices_proto_init() }
@@ -5904,7 +6114,7 @@ func file_netservices_proto_init() {
 	if File_netservices_proto != nil {
 		return
 	}
-	file_netservices_proto_msgTypes[47].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[50].OneofWrappers = []any{
 		(*Order_Deploy)(nil),
 		(*Order_Remove)(nil),
 		(*Order_Transfer)(nil),
@@ -5912,14 +6122,14 @@ func file_netservices_proto_init() {
 		(*Order_Cutover)(nil),
 		(*Order_Cancel)(nil),
 	}
-	file_netservices_proto_msgTypes[59].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[62].OneofWrappers = []any{
 		(*SourceSays_Switch)(nil),
 		(*SourceSays_Part)(nil),
 		(*SourceSays_Restore)(nil),
 		(*SourceSays_Commit)(nil),
 		(*SourceSays_Abort)(nil),
 	}
-	file_netservices_proto_msgTypes[62].OneofWrappers = []any{
+	file_netservices_proto_msgTypes[65].OneofWrappers = []any{
 		(*TargetSays_Switched)(nil),
 		(*TargetSays_Restored)(nil),
 		(*TargetSays_Released)(nil),
@@ -5931,7 +6141,7 @@ func file_netservices_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netservices_proto_rawDesc), len(file_netservices_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   73,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -53,6 +53,8 @@ const (
 	Manager_Trees_FullMethodName       = "/netservices.v1.Manager/Trees"
 	Manager_ReloadTrees_FullMethodName = "/netservices.v1.Manager/ReloadTrees"
 	Manager_Steer_FullMethodName       = "/netservices.v1.Manager/Steer"
+	Manager_Monitor_FullMethodName     = "/netservices.v1.Manager/Monitor"
+	Manager_Recording_FullMethodName   = "/netservices.v1.Manager/Recording"
 )
 
 // ManagerClient is the client API for Manager service.
@@ -95,6 +97,10 @@ type ManagerClient interface {
 	ReloadTrees(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*TreesStatus, error)
 	// Steer takes a hand in a running tree. Roles: operator.
 	Steer(ctx context.Context, in *SteerRequest, opts ...grpc.CallOption) (*SteerReply, error)
+	// Monitor opens the Groot2 socket of the manager's switch for one tree, or closes it. Roles: operator.
+	Monitor(ctx context.Context, in *MonitorRequest, opts ...grpc.CallOption) (*MonitorReply, error)
+	// Recording gives a log of what a tree did, a .btlog file. Roles: operator, viewer.
+	Recording(ctx context.Context, in *RecordingRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 }
 
 type managerClient struct {
@@ -323,6 +329,35 @@ func (c *managerClient) Steer(ctx context.Context, in *SteerRequest, opts ...grp
 	return out, nil
 }
 
+func (c *managerClient) Monitor(ctx context.Context, in *MonitorRequest, opts ...grpc.CallOption) (*MonitorReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MonitorReply)
+	err := c.cc.Invoke(ctx, Manager_Monitor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managerClient) Recording(ctx context.Context, in *RecordingRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Manager_ServiceDesc.Streams[6], Manager_Recording_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RecordingRequest, Chunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Manager_RecordingClient = grpc.ServerStreamingClient[Chunk]
+
 // ManagerServer is the server API for Manager service.
 // All implementations must embed UnimplementedManagerServer
 // for forward compatibility.
@@ -363,6 +398,10 @@ type ManagerServer interface {
 	ReloadTrees(context.Context, *ReloadRequest) (*TreesStatus, error)
 	// Steer takes a hand in a running tree. Roles: operator.
 	Steer(context.Context, *SteerRequest) (*SteerReply, error)
+	// Monitor opens the Groot2 socket of the manager's switch for one tree, or closes it. Roles: operator.
+	Monitor(context.Context, *MonitorRequest) (*MonitorReply, error)
+	// Recording gives a log of what a tree did, a .btlog file. Roles: operator, viewer.
+	Recording(*RecordingRequest, grpc.ServerStreamingServer[Chunk]) error
 	mustEmbedUnimplementedManagerServer()
 }
 
@@ -423,6 +462,12 @@ func (UnimplementedManagerServer) ReloadTrees(context.Context, *ReloadRequest) (
 }
 func (UnimplementedManagerServer) Steer(context.Context, *SteerRequest) (*SteerReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Steer not implemented")
+}
+func (UnimplementedManagerServer) Monitor(context.Context, *MonitorRequest) (*MonitorReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Monitor not implemented")
+}
+func (UnimplementedManagerServer) Recording(*RecordingRequest, grpc.ServerStreamingServer[Chunk]) error {
+	return status.Error(codes.Unimplemented, "method Recording not implemented")
 }
 func (UnimplementedManagerServer) mustEmbedUnimplementedManagerServer() {}
 func (UnimplementedManagerServer) testEmbeddedByValue()                 {}
@@ -705,6 +750,35 @@ func _Manager_Steer_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Manager_Monitor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MonitorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagerServer).Monitor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Manager_Monitor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagerServer).Monitor(ctx, req.(*MonitorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Manager_Recording_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RecordingRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ManagerServer).Recording(m, &grpc.GenericServerStream[RecordingRequest, Chunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Manager_RecordingServer = grpc.ServerStreamingServer[Chunk]
+
 // Manager_ServiceDesc is the grpc.ServiceDesc for Manager service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -756,6 +830,10 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Steer",
 			Handler:    _Manager_Steer_Handler,
 		},
+		{
+			MethodName: "Monitor",
+			Handler:    _Manager_Monitor_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -786,6 +864,11 @@ var Manager_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Recover",
 			Handler:       _Manager_Recover_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Recording",
+			Handler:       _Manager_Recording_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -36,11 +36,20 @@ type Config struct {
 	Tree string
 	// Policy is when a node counts as overloaded. CONFIG_DB NETSERVICES|policy, see policyOf.
 	Policy decide.Params
+	// Groot is host:port of the Groot2 socket, on loopback; its PUB has the next port. It is open from when an operator
+	// wants it (nsctl groot). "off": never. Default 127.0.0.1:1667.
+	Groot string
+	// Record "on" writes what the trees do to <Dir>/log, 64 MiB at most; "off" does not. CONFIG_DB NETSERVICES|global
+	// record. Default on.
+	Record string
 	// Views shows what decides; nil: the trees, where there is a Redis for them to see nodes in.
 	Views Views
 
 	from map[string]string // where a value comes from, by flag name
 }
+
+// grootAddr is where Groot2 looks for a tree by itself.
+const grootAddr = "127.0.0.1:1667"
 
 // Flags defines the flags of Config.
 func (c *Config) Flags(flags *flag.FlagSet) {
@@ -51,12 +60,15 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
 	flags.StringVar(&c.Tree, "tree", "", "file of behaviour trees (default: CONFIG_DB NETSERVICES|global tree, or built in)")
 	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
+	flags.StringVar(&c.Groot, "groot", "", "host:port of the Groot2 socket that nsctl groot opens, on loopback, or off (default "+grootAddr+")")
+	flags.StringVar(&c.Record, "record", "", "on or off: whether logs of what the trees do are kept (default: CONFIG_DB NETSERVICES|global record, or on)")
 }
 
 // Complete fills in what the flags left open and checks the whole. db may be nil: then the flags must suffice.
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	c.from = map[string]string{}
-	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir, "tree": c.Tree} {
+	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir, "tree": c.Tree,
+		"groot": c.Groot, "record": c.Record} {
 		if value != "" {
 			c.from[name] = "flag"
 		}
@@ -69,6 +81,8 @@ func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	}
 	c.fill(&c.PKI, "pki", netmap.PKIDir, "default")
 	c.fill(&c.Dir, "dir", netmap.ManagerDir, "default")
+	c.fill(&c.Groot, "groot", grootAddr, "default")
+	c.fill(&c.Record, "record", "on", "default")
 	return c.check()
 }
 
@@ -96,6 +110,7 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 		return err
 	}
 	c.fill(&c.Tree, "tree", global["tree"], "CONFIG_DB")
+	c.fill(&c.Record, "record", global["record"], "CONFIG_DB")
 	if global["manager_node"] == c.Node {
 		c.fill(&c.Listen, "listen", global["manager"], "CONFIG_DB")
 	}
@@ -143,6 +158,18 @@ func (c *Config) check() error {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
+	if c.Groot != off {
+		at, err := netip.ParseAddrPort(c.Groot)
+		if err == nil && (!at.Addr().IsLoopback() || at.Port() == 65535) {
+			err = fmt.Errorf("%s: want a loopback address, and a port with one behind it for PUB", at)
+		}
+		if err != nil {
+			return fmt.Errorf("groot: %w", err)
+		}
+	}
+	if c.Record != "on" && c.Record != off {
+		return fmt.Errorf("record: %q, want on or off", c.Record)
+	}
 	return nil
 }
 
@@ -157,6 +184,7 @@ func (c *Config) segments() (segment, segment6 netip.Prefix) {
 func (c *Config) Print(w io.Writer) {
 	for _, f := range []struct{ name, value string }{
 		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir}, {"tree", c.Tree},
+		{"groot", c.Groot}, {"record", c.Record},
 	} {
 		from := c.from[f.name]
 		if from == "" {

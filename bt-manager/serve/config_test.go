@@ -56,7 +56,7 @@ func TestConfigDB(t *testing.T) {
 		"LOOPBACK_INTERFACE|Loopback0|10.1.0.3/32":   {},
 		"LOOPBACK_INTERFACE|Loopback0|fc00:1::3/128": {},
 		"NETSERVICES|segment":                        {"vni": "1000", "gateway": "10.20.0.1/24", "gateway6": "fd20::1/64"},
-		"NETSERVICES|global":                         {"tree": "/etc/trees.xml"},
+		"NETSERVICES|global":                         {"tree": "/etc/trees.xml", "record": "off"},
 	} {
 		if err := db.HSet(t.Context(), key, row); err != nil {
 			t.Fatal(err)
@@ -75,6 +75,8 @@ segment6 fd20::1/64                   CONFIG_DB
 pki      /host/netservices/pki        default
 dir      /tmp/x                       flag
 tree     /etc/trees.xml               CONFIG_DB
+groot    127.0.0.1:1667               default
+record   off                          CONFIG_DB
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -109,6 +111,9 @@ func TestConfigErrors(t *testing.T) {
 		{[]string{"-node", "leaf3"}, "listen: neither -listen nor"},
 		{[]string{"-node", "leaf3", "-listen", "10.1.0.3"}, "listen: address 10.1.0.3: missing port"},
 		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-segment", "10.20.0.1"}, "segment: netip.ParsePrefix"},
+		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-groot", "0.0.0.0:1667"}, "groot: 0.0.0.0:1667: want a loopback address"},
+		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-groot", "1667"}, "groot: not an ip:port"},
+		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-record", "some"}, `record: "some", want on or off`},
 	} {
 		config := parse(t, c.args...)
 		if err := config.Complete(t.Context(), nil); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"sonic-netservices/api"
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/bt-manager/orders"
+	"sonic-netservices/bt-manager/record"
 	"sonic-netservices/bt-manager/run"
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
@@ -31,6 +33,7 @@ type deciding struct {
 	runner *run.Runner
 	params decide.Params
 
+	outside  *outside
 	treeFile string // "" = the built-in one
 
 	mu     sync.Mutex
@@ -49,7 +52,10 @@ func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, erro
 	}
 	d.params, conf.Audit, conf.Store = conf.Params, filepath.Join(c.Dir, "audit.jsonl"), d.trees
 	m.View(func(s *orders.State) { conf.Epoch = s.Epoch })
-	d.runner, err = run.New(conf, d.trees, d, slog.Default())
+	if d.runner, err = run.New(conf, d.trees, d, slog.Default()); err != nil {
+		return nil, err
+	}
+	d.outside, err = newOutside(c, d.runner)
 	return d, err
 }
 
@@ -78,6 +84,12 @@ func (d *deciding) run(ctx context.Context) error {
 	go d.trees.Run(ctx)
 	if d.treeFile != "" {
 		go d.watchTrees(ctx)
+	}
+	defer d.outside.close()
+	if r := d.outside.recorder; r != nil {
+		var writing sync.WaitGroup
+		defer writing.Wait()
+		writing.Go(func() { r.Run(ctx) })
 	}
 	return d.runner.Run(ctx)
 }
@@ -174,14 +186,33 @@ func (d *deciding) Nodes(context.Context) *api.NodeList {
 
 // Tree implements Views.
 func (d *deciding) Tree(replica string) (*api.TreeView, error) {
-	if replica != "" && !strings.Contains(replica, "-") {
-		replica += "-0"
-	}
+	replica = firstOf(replica)
 	v, err := d.runner.Tree(replica)
 	if err != nil {
 		return nil, status.Error(codes.NotFound, err.Error())
 	}
 	return &api.TreeView{Name: v.Name, Text: v.Text, Dot: v.Dot, Mermaid: v.Mermaid, Json: v.JSON, Blackboard: v.Blackboard}, nil
+}
+
+// firstOf takes a service for its first replica.
+func firstOf(replica string) string {
+	if replica != "" && !strings.Contains(replica, "-") {
+		replica += "-0"
+	}
+	return replica
+}
+
+// Monitor implements Views.
+func (d *deciding) Monitor(by, replica string, write, end bool) (*api.MonitorReply, error) {
+	return d.outside.monitor(by, firstOf(replica), write, end)
+}
+
+// Recording implements Views.
+func (d *deciding) Recording(replica string, ago int) (io.ReadCloser, error) {
+	if replica != record.Name("") {
+		replica = firstOf(replica)
+	}
+	return d.outside.recording(replica, ago)
 }
 
 // Why implements Views.

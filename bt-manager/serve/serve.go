@@ -98,4 +98,6 @@ var rules = map[string][]pki.Role{
 	api.Manager_Trees_FullMethodName:       {pki.Operator, pki.Viewer},
 	api.Manager_ReloadTrees_FullMethodName: {pki.Operator},
 	api.Manager_Steer_FullMethodName:       {pki.Operator},
+	api.Manager_Monitor_FullMethodName:     {pki.Operator},
+	api.Manager_Recording_FullMethodName:   {pki.Operator, pki.Viewer},
 }

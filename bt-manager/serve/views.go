@@ -2,7 +2,9 @@ package serve
 
 import (
 	"context"
+	"io"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -25,6 +27,54 @@ type Views interface {
 	Trees() *api.TreesStatus
 	// ReloadTrees puts the file into effect as it is now; INVALID_ARGUMENT names its faults.
 	ReloadTrees(by string, force bool) (*api.TreesStatus, error)
+	// Monitor opens the Groot2 socket for a tree, named as in Tree, or ends it.
+	Monitor(by, replica string, write, end bool) (*api.MonitorReply, error)
+	// Recording gives a log of a tree, named as in Tree, or "intake"; ago 0 is the newest.
+	Recording(replica string, ago int) (io.ReadCloser, error)
+}
+
+// maxChunk bounds a message of a stream of bytes.
+const maxChunk = 256 << 10
+
+func (s *server) Monitor(ctx context.Context, req *api.MonitorRequest) (*api.MonitorReply, error) {
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	by, _, _ := pki.Caller(ctx)
+	reply, err := s.views.Monitor(by, req.Replica, req.Write, req.Close)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return reply, nil
+}
+
+func (s *server) Recording(req *api.RecordingRequest, stream grpc.ServerStreamingServer[api.Chunk]) error {
+	if req.Ago < 0 {
+		return status.Errorf(codes.InvalidArgument, "ago: %d is negative", req.Ago)
+	}
+	if err := s.decides(); err != nil {
+		return err
+	}
+	log, err := s.views.Recording(req.Replica, int(req.Ago))
+	if err != nil {
+		return coded(err)
+	}
+	defer log.Close()
+	buf := make([]byte, maxChunk)
+	for {
+		n, err := log.Read(buf)
+		if n > 0 {
+			if err := stream.Send(&api.Chunk{Data: buf[:n]}); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return coded(err)
+		}
+	}
 }
 
 // newestDecisions is how many a caller of Why gets that does not say how many it wants.

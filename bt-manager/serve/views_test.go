@@ -1,10 +1,12 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -201,6 +203,24 @@ func (n *network) Drain(node string, end bool) error {
 	defer n.mu.Unlock()
 	n.drained[node] = !end
 	return nil
+}
+
+func (n *network) Monitor(by, replica string, write, end bool) (*api.MonitorReply, error) {
+	switch {
+	case end:
+		return &api.MonitorReply{Node: "leaf3"}, nil
+	case replica == "kms":
+		return &api.MonitorReply{Name: "kms-0", Node: "leaf3", Rep: "127.0.0.1:1667", Pub: "127.0.0.1:1668", Write: write}, nil
+	}
+	return nil, status.Errorf(codes.NotFound, "no tree of %q: no such replica is desired", replica)
+}
+
+func (n *network) Recording(replica string, ago int) (io.ReadCloser, error) {
+	if replica != "kms" || ago > 1 {
+		return nil, status.Errorf(codes.NotFound, "no log of %s", replica)
+	}
+	text, err := os.ReadFile("../../internal/btlog/testdata/run.btlog")
+	return io.NopCloser(bytes.NewReader(text[:len(text)-ago])), err // the older one is cut off
 }
 
 func (n *network) Trees() *api.TreesStatus {

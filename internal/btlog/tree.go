@@ -141,7 +141,8 @@ func (p *treeParser) place(tree *element, path string, parent, depth int) error 
 	return p.node(tree.kids[0], path, parent, depth)
 }
 
-var guards = []string{"_failureIf", "_successIf", "_skipIf", "_while"}
+// Guards are the attributes that decide whether a node runs.
+var Guards = []string{"_failureIf", "_successIf", "_skipIf", "_while"}
 
 func (p *treeParser) node(e *element, path string, parent, depth int) error {
 	if len(p.tree.Nodes) == maxNodes || depth > maxDepth {
@@ -163,7 +164,7 @@ func (p *treeParser) node(e *element, path string, parent, depth int) error {
 	if path != "" {
 		n.Path = path + "/" + last
 	}
-	for _, g := range guards {
+	for _, g := range Guards {
 		if v, is := e.attrs[g]; is {
 			n.Guards = append(n.Guards, g[1:]+": "+v)
 		}

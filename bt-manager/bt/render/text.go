@@ -5,9 +5,11 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"sonic-netservices/bt-manager/bt"
+	"sonic-netservices/internal/btlog"
 )
 
 // Options for showing.
@@ -43,27 +45,6 @@ func (o Options) hidden(in *bt.Instance, uid int) bool {
 	return o.OnlyActive && o.state(in, uid) == bt.Idle
 }
 
-var marks = map[bt.Status]string{bt.Idle: "-", bt.Running: "*", bt.Success: "✓", bt.Failure: "✕", bt.Skipped: "⤼"}
-
-// symbol is the shape of a node, as py_trees draws them.
-func symbol(n bt.Info) string {
-	switch {
-	case n.Type == "SequenceWithMemory":
-		return "{-}"
-	case strings.HasPrefix(n.Type, "Parallel"):
-		return "/_/"
-	case strings.Contains(n.Type, "Sequence") || n.Type == "TryCatch":
-		return "[-]"
-	case n.Class == bt.Control:
-		return "[o]"
-	case n.Class == bt.Decorator:
-		return "-^-"
-	case n.Class == bt.SubTree:
-		return "[/]"
-	}
-	return "-->"
-}
-
 // Text writes one line a node. Below a running leaf stands what it waits for.
 func Text(w io.Writer, in *bt.Instance, o Options) error {
 	var b strings.Builder
@@ -71,28 +52,24 @@ func Text(w io.Writer, in *bt.Instance, o Options) error {
 		if o.hidden(in, n.UID) {
 			continue
 		}
-		indent := strings.Repeat("    ", n.Depth)
-		fmt.Fprintf(&b, "%s%s %s", indent, symbol(n), n.Name)
-		if n.Name != n.Type {
-			fmt.Fprintf(&b, " (%s)", n.Type)
-		}
-		for _, a := range n.Attrs {
-			if strings.HasPrefix(a.Name, "_") && !strings.HasPrefix(a.Name, "_on") && a.Name != "_post" &&
-				a.Name != "_description" && a.Name != "_autoremap" && a.Name != "_uid" && a.Name != "_fullpath" {
-				fmt.Fprintf(&b, " [%s: %s]", a.Name[1:], a.Value)
-			}
-		}
-		fmt.Fprintf(&b, " [%s]", marks[o.state(in, n.UID)])
-		if why := o.why(in, n); why != "" {
-			fmt.Fprintf(&b, " -- %s", why)
-		}
-		b.WriteByte('\n')
+		b.WriteString(line(n).Line(btlog.Status(o.state(in, n.UID)), o.why(in, n)) + "\n")
 	}
 	if o.Blackboard {
 		blackboard(&b, in)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// line is a node as it is drawn, here and in replays of logs.
+func line(n bt.Info) btlog.Node {
+	drawn := btlog.Node{Depth: n.Depth, Name: n.Name, Type: n.Type, Class: n.Class.String()}
+	for _, a := range n.Attrs {
+		if slices.Contains(btlog.Guards, a.Name) {
+			drawn.Guards = append(drawn.Guards, a.Name[1:]+": "+a.Value)
+		}
+	}
+	return drawn
 }
 
 // why is what the node says of itself.
