@@ -9,17 +9,19 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// datagram is a UDP payload of a capture.
+// datagram is a payload of a capture.
 type datagram struct {
+	at       time.Time
 	from, to netip.AddrPort
 	data     []byte
 }
 
-// capture reads the UDP payloads of testdata/<name>.pcap (microseconds, little-endian, Ethernet, IPv4), in order.
+// capture reads the UDP datagrams and the TCP segments with data of testdata/<name>.pcap (microseconds, little-endian, Ethernet, IPv4), in order.
 func capture(t testing.TB, name string) (list []datagram) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name+".pcap"))
@@ -27,14 +29,22 @@ func capture(t testing.TB, name string) (list []datagram) {
 		t.Fatal(err)
 	}
 	for b = b[24:]; len(b) > 16; {
+		at := time.Unix(int64(binary.LittleEndian.Uint32(b)), 1000*int64(binary.LittleEndian.Uint32(b[4:])))
 		n := int(binary.LittleEndian.Uint32(b[8:]))
 		p := b[16+14 : 16+n]
 		b = b[16+n:]
-		udp := p[int(p[0]&15)*4:]
+		p = p[:binary.BigEndian.Uint16(p[2:])]
+		l4 := p[int(p[0]&15)*4:]
+		data := l4[8:]
+		if p[9] == 6 { // TCP
+			if data = l4[l4[12]>>4*4:]; len(data) == 0 {
+				continue
+			}
+		}
 		end := func(ip, port []byte) netip.AddrPort {
 			return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip)), binary.BigEndian.Uint16(port))
 		}
-		list = append(list, datagram{end(p[12:], udp), end(p[16:], udp[2:]), udp[8:]})
+		list = append(list, datagram{at, end(p[12:], l4), end(p[16:], l4[2:]), data})
 	}
 	return list
 }
@@ -110,6 +120,42 @@ func TestRelayAsCaptured(t *testing.T) {
 	}
 	if relayed != 6 {
 		t.Errorf("%d packets were passed on", relayed)
+	}
+}
+
+// The edges talk by TCP alone.
+func TestTCPAsCaptured(t *testing.T) {
+	streams := map[[2]netip.AddrPort][]byte{}
+	counts := map[Type]int{}
+	for _, d := range capture(t, "tcp") {
+		way := [2]netip.AddrPort{d.from, d.to}
+		pending := append(streams[way], d.data...)
+		for {
+			b, rest, err := NextTCP(pending)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pending = rest; b == nil {
+				break
+			}
+			h, err := ParseHeader(b)
+			if err != nil {
+				t.Fatalf("%v: %x", err, b)
+			}
+			m := blank[h.Type]()
+			if err := m.Decode(b); err != nil {
+				t.Fatalf("%v: %v", h.Type, err)
+			}
+			if again := m.Append(nil); !bytes.Equal(again, b) {
+				t.Errorf("%v: written again as\n%x, was\n%x", h.Type, again, b)
+			}
+			counts[h.Type]++
+		}
+		streams[way] = pending
+	}
+	want := map[Type]int{TypePacket: 32, TypeRegisterSuper: 4, TypeRegisterSuperAck: 4, TypePeerInfo: 2, TypeQueryPeer: 2}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Error(diff)
 	}
 }
 

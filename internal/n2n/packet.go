@@ -55,6 +55,10 @@ func (p *Packet) Decode(b []byte) error {
 // HeaderLen is how many bytes AppendHeader writes, and the header length that HeaderKey.Seal wants to know.
 func (p *Packet) HeaderLen() int { return PacketHeaderLen + sockLen(p.Sock) }
 
+// SealedLen is what HeaderKey.Seal wants to know in a community with users, where it covers the IV at the front of the
+// payload, too.
+func (p *Packet) SealedLen() int { return p.HeaderLen() + min(16, len(p.Payload)) }
+
 // AppendHeader writes all but the payload.
 func (p *Packet) AppendHeader(b []byte) []byte {
 	b = p.append(b, TypePacket, p.Sock.IsValid())
