@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them. Outputs go to out/.
 export CGO_ENABLED := 0
-FUZZTIME := 20s
+FUZZTIME := 60s
 AREAS := migrate bt go
 PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"sonic-netservices/bt-manager/bt/board"
 	"sonic-netservices/bt-manager/bt/script"
@@ -22,6 +23,11 @@ func (c *compiler) check(f Forest) *Tree {
 			continue
 		}
 		c.trees[t.ID] = t
+		if why := badName(t.ID); why != "" {
+			c.errorf(t.Pos, "tree %q: %s", t.ID, why)
+		} else if c.reg.Type(t.ID) != nil || t.ID == "SubTree" {
+			c.errorf(t.Pos, "tree %q has the name of a node", t.ID)
+		}
 	}
 	done := map[string]bool{}
 	for _, t := range f.Trees {
@@ -52,6 +58,14 @@ func (c *compiler) check(f Forest) *Tree {
 
 func (c *compiler) checkModels(models []Model) {
 	for i, m := range models {
+		if why := badName(m.ID); why != "" {
+			c.errorf(m.Pos, "model %q: %s", m.ID, why)
+		}
+		for _, p := range m.Ports {
+			if why := badPort(p.Name); why != "" && m.ID != "SubTree" { // which v4's own models give _autoremap
+				c.errorf(m.Pos, "port %q of %s: %s", p.Name, m.ID, why)
+			}
+		}
 		if m.Class == SubTree {
 			if c.models[m.ID] != nil {
 				c.errorf(m.Pos, "a second model of subtree %q", m.ID)
@@ -255,7 +269,7 @@ func (c *compiler) checkSubTree(d *Def) {
 		if strings.HasPrefix(a.Name, "_") || a.Name == "name" || a.Name == "ID" {
 			continue
 		}
-		if why := badKey(a.Name); why != "" {
+		if why := badPort(a.Name); why != "" {
 			c.errorf(a.Pos, "port %q: %s", a.Name, why)
 		}
 		if m := c.models[id.Value]; m != nil && m.port(a.Name) == nil {
@@ -306,17 +320,38 @@ func (c *compiler) checkRecursion(t *Tree, chain []string, done map[string]bool)
 	done[t.ID] = true
 }
 
-// badKey says why a text cannot name an entry, "" when it can.
+// badName says why a text cannot name a tree or a type of node, "" when it can.
+func badName(name string) string {
+	if name == "" {
+		return "an empty name"
+	}
+	for _, r := range name {
+		if unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>&\"'/\\:*?|.", r) {
+			return fmt.Sprintf("a name has no %q", r)
+		}
+	}
+	return ""
+}
+
+// badPort is badName for ports.
+func badPort(name string) string {
+	switch first, _ := utf8.DecodeRuneInString(name); {
+	case unicode.IsDigit(first):
+		return "a port's name does not begin with a digit"
+	case name == "name" || name == "ID" || strings.HasPrefix(name, "_"):
+		return "this attribute has a meaning of its own"
+	}
+	return badName(name)
+}
+
+// badKey is badName for entries of the blackboard, which may be called what they like.
 func badKey(key string) string {
 	key = strings.TrimPrefix(key, "@")
 	if key == "" {
 		return "an empty name"
 	}
-	for i, r := range key {
-		if i == 0 && unicode.IsDigit(r) {
-			return "a name does not begin with a digit"
-		}
-		if unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>&\"'/\\:*?|.{}=", r) {
+	for _, r := range key {
+		if unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("{}=@", r) {
 			return fmt.Sprintf("a name has no %q", r)
 		}
 	}

@@ -123,6 +123,9 @@ func FuzzScript(f *testing.F) {
 	for _, s := range []string{"a := 1; b = a", "x > 3 && !y || z .. 'q'", "a ? b : c", "0x1F ^ ~3", "1 < 2 <= 3 != 4", "((((", "a += -b*c/d"} {
 		f.Add(s)
 	}
+	for _, c := range ofV4(f) {
+		f.Add(c.Code)
+	}
 	f.Fuzz(func(t *testing.T, src string) {
 		s, err := Parse(src)
 		if err != nil {
@@ -133,37 +136,46 @@ func FuzzScript(f *testing.F) {
 			return
 		}
 		b := &bench{slots: map[string]int{}}
-		code := s.Compile(b.names())
+		code, asks := s.Compile(b.names()), s.Condition(b.names())
 		for range 3 {
 			if v, err := code(&b.frame); err == nil {
 				_ = v.String()
 			}
+			_, _ = asks(&b.frame)
 		}
 	})
 }
 
-// What BehaviorTree.CPP 4.10 made of generated scripts: their last value as text, or that they fail. Where ours differs on
-// purpose, by a row of docs/decisions/0010, the line says what ours does.
-func TestValuesOfV4(t *testing.T) {
+// v4Script is a generated script, and what BehaviorTree.CPP 4.10 made of it.
+type v4Script struct {
+	Code   string
+	Text   string // its last value
+	Number string // its last value as `..` writes it
+	Fails  bool
+	Ours   string // where ours differs by a row of docs/decisions/0010: the error it gives
+}
+
+func ofV4(tb testing.TB) (list []v4Script) {
+	tb.Helper()
 	file, err := os.Open("testdata/v4.jsonl")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer file.Close()
-	dec := json.NewDecoder(file)
-	for n := 1; ; n++ {
-		var c struct {
-			Code   string
-			Text   string
-			Number string // as `..` writes it
-			Fails  bool
-			Ours   string // an error that v4 does not give
-		}
+	for dec := json.NewDecoder(file); ; {
+		var c v4Script
 		if err := dec.Decode(&c); err == io.EOF {
-			break
+			return list
 		} else if err != nil {
-			t.Fatalf("line %d: %v", n, err)
+			tb.Fatalf("testdata/v4.jsonl, script %d: %v", len(list)+1, err)
 		}
+		list = append(list, c)
+	}
+}
+
+// Generated scripts give what they give in BehaviorTree.CPP 4.10.
+func TestValuesOfV4(t *testing.T) {
+	for _, c := range ofV4(t) {
 		v, err := run(t, c.Code)
 		switch {
 		case c.Fails != (err != nil) && c.Ours == "":

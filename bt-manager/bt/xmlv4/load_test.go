@@ -180,6 +180,13 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(string(a.Files[0].Data))
 	}
+	for _, name := range []string{"../testdata/bt_manager.xml", "../../trees/manager.xml", "../../trees/paper.xml"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
 	f.Add(`<root BTCPP_format="4"><BehaviorTree ID="M"><Sequence><Script code="a := 0x1F; a += 2"/><LoopInt queue="1;2" value="{q}"><Repeat num_cycles="3"><Sleep msec="5"/></Repeat></LoopInt></Sequence></BehaviorTree></root>`)
 	reg := registry()
 	f.Fuzz(func(t *testing.T, xml string) {
