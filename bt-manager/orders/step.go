@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -230,16 +231,12 @@ func (t *turn) asked() {
 	case t.r.Answer == Yes:
 		t.committed()
 	case t.r.Answer == No:
-		problem := t.r.Error
-		if problem == "" {
-			problem = t.op.Problem
-		}
-		t.end(Aborted, codes.OK, problem)
-	case t.r.Answer == Unknown && (step == StepDeploy || step == StepRemove):
+		t.end(Aborted, codes.OK, cmp.Or(t.r.Error, t.op.Problem, "the answer to "+string(step)+" was lost"))
+	case t.r.Answer == Unknown && (step == StepDeploy || step == StepRemove || step == StepTransfer):
 		t.again()
 	case t.r.Answer == Unknown && step == StepCancel:
 		t.end(Aborted, codes.OK, t.op.Problem)
-	case t.r.Answer == Pending && t.op.Sent < sendings && (step == StepTransfer || step == StepPrewarm || step == StepCutover):
+	case t.r.Answer == Pending && t.op.Sent < sendings && step != StepDeploy && step != StepRemove:
 		// The agent has the move. Whether the order of this step came to it is open: it knows a repeat, and goes on
 		// telling what it does.
 		t.step(step)

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -171,15 +172,22 @@ func (s *Site) show(node string) error {
 	for _, i := range a.Instances() {
 		used += s.demand[i.Service]
 	}
+	peers := slices.Sorted(maps.Keys(s.agents))
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), showLimit)
 	defer cancel()
-	var errs []error
-	for _, row := range []resourdb.Row{
+	rows := []resourdb.Row{
 		resourdb.Node{Name: node, Addr: a.address, AS: 65100, Tier: "edge", PushInterval: time.Second, Incarnation: 1, Rev: 1},
 		resourdb.Seen{Node: node, State: netmap.Alive},
 		resourdb.Resource{Node: node, Resource: netmap.Resource{Kind: netmap.Compute, Capacity: capacity, Used: used, Unit: "cores", Source: "sim"}},
-	} {
+	}
+	for _, peer := range peers { // every node is cabled to every other
+		if peer != node {
+			rows = append(rows, resourdb.Neighbor{Node: node, Port: "to-" + peer, Neighbor: peer, NeighborPort: "to-" + node, SpeedBPS: 1e9})
+		}
+	}
+	var errs []error
+	for _, row := range rows {
 		errs = append(errs, s.db.Write(ctx, row))
 	}
 	if err := errors.Join(errs...); err != nil {
