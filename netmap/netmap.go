@@ -82,8 +82,12 @@ const (
 	HelperPort  = 7303  // mig-agent's helper: Witness (gRPC)
 	SyncPort    = 7304  // resource-sync: ResourceSync (gRPC)
 	LanePort    = 7305  // mig-agent: memory of services that move (TLS)
+	OverlayPort = 7307  // n2n-supernode: Overlay (gRPC)
 	VXLANPort   = 14789 // service segment (UDP); not 4789, which is the ASIC's VTEP
 )
+
+// OverlayMetricsPort is where n2n-supernode has its metrics, on the loopback address.
+const OverlayMetricsPort = 7308
 
 // Folders on the switch, outside containers. /host survives an upgrade of the SONiC image.
 const (
@@ -92,4 +96,6 @@ const (
 	VolumesDir = HostDir + "/volumes"   // <replica>/<volume>/
 	AgentDir   = HostDir + "/mig-agent" // journal/, bin/mig-runc, work/ (tmpfs), helper.sock
 	ManagerDir = HostDir + "/bt-manager"
+
+	SupernodeDir = HostDir + "/n2n-supernode" // state.json
 )

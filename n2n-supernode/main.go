@@ -1,0 +1,71 @@
+// N2n-supernode is where the edges of an N2N overlay meet: it registers them, tells them of each other, and passes on what
+// they cannot send straight. It speaks ntop n2n v3, so ntop's edges and supernodes are as welcome as our own. It runs on a
+// switch as a feature and on any Linux host, there without Redis.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/sonicdb"
+	"sonic-netservices/n2n-supernode/serve"
+)
+
+func main() {
+	flags := flag.NewFlagSet("n2n-supernode", flag.ExitOnError)
+	var config serve.Config
+	config.Flags(flags)
+	level := daemon.LogLevel(flags)
+	file := flags.String("config", "", "`file` of settings, a line `name: value` for each")
+	redis := flags.String("redis-root", "/", "folder below which run/redis of the switch is seen; empty: no Redis")
+	check := flags.Bool("check", false, "check the configuration, print what is in effect, and exit")
+	version := flags.Bool("version", false, "print the version and exit")
+	_ = flags.Parse(os.Args[1:]) // ExitOnError
+	if *version {
+		fmt.Println("n2n-supernode", daemon.Version())
+		return
+	}
+	daemon.Logger(*level)
+	ctx, stop := daemon.Context()
+	defer stop()
+	if err := run(ctx, &config, *file, *redis, *check); err != nil {
+		slog.Error("n2n-supernode ends", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, config *serve.Config, file, redis string, check bool) error {
+	dbs, db := open(ctx, redis)
+	if dbs != nil {
+		defer dbs.Close()
+	}
+	if err := config.Complete(ctx, db, file); err != nil {
+		return err
+	}
+	if check {
+		config.Print(os.Stdout)
+		return nil
+	}
+	return serve.Run(ctx, config, dbs)
+}
+
+// open connects to the switch's databases, if this is a switch.
+func open(ctx context.Context, root string) (*sonicdb.Set, *sonicdb.DB) {
+	if root == "" {
+		return nil, nil
+	}
+	dbs, err := sonicdb.Open(root)
+	if err != nil {
+		slog.Debug("no Redis: not a switch", "err", err)
+		return nil, nil
+	}
+	db, err := dbs.DB(ctx, "CONFIG_DB")
+	if err != nil {
+		slog.Warn("no CONFIG_DB: flags and file must suffice", "err", err)
+	}
+	return dbs, db
+}

@@ -1,0 +1,61 @@
+package rendezvous
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sonic-netservices/internal/n2n"
+)
+
+// edge is one that has registered here. What readers of packets look at does not change or is atomic; the rest belongs to
+// who holds the machine's lock.
+type edge struct {
+	mac       n2n.MAC
+	community *community
+	path      atomic.Pointer[Path]
+	replay    replay
+
+	subnet    n2n.Subnet
+	desc      n2n.Desc
+	auth      n2n.Auth
+	preferred netip.AddrPort // its socket in its own network; invalid: none
+	cookie    uint32         // of its newest REGISTER_SUPER
+	first     time.Time      // it registered
+	seen      time.Time      // its newest REGISTER_SUPER
+	confirmed bool           // the newest came the same way as the one before
+	touched   bool           // its row has changed
+}
+
+func (e *edge) to() Path { return *e.path.Load() }
+
+// replay is n2n.Replay for many readers, and can be kept over a restart.
+type replay struct {
+	mu   sync.Mutex
+	seen n2n.Replay
+	last n2n.Stamp
+}
+
+func (r *replay) accept(stamp, now n2n.Stamp, order n2n.Order) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.seen.Accept(stamp, now, order); err != nil {
+		return err
+	}
+	r.last = max(r.last, stamp)
+	return nil
+}
+
+func (r *replay) latest() n2n.Stamp {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// restore refuses from now on what stamp shuts out.
+func (r *replay) restore(stamp n2n.Stamp) {
+	if stamp != 0 {
+		_ = r.accept(stamp, stamp, n2n.Ordered) // equal to now: fresh
+	}
+}
