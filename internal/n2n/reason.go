@@ -7,27 +7,28 @@ type Reason uint8
 
 // The reasons. Their names are those of metrics.
 const (
-	ReasonNone      Reason = iota
-	ReasonShort            // the packet ends inside a field
-	ReasonVersion          // not version 3
-	ReasonType             // no message of this protocol, or not the one asked for
-	ReasonFlags            // a flag that no version sets
-	ReasonCommunity        // a name that does not end
-	ReasonValue            // a number outside what the field can mean
-	ReasonTooLong          // a length beyond what the field may have
-	ReasonKey              // encrypted with another key
-	ReasonChecksum         // the right key, but bytes have changed
-	ReasonClock            // stamped 16 s or more from now
-	ReasonReplay           // stamped no later than what came before
-	ReasonTTL              // may not travel on
-	ReasonTransform        // encrypted in another way than agreed
-	ReasonCorrupt          // compressed data that no compressor writes
-	ReasonLogin            // a user or password that does not match
-	Reasons                // how many there are
+	ReasonNone        Reason = iota
+	ReasonShort              // the packet ends inside a field
+	ReasonVersion            // not version 3
+	ReasonType               // no message of this protocol, or not the one asked for
+	ReasonFlags              // a flag that no version sets
+	ReasonCommunity          // a name that does not end
+	ReasonValue              // a number outside what the field can mean
+	ReasonTooLong            // a length beyond what the field may have
+	ReasonKey                // encrypted with another key
+	ReasonChecksum           // the right key, but bytes have changed
+	ReasonClock              // stamped 16 s or more from now
+	ReasonReplay             // stamped no later than what came before
+	ReasonTTL                // may not travel on
+	ReasonTransform          // encrypted in another way than agreed
+	ReasonCompression        // compressed in a way that we do not read
+	ReasonCorrupt            // compressed data that no compressor writes
+	ReasonLogin              // a user or password that does not match
+	Reasons                  // how many there are
 )
 
 var reasonNames = [Reasons]string{"none", "short", "version", "type", "flags", "community", "value", "too_long", "key",
-	"checksum", "clock", "replay", "ttl", "transform", "corrupt", "login"}
+	"checksum", "clock", "replay", "ttl", "transform", "compression", "corrupt", "login"}
 
 func (r Reason) String() string {
 	if r < Reasons {
