@@ -1,13 +1,18 @@
 package run
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/groot"
+	"sonic-netservices/bt-manager/record"
 	"sonic-netservices/internal/btlog"
 )
 
@@ -71,4 +76,99 @@ func TestMonitor(t *testing.T) {
 	if len(p.r.watchers) != 0 {
 		t.Error("still watched")
 	}
+}
+
+// What is seen from outside follows a reload: another tree, without the hooks of the one before, in a new log. A manager
+// at rest logs nothing more.
+func TestWatchedOverReloadAndAtRest(t *testing.T) {
+	p := roomy(t, nil)
+	dir := t.TempDir()
+	rec, err := record.New(record.Config{Dir: dir}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flush := func() { // Run ends at once, and writes what there is
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		rec.Run(ended)
+	}
+	m := groot.New(p.r, func(...[]byte) {})
+	p.r.Watch(m)
+	p.r.Watch(rec)
+	p.run(5500 * time.Millisecond)
+	id, err := m.Show("kms-0", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.r.Reload(elsewhere(t), "alice", false); err != nil {
+		t.Fatal(err)
+	}
+	p.r.round(p.now)
+	if next, err := m.Show("kms-0", true); err != nil || next == id || !strings.HasSuffix(p.path("kms-0"), "*TransferData") {
+		t.Errorf("after the reload %x, before it %x; %v; path %s", next, id, err, p.path("kms-0"))
+	}
+	flush()
+	if st := last(t, rec, 0, "TransferData"); st != btlog.Running {
+		t.Errorf("in the log after the reload TransferData is %v", st)
+	}
+	if st := last(t, rec, 1, "TransferData"); st != btlog.Running {
+		t.Errorf("in the log before the reload TransferData is %v", st)
+	}
+
+	p.run(60 * time.Second) // the move ends, the network is quiet
+	p.on("kms", "leaf3")
+	p.load("kms", 0.1)
+	p.run(60 * time.Second)
+	flush()
+	before := bytesIn(t, dir)
+	p.run(10 * time.Minute)
+	flush()
+	if more := bytesIn(t, dir) - before; more != 0 {
+		t.Errorf("two trees at rest logged %d bytes in ten minutes", more)
+	}
+}
+
+// last is the status of the last node of a type that was not IDLE in the log of kms-0, in the end.
+func last(t *testing.T, rec *record.Recorder, ago int, kind string) (st btlog.Status) {
+	t.Helper()
+	f, err := rec.Open("kms-0", ago)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := btlog.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range r.Tree.Nodes {
+		if n.Type == kind && r.Status(n.UID) != btlog.Idle {
+			st = r.Status(n.UID)
+		}
+	}
+	return st
+}
+
+func bytesIn(t *testing.T, dir string) (all int64) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += info.Size()
+	}
+	return all
 }
