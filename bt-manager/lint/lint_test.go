@@ -25,7 +25,7 @@ func TestBothTrees(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{`my/t.xml:2:47: entry "replica" is read here`, `my/t.xml:3:82: entry "who"`, "my/t.xml:3:91: unknown node <Gone>"}
+	want := []string{`my/t.xml:2:47: entry "replica" is read here`, `my/t.xml:3:82: entry "who"`, "my/t.xml:3:90: unknown node <Gone>"}
 	for i, d := range faults.Diags {
 		if i >= len(want) || !strings.HasPrefix(d.String(), want[i]) {
 			t.Errorf("fault %d: %s", i, d)

@@ -131,7 +131,7 @@ func TestBadConfigIsRefused(t *testing.T) {
 		want   string
 	}{
 		"unknown leaf": {func(c *Config) { c.File = file(edit(t, "<ResourceOverloaded", "<ResourceOverlaoded")) },
-			at("manager.xml", "ResourceOverloaded") + ": unknown node <ResourceOverlaoded>; did you mean <ResourceOverloaded>?"},
+			at("manager.xml", "<ResourceOverloaded") + ": unknown node <ResourceOverlaoded>; did you mean <ResourceOverloaded>?"},
 		"unknown port": {func(c *Config) {
 			c.File = trees.File{Name: "/etc/mine.xml", Text: string(edit(t, `samples="{@Samples}"`, `sample="3"`))}
 		},
@@ -140,7 +140,7 @@ func TestBadConfigIsRefused(t *testing.T) {
 		"not XML":   {func(c *Config) { c.File = file([]byte("<root")) }, "manager.xml:1:"},
 		"empty tree": {func(c *Config) {
 			c.File = file([]byte(`<root BTCPP_format="4"><BehaviorTree ID="Intake"/></root>`))
-		}, "manager.xml:1:25: <BehaviorTree> has exactly 1 child, not 0"},
+		}, "manager.xml:1:24: <BehaviorTree> has exactly 1 child, not 0"},
 		"threshold": {func(c *Config) { c.Params.Threshold = 1.5 }, "threshold: 1.5 is not in (0, 1]"},
 		"of a kind": {func(c *Config) {
 			c.Params.Kinds = map[netmap.Kind]decide.Limits{"memory": {Threshold: 0.5, Clear: 0.6}}

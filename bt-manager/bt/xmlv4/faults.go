@@ -45,6 +45,9 @@ func (f Faults) String() string {
 	return b.String()
 }
 
+// Error is String, so that faults look the same where they are printed as an error.
+func (f Faults) Error() string { return strings.TrimSuffix(f.String(), "\n") }
+
 // maxShown bounds how much of a line is shown, in characters: a file may be one line.
 const maxShown = 160
 

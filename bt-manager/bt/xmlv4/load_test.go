@@ -94,8 +94,8 @@ func TestEveryClassHasABadFile(t *testing.T) {
 		"unknown port":                    `<Overloaded> has no port "nod"; did you mean node?`,
 		"unknown attribute":               `unknown attribute "_skipif"; did you mean _skipIf?`,
 		"duplicate attribute":             `attribute "name" twice; the first is at tree.xml:3:20`,
-		"duplicate tree":                  `a second tree "A"; the first is at tree.xml:2:4`,
-		"second root":                     `a second root element <root>; the first is at tree.xml:1:2`,
+		"duplicate tree":                  `a second tree "A"; the first is at tree.xml:2:3`,
+		"second root":                     `a second root element <root>; the first is at tree.xml:1:1`,
 		"child count":                     `<Inverter> has exactly 1 child, not 2`,
 		"port missing":                    `<Overloaded> lacks its port "limit"`,
 		"literal of the wrong type":       `port "msec": "soon" is no int`,
@@ -112,7 +112,7 @@ func TestEveryClassHasABadFile(t *testing.T) {
 		"unreachable after AlwaysSuccess": `never reached: <AlwaysSuccess> before it always ends <Fallback>`,
 		"two stateful children":           `<ReactiveSequence> has 2 children that take time; each halts the others`,
 		"endless and instant":             `num_attempts="-1" over nodes that all answer at once only burns time`,
-		"timeout longer than its parent":  `longer than the Timeout of 1000 ms around it, at tree.xml:3:6`,
+		"timeout longer than its parent":  `longer than the Timeout of 1000 ms around it, at tree.xml:3:5`,
 	} { // size limits: TestSizeLimits, whose files are too big to keep
 		if !strings.Contains(all.String(), says) {
 			t.Errorf("%s: no bad file whose faults say %q", class, says)

@@ -18,7 +18,7 @@ type element struct {
 	name  string
 	attrs []bt.Attr
 	kids  []*element
-	pos   bt.Pos // of the name
+	pos   bt.Pos // of its '<'
 	text  bt.Pos // of the first text between the tags, zero without
 }
 
@@ -111,7 +111,7 @@ func (s *scanner) document() *element {
 		default:
 			e := s.element(0)
 			if root != nil && e != nil {
-				s.twice(start+1, "a second root element <%s>; the first is at %s", e.name, root.pos)
+				s.twice(start, "a second root element <%s>; the first is at %s", e.name, root.pos)
 			} else {
 				root = e
 			}
@@ -156,7 +156,7 @@ func (s *scanner) element(depth int) *element {
 		return nil
 	}
 	s.at++
-	e := &element{pos: s.pos(s.at), name: s.name()}
+	e := &element{pos: s.pos(open), name: s.name()}
 	if e.name == "" {
 		s.errorf(s.at, "want the name of an element")
 		return nil
@@ -197,8 +197,8 @@ func (s *scanner) content(e *element, depth int) bool {
 			s.errorf(s.at, "<%s> of line %d has no closing tag", e.name, e.pos.Line)
 			return false
 		case strings.HasPrefix(rest, "</"):
-			start := s.at + 2
-			s.at = start
+			start := s.at
+			s.at += len("</")
 			if name := s.name(); name != e.name {
 				s.errorf(start, "</%s> closes <%s> of line %d", name, e.name, e.pos.Line)
 				return false
