@@ -18,3 +18,6 @@ want=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' "$(dirname "$0")/../go.mod")
 have=$(go env GOVERSION 2>/dev/null | sed 's/^go//') || true
 [ -n "$have" ] || { echo "no Go on the PATH: install Go $want or newer" >&2; exit 1; }
 [ "$(printf '%s\n' "$want" "$have" | sort -V | head -1)" = "$want" ] || { echo "Go $have: want $want or newer" >&2; exit 1; }
+
+# Only interoperability tests and measurements need it, so that its absence stops nothing else.
+"$(dirname "$0")/ntop.sh" || echo "ntop's n2n could not be fetched: what compares with it will not run" >&2
