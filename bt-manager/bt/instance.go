@@ -18,6 +18,8 @@ type Instance struct {
 	stateful []Stateful
 	frame    script.Frame
 	own      []board.Entry
+	log      board.Log // of own, by slot
+	keeper   *Keeper
 	root     *board.Board // nil: {@key} is the main tree's key
 	queues   map[int32][]board.Value
 	notes    map[int32]string
@@ -70,6 +72,7 @@ func (p *Program) New(root *board.Board) *Instance {
 	in.ctx.in = in
 	for i := range in.own {
 		in.own[i].Lock(p.types[i])
+		in.own[i].Note(&in.log, int32(i))
 		in.frame.Slots[i] = &in.own[i]
 	}
 	for _, k := range p.keys {
@@ -241,16 +244,18 @@ func (in *Instance) Value(k Key) board.Value { return in.frame.Slots[k.Slot].Val
 // Changes hands over the entries of the tree's own blackboards written since it was asked last. Those on a shared root
 // blackboard are told by that one.
 func (in *Instance) Changes(each func(k Key, v board.Value)) {
-	fresh := map[int]bool{}
-	for _, k := range in.p.keys {
-		if k.Root && in.root != nil {
-			continue
-		}
-		if in.own[k.Slot].Fresh() || fresh[k.Slot] {
-			fresh[k.Slot] = true
-			each(k, in.own[k.Slot].Value)
+	for _, slot := range in.log.Written {
+		in.own[slot].Seen()
+		for _, k := range in.p.keysOf[slot] {
+			if key := in.p.keys[k]; !key.Root || in.root == nil {
+				each(key, in.own[slot].Value)
+			}
 		}
 	}
+	if in.keeper != nil {
+		in.keeper.written = append(in.keeper.written, in.log.Written...)
+	}
+	in.log.Written = in.log.Written[:0]
 }
 
 // Attach makes the ring record every status change from now on; nil ends it.

@@ -15,6 +15,7 @@ type Keeper struct {
 	in      *Instance
 	nodes   []NodeSnapshot // as kept, by UID
 	entries []keptEntry    // in the order of Program.kept
+	written []int32        // slots written since, as far as Instance.Changes has taken them off the log
 }
 
 // keptEntry is an entry of Program.keys.
@@ -24,14 +25,15 @@ type keptEntry struct {
 	seq   uint64
 }
 
-// Keep begins at what the instance is now: that needs no keeping.
+// Keep begins at what the instance is now: that needs no keeping. An instance has one Keeper, the newest.
 func (in *Instance) Keep() *Keeper {
-	k := &Keeper{in: in}
-	k.take()
-	return k
+	in.keeper = &Keeper{in: in}
+	in.keeper.take()
+	return in.keeper
 }
 
 func (k *Keeper) take() {
+	k.written = k.written[:0]
 	k.nodes = k.in.nodeSnapshots()
 	k.entries = k.entries[:0]
 	for _, key := range k.in.p.kept {
@@ -106,19 +108,27 @@ func (k *Keeper) nodesChanged() bool {
 	return false
 }
 
+// entriesChanged looks at the entries that were written.
 func (k *Keeper) entriesChanged() bool {
-	in, was := k.in, k.entries
-	for _, key := range in.p.kept {
-		e := &in.own[in.p.keys[key].Slot]
-		if e.Seq() == 0 || e.Kind() == board.Opaque {
-			continue
+	for _, list := range [][]int32{k.written, k.in.log.Written} {
+		for _, slot := range list {
+			if k.entryChanged(slot) {
+				return true
+			}
 		}
-		if len(was) == 0 || was[0].key != key || !was[0].value.Same(e.Value) || in.p.counted && was[0].seq != e.Seq() {
-			return true
-		}
-		was = was[1:]
 	}
-	return len(was) > 0
+	k.written = k.written[:0]
+	return false
+}
+
+func (k *Keeper) entryChanged(slot int32) bool {
+	e := &k.in.own[slot]
+	keys := k.in.p.keysOf[slot]
+	if len(keys) == 0 || e.Kind() == board.Opaque {
+		return false
+	}
+	i, known := slices.BinarySearchFunc(k.entries, keys[0], func(e keptEntry, key int32) int { return int(e.key) - int(key) })
+	return !known || !k.entries[i].value.Same(e.Value) || k.in.p.counted && k.entries[i].seq != e.Seq()
 }
 
 // Apply adds a delta of a Keeper. One of another tree takes the place of everything.
@@ -150,12 +160,12 @@ func (s *Snapshot) Apply(delta Snapshot) {
 // keeping prepares what every Keeper of a program needs: one key for each entry of the trees' own blackboards, and
 // whether sequence numbers matter.
 func (p *Program) keeping() {
-	done := map[int]bool{}
+	p.keysOf = make([][]int32, p.slots)
 	for i, k := range p.keys {
-		if !k.Root && !done[k.Slot] {
-			done[k.Slot] = true
+		if !k.Root && len(p.keysOf[k.Slot]) == 0 {
 			p.kept = append(p.kept, int32(i))
 		}
+		p.keysOf[k.Slot] = append(p.keysOf[k.Slot], int32(i))
 	}
 	for i := range p.nodes {
 		p.counted = p.counted || p.nodes[i].counts()

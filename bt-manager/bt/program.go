@@ -82,8 +82,9 @@ type Program struct {
 	slots   int
 	types   []board.Kind // of slots, Unset = by first value
 	keys    []Key
-	kept    []int32 // of keys: one for each entry of its own, for Keeper
-	counted bool    // a node looks at sequence numbers of entries
+	keysOf  [][]int32 // of keys: all of a slot
+	kept    []int32   // of keys: one for each entry of its own, for Keeper
+	counted bool      // a node looks at sequence numbers of entries
 	initial []initial
 	enums   map[string]int64
 	known   []*NodeType

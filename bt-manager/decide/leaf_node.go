@@ -39,20 +39,21 @@ func (l *leaves) getNodeStates(c *bt.Ctx) bt.Status {
 }
 
 // node finds the node a port names in the snapshot another holds.
-func node(c *bt.Ctx, snapshot, name int) (netmap.Node, bool) {
+func (l *leaves) node(c *bt.Ctx, snapshot, name int) (*netmap.Node, bool) {
 	v := bt.ReadAs[view](c, snapshot)
 	if v.Snapshot == nil {
-		return netmap.Node{}, false
+		return nil, false
 	}
-	n, ok := v.Node(c.Text(name))
+	i, ok := l.nodesOf(v.Snapshot)[c.Text(name)]
 	if !ok {
 		c.Say("no rows of " + c.Text(name))
+		return nil, false
 	}
-	return n, ok
+	return &v.Nodes[i], true
 }
 
 func (l *leaves) nodeDead(c *bt.Ctx) bt.Status {
-	n, ok := node(c, 0, 1)
+	n, ok := l.node(c, 0, 1)
 	if !ok || n.Liveness != netmap.Dead {
 		return bt.Failure
 	}
@@ -62,7 +63,7 @@ func (l *leaves) nodeDead(c *bt.Ctx) bt.Status {
 }
 
 func (l *leaves) nodeDrained(c *bt.Ctx) bt.Status {
-	n, ok := node(c, 0, 1)
+	n, ok := l.node(c, 0, 1)
 	if !ok || !n.Drained {
 		return bt.Failure
 	}
@@ -105,18 +106,23 @@ func (l *leaves) waitForNode(c *bt.Ctx) bt.Status {
 
 // resourceOverloaded answers for this moment: what it sees only arms the judgement.
 func (l *leaves) resourceOverloaded(c *bt.Ctx) bt.Status {
-	n, ok := node(c, 0, 1)
+	n, ok := l.node(c, 0, 1)
 	if !ok {
 		return bt.Failure
 	}
 	if n.Liveness != netmap.Alive {
 		return c.Failf("%s is %s: what it said last decides nothing", n.Name, n.Liveness)
 	}
-	p, err := ParseThresholds(c.Text(3), l.params)
+	p, err := l.limits(c.Text(3))
 	if err != nil {
 		return c.Failf("%v", err)
 	}
-	over := slices.DeleteFunc(p.Over(use(n)), func(k netmap.Kind) bool { return !among(c.Text(2), k) })
+	var over []netmap.Kind
+	for _, r := range n.Resources { // by kind
+		if x := r.Utilisation(); among(c.Text(2), r.Kind) && usable(x) && x > p.Of(r.Kind).Threshold {
+			over = append(over, r.Kind)
+		}
+	}
 	if len(over) == 0 {
 		return bt.Failure
 	}
@@ -209,13 +215,14 @@ func (l *leaves) mayLeave(c *bt.Ctx) bt.Status {
 func (l *leaves) leavesFirst(c *bt.Ctx) bt.Status {
 	v := bt.ReadAs[view](c, 0)
 	r, ok := l.replica(c, 1)
-	p, err := ParseThresholds(c.Text(4), l.params)
+	p, err := l.limits(c.Text(4))
 	if !ok || c.Fault() != nil || err != nil {
 		return c.Failf("%v", errors.Join(err, c.Fault()))
 	}
 	kind := netmap.Kind(c.Text(3))
 	keep := map[netmap.ReplicaID]string{}
-	for _, other := range l.replicas {
+	for i := range l.all {
+		other := &l.all[i]
 		left := l.resting(other.ID.String())
 		switch {
 		case other.Node != c.Text(2):

@@ -93,7 +93,7 @@ func (l *leaves) done(c *bt.Ctx, replica, what, text, op string) {
 	l.succeeded(l.w, replica)
 	l.list(l.w)
 	if id, err := netmap.ParseReplicaID(replica); err == nil {
-		if r, ok := l.replicas[id]; ok {
+		if r, ok := l.find(id); ok {
 			l.publish(c, r.Index)
 		}
 	}

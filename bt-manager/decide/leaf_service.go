@@ -12,7 +12,7 @@ import (
 )
 
 // need is what is looked for a place for.
-type need struct{ Replica }
+type need struct{ *Replica }
 
 func (n need) String() string { return fmt.Sprintf("%s: %s", n.ID, needs(n.Demand)) }
 
@@ -40,6 +40,7 @@ func (l *leaves) serviceOnlineRequested(c *bt.Ctx) bt.Status {
 		}
 	}
 	if len(requests) > 0 {
+		c.WakeAt(c.Now().Add(l.resting(requests[0])))
 		return c.Failf("%s could not be admitted; again in %v", requests[0], l.resting(requests[0]))
 	}
 	return bt.Failure
@@ -63,21 +64,24 @@ func (l *leaves) admitService(c *bt.Ctx) bt.Status {
 
 // allServicesDeployed fails with the replica that is deployed next. Services that were removed leave the blackboard here.
 func (l *leaves) allServicesDeployed(c *bt.Ctx) bt.Status {
-	l.list(l.w)
 	for index := range l.shown {
-		if _, wanted := l.figure[index]; !wanted { // removed
+		if !l.wanted(index) { // removed
 			l.publish(c, index)
 			delete(l.shown, index)
 		}
 	}
 	waits := ""
-	for _, r := range l.sorted() {
+	for i := range l.all {
+		r := &l.all[i]
+		if r.Node != "" || r.Index == 0 { // deployed, or not admitted yet
+			continue
+		}
 		left := l.resting(r.ID.String())
 		switch {
-		case r.Node != "" || r.Index == 0: // deployed, or not admitted yet
 		case r.Op != "":
 			waits = fmt.Sprintf("%s: operation %s is in flight", r.ID, r.Op)
 		case left > 0:
+			c.WakeAt(c.Now().Add(left))
 			waits = fmt.Sprintf("%s is tried again in %v", r.ID, left)
 		default:
 			c.PutText(0, r.ID.String())
@@ -87,10 +91,6 @@ func (l *leaves) allServicesDeployed(c *bt.Ctx) bt.Status {
 	}
 	c.Say(waits)
 	return bt.Success
-}
-
-func (s *Shared) sorted() []Replica {
-	return slices.SortedFunc(maps.Values(s.replicas), func(a, b Replica) int { return compareID(a.ID, b.ID) })
 }
 
 func (l *leaves) getNeededResources(c *bt.Ctx) bt.Status {
@@ -103,14 +103,17 @@ func (l *leaves) getNeededResources(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
-// replica finds the replica a port names.
-func (l *leaves) replica(c *bt.Ctx, port int) (Replica, bool) {
-	id, err := netmap.ParseReplicaID(c.Text(port))
-	if err != nil {
-		return Replica{}, false
+// replica finds the replica a port names. It holds for the tick, and is not to be changed.
+func (l *leaves) replica(c *bt.Ctx, port int) (*Replica, bool) {
+	name := c.Text(port)
+	if l.asked == nil || l.askedName != name { // the leaves of a tree ask for the same, one after the other
+		i, ok := l.named[name]
+		if !ok {
+			return nil, false
+		}
+		l.asked, l.askedName = &l.all[i], name
 	}
-	r, ok := l.replicas[id]
-	return r, ok
+	return l.asked, true
 }
 
 func (l *leaves) getReplica(c *bt.Ctx) bt.Status {
@@ -128,8 +131,9 @@ func (l *leaves) getReplica(c *bt.Ctx) bt.Status {
 
 // pickServiceToCheck is for one tree that looks after all replicas.
 func (l *leaves) pickServiceToCheck(c *bt.Ctx) bt.Status {
-	var here []Replica
-	for _, r := range l.sorted() {
+	var here []*Replica
+	for i := range l.all {
+		r := &l.all[i]
 		if r.Node != "" && r.Op == "" {
 			here = append(here, r)
 		}
@@ -149,11 +153,15 @@ func (l *leaves) pickServiceToCheck(c *bt.Ctx) bt.Status {
 // publish writes a service and where it runs as the paper's figure 4 shows them. v4 ports cannot compute names, so
 // leaves do.
 func (l *leaves) publish(c *bt.Ctx, index int) {
-	l.shown[index] = true
-	for key, text := range map[string]string{
-		fmt.Sprintf("@Service%d", index): l.figure[index].service,
-		fmt.Sprintf("@Policy%d", index):  strings.Join(l.figure[index].places, ", "),
-	} {
+	if l.wanted(index) && !l.figures[index].stale {
+		return
+	}
+	service, policy := "", ""
+	if l.shown[index] = true; l.wanted(index) {
+		l.figures[index].stale = false
+		service, policy = l.text(l.figures[index])
+	}
+	for key, text := range map[string]string{fmt.Sprintf("@Service%d", index): service, fmt.Sprintf("@Policy%d", index): policy} {
 		if e := c.Entry(key); e != nil && text != e.String() && (text != "" || e.Kind() != board.Unset) {
 			_ = e.Put(board.OfText(text), c.Now().UnixNano()) // only texts are ever put there
 		}
@@ -190,6 +198,7 @@ func (l *leaves) notDeployed(c *bt.Ctx) bt.Status {
 
 func (l *leaves) rested(c *bt.Ctx) bt.Status {
 	if left := l.resting(c.Text(0)); left > 0 {
+		c.WakeAt(c.Now().Add(left))
 		return c.Failf("again in %v", left)
 	}
 	return bt.Success

@@ -21,25 +21,59 @@ type Shared struct {
 	origin   time.Time
 	now      time.Duration // since origin
 	nodes    map[string]*watched
-	replicas map[netmap.ReplicaID]Replica
-	figure   map[int]figure // by index of the service
-	shown    map[int]bool   // services on the blackboard
-	moves    *Moves
-	flights  map[string]netmap.ReplicaID // moves Moves knows, by operation
-	rests    map[string]rest             // by replica, or service that waits to be admitted
-	said     map[string]Entry            // newest audit entry by replica
-	issued   int
-	picked   int // of the replicas a tree that looks after all has looked at last
+	all      []Replica                // by ID
+	place    map[netmap.ReplicaID]int // in all
+	named    map[string]int           // the same
+	figures  []figure                 // by index of the service
+	shown    map[int]bool             // services on the blackboard
+	requests []string
+	news     News
+	tunings  map[string]Params // thresholds that trees name, parsed
+
+	asked     *Replica // that a leaf asked for last
+	askedName string
+	indexed   *netmap.Snapshot
+	index     map[string]int // of its nodes
+	moves     *Moves
+	flights   map[string]netmap.ReplicaID // moves Moves knows, by operation
+	rests     map[string]rest             // by replica, or service that waits to be admitted
+	steps     map[netmap.ReplicaID]step   // how far their operations were
+	said      map[string]Entry            // newest audit entry by replica
+	issued    int
+	picked    int // of the replicas a tree that looks after all has looked at last
+}
+
+// News is what is other than before, as far as trees may act on it.
+type News struct {
+	Members  bool            // replicas came or went
+	Requests bool            // services wait to be admitted, or do no more
+	Replicas map[string]bool // where they stand, or how far their operations are
+	Nodes    map[string]bool // alive or not, drained or not, overloaded or not
+}
+
+func (n *News) replica(id netmap.ReplicaID) {
+	if n.Replicas == nil {
+		n.Replicas = map[string]bool{}
+	}
+	n.Replicas[id.String()] = true
+}
+
+func (n *News) node(name string) {
+	if n.Nodes == nil {
+		n.Nodes = map[string]bool{}
+	}
+	n.Nodes[name] = true
 }
 
 // figure is one service as the blackboard shows it: @Service1 = name and needs, @Policy1 = where it runs.
 type figure struct {
-	service string
-	places  []string
+	replicas []int // in all
+	stale    bool  // not on the blackboard as it is
 }
 
 // watched is what one node has shown.
 type watched struct {
+	sign    string   // what News compares
 	samples []Sample // newest last
 	judges  map[tuning]*judging
 }
@@ -55,6 +89,13 @@ type judging struct {
 	*Judge
 	fed   time.Duration
 	begun bool
+}
+
+// step is how far an operation is.
+type step struct {
+	op     string
+	stage  Stage
+	detail string
 }
 
 // rest is until when nothing is tried again, and how often it failed in a row.
@@ -76,8 +117,8 @@ func NewShared(p Params, b balance.Params, epoch uint64) (*Shared, error) {
 		return nil, fmt.Errorf("balance: %w", err)
 	}
 	return &Shared{params: p, balance: b, epoch: epoch, moves: moves, nodes: map[string]*watched{},
-		replicas: map[netmap.ReplicaID]Replica{}, figure: map[int]figure{}, shown: map[int]bool{},
-		flights: map[string]netmap.ReplicaID{}, rests: map[string]rest{}, said: map[string]Entry{}}, nil
+		place: map[netmap.ReplicaID]int{}, named: map[string]int{}, tunings: map[string]Params{}, shown: map[int]bool{},
+		flights: map[string]netmap.ReplicaID{}, rests: map[string]rest{}, steps: map[netmap.ReplicaID]step{}, said: map[string]Entry{}}, nil
 }
 
 // Root gives the parameters as entries of the root blackboard, {@Samples} in a tree.
@@ -95,6 +136,13 @@ func (s *Shared) Root() map[string]any {
 	}
 }
 
+// News tells what was found to be new since it was last asked.
+func (s *Shared) News() News {
+	news := s.news
+	s.news = News{}
+	return news
+}
+
 // Observe takes the world in: a sample of each node, the replicas, and how the moves under way are.
 func (s *Shared) Observe(w World, now time.Time) {
 	if s.origin.IsZero() {
@@ -106,7 +154,13 @@ func (s *Shared) Observe(w World, now time.Time) {
 	s.list(w)
 	s.sample(snap)
 	s.follow(w, snap)
+	requests := w.Requests()
+	s.news.Requests = s.news.Requests || !slices.Equal(requests, s.requests)
+	s.requests = requests
 }
+
+// Replicas are all that are desired, by ID. They are not to be changed, and hold until the next Observe.
+func (s *Shared) Replicas() []Replica { return s.all }
 
 // recall takes over what a manager before this one knew of failures and of moves. A wall clock that was set in between
 // makes no wait longer than it would have been.
@@ -119,23 +173,79 @@ func (s *Shared) recall(w World, now time.Time) {
 	}
 }
 
-// list takes the replicas in, and words what the paper's figure 4 shows of each service.
+// list takes the replicas in. Most calls find what the one before found, of many replicas, and so cost little.
 func (s *Shared) list(w World) {
-	clear(s.replicas)
-	clear(s.figure)
 	all := w.Replicas()
-	slices.SortFunc(all, func(a, b Replica) int { return compareID(a.ID, b.ID) })
-	for _, r := range all {
-		s.replicas[r.ID] = r
-		f := s.figure[r.Index]
-		if f.service == "" {
-			f.service = fmt.Sprintf("%s: %s", r.ID.Service, needs(r.Demand))
+	if byID := func(a, b Replica) int { return compareID(a.ID, b.ID) }; !slices.IsSortedFunc(all, byID) {
+		slices.SortFunc(all, byID)
+	}
+	before := s.all
+	s.all, s.asked = all, nil
+	same := slices.EqualFunc(before, all, func(a, b Replica) bool { return a.ID == b.ID && a.Index == b.Index })
+	for i := range all {
+		is, j := &all[i], i
+		if !same {
+			known := false
+			if j, known = s.place[is.ID]; !known {
+				continue
+			}
+		}
+		was := &before[j]
+		moved := was.Node != is.Node || was.Op != is.Op || was.LeaseOver != is.LeaseOver || was.Redeploy != is.Redeploy || was.Wanted != is.Wanted
+		if moved {
+			s.news.replica(is.ID)
+		}
+		if same && (moved || !maps.Equal(was.Demand, is.Demand)) {
+			s.figures[is.Index].stale = true
+		}
+	}
+	if !same {
+		s.news.Members = true
+		s.arrange()
+	}
+}
+
+// arrange finds the places of other replicas than before.
+func (s *Shared) arrange() {
+	clear(s.place)
+	clear(s.named)
+	s.figures = s.figures[:0]
+	for i, r := range s.all {
+		s.place[r.ID], s.named[r.ID.String()] = i, i
+		for len(s.figures) <= r.Index {
+			s.figures = append(s.figures, figure{stale: true})
+		}
+		s.figures[r.Index].replicas = append(s.figures[r.Index].replicas, i)
+	}
+}
+
+// wanted says whether a service of that index is.
+func (s *Shared) wanted(index int) bool {
+	return index < len(s.figures) && len(s.figures[index].replicas) > 0
+}
+
+// find gives a replica that is desired.
+func (s *Shared) find(id netmap.ReplicaID) (*Replica, bool) {
+	i, ok := s.place[id]
+	if !ok {
+		return nil, false
+	}
+	return &s.all[i], true
+}
+
+// text words what the paper's figure 4 shows of a service.
+func (s *Shared) text(f figure) (service, policy string) {
+	var places []string
+	for _, i := range f.replicas {
+		r := &s.all[i]
+		if service == "" {
+			service = fmt.Sprintf("%s: %s", r.ID.Service, needs(r.Demand))
 		}
 		if r.Node != "" {
-			f.places = append(f.places, fmt.Sprintf("%s on %s", r.ID, r.Node))
+			places = append(places, fmt.Sprintf("%s on %s", r.ID, r.Node))
 		}
-		s.figure[r.Index] = f
 	}
+	return service, strings.Join(places, ", ")
 }
 
 // sample feeds the judges. A node that is silent gives no sample, however its last one was; one that lives and repeats
@@ -153,6 +263,7 @@ func (s *Shared) sample(snap *netmap.Snapshot) {
 			s.nodes[n.Name] = seen
 		}
 		sample := Sample{At: s.now, Use: use(n)}
+		over := joinKinds(s.params.Over(sample.Use))
 		if last := len(seen.samples) - 1; last < 0 || s.now-seen.samples[last].At >= s.params.Period/2 {
 			seen.samples = append(seen.samples[max(0, last+2-keptSamples):], sample)
 		}
@@ -160,6 +271,7 @@ func (s *Shared) sample(snap *netmap.Snapshot) {
 			j.take(sample)
 		}
 		_, _ = s.judge(n.Name, s.standard()) // its parameters are checked
+		s.sign(n, seen, over)
 	}
 	for name, seen := range s.nodes {
 		for _, j := range seen.judges {
@@ -167,9 +279,29 @@ func (s *Shared) sample(snap *netmap.Snapshot) {
 				j.At(s.now)
 			}
 		}
-		if _, known := snap.Node(name); !known {
+		n, known := snap.Node(name)
+		switch {
+		case !known:
 			delete(s.nodes, name)
+			s.news.node(name)
+		case !alive[name]:
+			s.sign(n, seen, "")
 		}
+	}
+}
+
+// sign notes whether a node is another than before for a tree that looks at it. Its readings are new each second; what
+// they mean hardly ever is.
+func (s *Shared) sign(n netmap.Node, seen *watched, over string) {
+	judged := 0 // states of all kinds of all judges, whose order does not matter
+	for _, j := range seen.judges {
+		for _, w := range j.kinds {
+			judged += (urgency(w.State) + 1) * (len(w.Kind) + 10*w.Windows + 1)
+		}
+	}
+	if sign := fmt.Sprintf("%s %t %s %d", n.Liveness, n.Drained, over, judged); sign != seen.sign {
+		seen.sign = sign
+		s.news.node(n.Name)
 	}
 }
 
@@ -189,6 +321,29 @@ func (j *judging) take(sample Sample) {
 	}
 	j.begun, j.fed = true, sample.At
 	j.Feed(sample)
+}
+
+// nodesOf finds nodes of a snapshot by name.
+func (s *Shared) nodesOf(snap *netmap.Snapshot) map[string]int {
+	if s.indexed != snap {
+		s.indexed, s.index = snap, map[string]int{}
+		for i, n := range snap.Nodes {
+			s.index[n.Name] = i
+		}
+	}
+	return s.index
+}
+
+// limits are the parameters with the thresholds that a tree names.
+func (s *Shared) limits(thresholds string) (Params, error) {
+	if p, ok := s.tunings[thresholds]; ok {
+		return p, nil
+	}
+	p, err := ParseThresholds(thresholds, s.params)
+	if err == nil && len(s.tunings) < 100 { // a tree may compute them
+		s.tunings[thresholds] = p
+	}
+	return p, err
 }
 
 func (s *Shared) standard() tuning {
@@ -243,7 +398,11 @@ func (s *Shared) follow(w World, snap *netmap.Snapshot) {
 			s.land(id, stage)
 		}
 	}
-	for _, r := range s.replicas {
+	for i := range s.all {
+		r := &s.all[i]
+		if r.Op != "" {
+			s.progress(w, r)
+		}
 		if _, known := s.flights[r.Op]; known || r.Op == "" || r.Node == "" {
 			continue
 		}
@@ -254,6 +413,15 @@ func (s *Shared) follow(w World, snap *netmap.Snapshot) {
 			}
 		}
 		s.fly(r.Op, r.ID, r.Node, to)
+	}
+}
+
+// progress notes whether the operation of a replica has come further.
+func (s *Shared) progress(w World, r *Replica) {
+	p := w.Progress(r.Op)
+	if seen := (step{r.Op, p.Stage, p.Detail}); s.steps[r.ID] != seen {
+		s.steps[r.ID] = seen
+		s.news.replica(r.ID)
 	}
 }
 
@@ -321,6 +489,7 @@ func (s *Shared) succeeded(w World, key string) {
 func (s *Shared) Forget(id netmap.ReplicaID) {
 	delete(s.rests, id.String())
 	delete(s.said, id.String())
+	delete(s.steps, id)
 }
 
 // audit notes an entry, once as long as nothing else is said of the replica.

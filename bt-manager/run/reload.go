@@ -77,7 +77,7 @@ func (r *Runner) Reload(f trees.File, by string, force bool) error {
 				return fmt.Errorf("keep the file of trees: %w", err)
 			}
 		}
-		r.file, r.programs, r.standing.Since = f, next, now
+		r.file, r.programs, r.standing.Since, r.older = f, next, now, true
 		r.reloads.Add(1)
 		r.note("", decide.Entry{What: "reloaded", Text: withBy(fmt.Sprintf("%s is in effect, hash %016x", f.Name, next.hash()), by)})
 	}
@@ -150,7 +150,7 @@ func (rehearsal) Audit(string, decide.Entry)        {}
 
 // replant lets every tree of an older file go on in the present one, if it can now.
 func (r *Runner) replant(now time.Time) {
-	waiting := false
+	r.older = false
 	for _, name := range r.names() {
 		t := r.trees[name]
 		program := r.programs.of(name)
@@ -159,19 +159,21 @@ func (r *Runner) replant(now time.Time) {
 		}
 		next, why := r.transplant(name, t, program, now)
 		if t.waits = why; why != "" {
-			waiting = true
+			r.older = true
 			continue
 		}
 		if next == nil {
-			r.end(name)
+			r.end(t)
 			continue
 		}
+		r.unschedule(t)
 		r.trees[name] = next
+		r.wakeTree(next, byBegin, now)
 		if delta, changed := next.keep.Changed(); changed {
 			r.keep(name, &delta)
 		}
 	}
-	r.force = r.force && waiting
+	r.force = r.force && r.older
 }
 
 // transplant makes the tree of a new program from one that runs, nil when the program is none. It says why it cannot be

@@ -55,7 +55,7 @@ func TestReloadDuringAMove(t *testing.T) {
 				if err := p.r.Reload(f, "alice", false); err != nil {
 					t.Fatal(err)
 				}
-				p.r.round(p.now)
+				p.r.round(p.now, true)
 				s := p.r.Standing()
 				if s.File != "mine.xml" || s.Problem != "" || (len(s.Waiting) > 0) != (waits != "") ||
 					waits != "" && (s.Waiting[0].Tree != "kms-0" || !strings.HasPrefix(s.Waiting[0].Why, waits)) {
@@ -65,7 +65,7 @@ func TestReloadDuringAMove(t *testing.T) {
 					t.Errorf("after the reload: path %s", got)
 				}
 				next := heir(t, p, d, func(c *Config) { c.File = f }) // what was kept fits, too
-				next.r.round(next.now)
+				next.r.round(next.now, true)
 				if got := next.path("kms-0"); waits == "" && !strings.HasSuffix(got, "*"+c.leaf) {
 					t.Errorf("after a restart: path %s", got)
 				}
@@ -98,7 +98,7 @@ func TestForcedReload(t *testing.T) {
 	if err := p.r.Reload(around(t), "alice", true); err != nil {
 		t.Fatal(err)
 	}
-	p.r.round(p.now)
+	p.r.round(p.now, true)
 	if got := p.path("kms-0"); !strings.HasSuffix(got, "+OwnOperation +SetBlackboard *TransferData") {
 		t.Errorf("path %s", got)
 	}
@@ -109,7 +109,7 @@ func TestForcedReload(t *testing.T) {
 	if err := p.r.Reload(elsewhere(t), "alice", true); err != nil {
 		t.Fatal(err)
 	}
-	p.r.round(p.now)
+	p.r.round(p.now, true)
 	if s := p.r.Standing(); len(s.Waiting) != 1 || !strings.HasSuffix(p.path("kms-0"), "*Cutover") {
 		t.Errorf("%+v, path %s", s, p.path("kms-0"))
 	}

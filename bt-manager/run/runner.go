@@ -1,15 +1,18 @@
 // Package run ticks the manager's behaviour trees: one for intake, one for each desired replica.
 //
 // It reads decide.World, writes the audit and the mirror of the blackboards, and is told by Wake that something has
-// changed. One goroutine ticks all trees; each is ticked when it asked to be, when something changed, and after 1 s at
-// the latest.
+// changed. One goroutine ticks all trees; each is ticked when it asked to be, when something changed that concerns it, and
+// after 1 s at the latest.
 package run
 
 import (
+	"cmp"
+	"container/heap"
 	"context"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,9 +35,6 @@ type Config struct {
 	Audit string // file the audit is appended to; "" = none
 	Store Store  // keeps the runs; nil = each manager begins anew
 }
-
-// floor is the longest time between two ticks of a tree.
-const floor = time.Second
 
 // Mirror shows blackboards outside. It is given what changed since it was called last; an entry without a value any more
 // comes as "". Tree is "root" for what all trees share, else a replica or "intake".
@@ -64,6 +64,11 @@ type Runner struct {
 	shared   *decide.Shared
 	root     *board.Board
 	trees    map[string]*tree // by replica, "" = intake
+	queue    queue            // of those that no operator holds
+	named    map[*bt.Program][]bt.Key
+	batch    []*tree   // ticked in the pass that runs
+	looked   time.Time // newest look at the world that was due, not woken: samples are taken at even steps
+	older    bool      // some tree runs an older file
 	mirrored map[string]map[string]string
 	watchers []Watcher
 }
@@ -75,7 +80,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 		return nil, fmt.Errorf("parameters of the trees: %w", err)
 	}
 	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), config: cfg, shared: shared,
-		root: board.New(), trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
+		root: board.New(), named: map[*bt.Program][]bt.Key{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
 	r.file = cfg.File
@@ -113,14 +118,16 @@ func (r *Runner) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		woken := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		case <-r.wake:
+			woken = true
 		}
 		now := start.Add(time.Since(start)) // deadlines in trees are wall times: one that does not jump
-		next := r.round(now)
+		next := r.round(now, woken)
 		timer.Reset(max(0, next.Sub(start)-time.Since(start)))
 	}
 }
@@ -133,42 +140,88 @@ func (r *Runner) letGo() {
 		t.run.Halt(r.audit.now, bt.HaltDeposed)
 	}
 	clear(r.trees)
+	r.queue, r.kept = nil, nil
 }
 
-// round ticks every tree once and answers when to come again.
-func (r *Runner) round(now time.Time) time.Time {
+// round ticks the trees that are due, and answers when to come again. Woken says that the world may have changed.
+func (r *Runner) round(now time.Time, woken bool) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.audit.now = now
-	r.shared.Observe(r.world, now)
-	if r.kept == nil {
+	first := r.kept == nil
+	due := first || !now.Before(r.looked.Add(r.period()))
+	if due {
+		r.looked = now
+	}
+	if due || woken {
+		r.shared.Observe(r.world, now)
+	}
+	if first {
 		r.recall()
-	}
-	r.arrange(now)
-	r.replant(now)
-	for name := range r.kept { // nobody desires them any more
-		r.keep(name, nil)
-		delete(r.kept, name)
-	}
-	next := now.Add(floor)
-	for _, name := range r.names() {
-		t := r.trees[name]
-		due, spun := t.tick(now, func() { r.ticked(name, t) })
-		if !due.IsZero() && due.Before(next) {
-			next = due
-		}
-		if spun {
-			r.spins.Add(1)
-			r.log.Warn("a tree goes on at once without end; it pauses", "replica", name, "path", turning(t.run))
-		}
-		if delta, changed := t.keep.Changed(); changed {
-			r.keep(name, &delta)
+		r.arrange(now)
+		for name := range r.kept { // nobody desires them any more
+			r.keep(name, nil)
+			delete(r.kept, name)
 		}
 	}
-	r.arrange(now) // what was admitted in this round
-	r.show()
+	if r.older {
+		r.replant(now)
+		r.arrange(now)
+	}
+	for range passes {
+		r.spread(r.shared.News(), now)
+		if !r.pass(now) {
+			break
+		}
+	}
 	r.roundEnded()
+	next := r.looked.Add(r.period())
+	if len(r.queue) > 0 && r.queue[0].due < next.UnixNano() {
+		next = time.Unix(0, r.queue[0].due)
+	}
 	return next
+}
+
+// passes of one round: what a tree has done, such as to admit a service, may concern others at once.
+const passes = 3
+
+// period is how often the world is looked at, woken or not: overload is counted in samples.
+func (r *Runner) period() time.Duration { return min(floor, r.config.Params.Period) }
+
+// pass ticks the trees that are due, in the order of their names, and says whether there were any.
+func (r *Runner) pass(now time.Time) bool {
+	r.batch = r.batch[:0]
+	for len(r.queue) > 0 && r.queue[0].due <= now.UnixNano() {
+		r.batch = append(r.batch, heap.Pop(&r.queue).(*tree))
+	}
+	slices.SortFunc(r.batch, func(a, b *tree) int {
+		return cmp.Or(strings.Compare(a.id.Service, b.id.Service), cmp.Compare(a.id.Replica, b.id.Replica))
+	})
+	for _, t := range r.batch {
+		r.tick(t, now)
+	}
+	r.spreadBoard(r.show(r.batch), now)
+	return len(r.batch) > 0
+}
+
+// tick ticks one tree, keeps what changed, and makes it due again.
+func (r *Runner) tick(t *tree, now time.Time) {
+	why := t.why
+	if why == "" && t.asked {
+		why = byDeadline
+	}
+	r.count(cmp.Or(why, byFloor))
+	t.why, t.ticked = "", now
+	due, spun := t.tick(now, func() { r.ticked(t.name, t) })
+	if spun {
+		if path := turning(t.run); r.spin(path, now) {
+			r.log.Warn("a tree goes on at once without end; it pauses", "replica", t.name, "path", path)
+		}
+	}
+	if delta, changed := t.keep.Changed(); changed {
+		r.keep(t.name, &delta)
+	}
+	r.later(t, due, now)
 }
 
 // arrange makes the trees be those of the desired replicas.
@@ -180,7 +233,7 @@ func (r *Runner) arrange(now time.Time) {
 		return
 	}
 	desired := map[string]bool{"": true}
-	for _, one := range r.world.Replicas() {
+	for _, one := range r.shared.Replicas() {
 		if one.Index == 0 { // not admitted yet
 			continue
 		}
@@ -197,7 +250,7 @@ func (r *Runner) arrange(now time.Time) {
 			continue
 		}
 		t.run.Halt(now, bt.HaltTree)
-		r.end(name)
+		r.end(t)
 		if id, err := netmap.ParseReplicaID(name); err == nil {
 			r.shared.Forget(id)
 		}
@@ -205,11 +258,12 @@ func (r *Runner) arrange(now time.Time) {
 }
 
 // end takes a tree away that runs no more.
-func (r *Runner) end(name string) {
-	delete(r.trees, name)
-	r.keep(name, nil)
-	r.forget(name)
-	r.log.Info("tree ends", "replica", name)
+func (r *Runner) end(t *tree) {
+	r.unschedule(t)
+	delete(r.trees, t.name)
+	r.keep(t.name, nil)
+	r.forget(t.name)
+	r.log.Info("tree ends", "replica", t.name)
 }
 
 // begin makes a tree, where the manager before this one left it if it can be.
@@ -217,6 +271,7 @@ func (r *Runner) begin(name string, p *bt.Program, now time.Time) {
 	t := r.newTree(name, p, now)
 	r.resume(name, t, now)
 	r.trees[name] = t
+	r.wakeTree(t, byBegin, now)
 }
 
 // names lists the trees in the order they are ticked: intake, then the replicas by service and number.

@@ -30,6 +30,7 @@ type play struct {
 	r     *Runner
 	start time.Time
 	next  time.Time
+	woken bool // at next
 	out   strings.Builder
 	said  map[string]int    // audit entries printed, by service
 	paths map[string]string // printed last, by tree
@@ -66,19 +67,21 @@ func (p *play) Blackboard(tree string, entries map[string]string) {
 	maps.Copy(p.board[tree], entries)
 }
 
-// run lets time pass. The trees are ticked when they want to be, and when an operation has come further.
+// run lets time pass. The trees are ticked when they want to be, and the runner is woken when an operation has come further.
 func (p *play) run(d time.Duration) {
 	p.t.Helper()
 	until := p.now.Add(d)
+	p.next, p.woken = p.now, true // the test may have changed something
 	for !p.next.After(until) {
 		p.now = p.next
-		p.next = p.r.round(p.now)
+		p.next = p.r.round(p.now, p.woken)
 		if !p.next.After(p.now) {
 			p.next = p.now.Add(time.Millisecond)
 		}
+		p.woken = false
 		for _, op := range p.ops {
-			if op.stage == decide.Working && op.due.After(p.now) && op.due.Before(p.next) {
-				p.next = op.due
+			if op.stage == decide.Working && op.due.After(p.now) && !op.due.After(p.next) {
+				p.next, p.woken = op.due, true
 			}
 		}
 		p.print()

@@ -96,15 +96,15 @@ func TestAuditFile(t *testing.T) {
 	}
 }
 
-// counting counts rounds: the intake tree asks for requests once in each.
+// counting counts looks at the world.
 type counting struct {
 	*world
-	rounds atomic.Int32
+	looks atomic.Int32
 }
 
-func (c *counting) Requests() []string { c.rounds.Add(1); return nil }
+func (c *counting) Replicas() []decide.Replica { c.looks.Add(1); return nil }
 
-func TestRunTicksOnceASecondAndWhenWoken(t *testing.T) {
+func TestRunLooksOnceASecondAndWhenWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &counting{world: newWorld("leaf1")}
 		r, err := New(config(), w, nil, slog.New(slog.DiscardHandler))
@@ -115,15 +115,15 @@ func TestRunTicksOnceASecondAndWhenWoken(t *testing.T) {
 		ended := make(chan error)
 		go func() { ended <- r.Run(ctx) }()
 		time.Sleep(3500 * time.Millisecond)
-		if n := w.rounds.Load(); n != 4 {
-			t.Errorf("%d rounds in 3.5 s, want 4", n)
+		if n := w.looks.Load(); n != 4 {
+			t.Errorf("%d looks in 3.5 s, want 4", n)
 		}
 		for range 5 {
 			r.Wake()
 		}
 		synctest.Wait()
-		if n := w.rounds.Load(); n < 5 || n > 6 {
-			t.Errorf("%d rounds after five wakes at once", n)
+		if n := w.looks.Load(); n < 5 || n > 6 {
+			t.Errorf("%d looks after five wakes at once", n)
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -100,7 +100,7 @@ func TestNothingChangedWritesNothing(t *testing.T) {
 	began := len(d.writes)
 	for range 600 {
 		p.run(100 * time.Millisecond)
-		p.r.round(p.now) // woken
+		p.r.round(p.now, true) // woken
 	}
 	if got := d.writes[began:]; len(got) > 0 {
 		t.Errorf("idle for a minute, and wrote %d records: %q", len(got), got)
@@ -111,7 +111,7 @@ func TestNothingChangedWritesNothing(t *testing.T) {
 		before := d.of("kms-0")
 		for range 10 {
 			p.run(100 * time.Millisecond)
-			p.r.round(p.now)
+			p.r.round(p.now, true)
 		}
 		if n := d.of("kms-0") - before; second > 0 && n > 1 { // in the first one it is seen, and the count begins
 			t.Errorf("%d records in a second: %q", n, d.writes)

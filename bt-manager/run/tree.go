@@ -18,19 +18,31 @@ import (
 
 // tree is one run of a program, with what happened in its newest tick.
 type tree struct {
+	name   string           // replica, "" = intake
+	id     netmap.ReplicaID // the same
 	run    *bt.Instance
 	keep   *bt.Keeper
 	ring   *bt.Ring
-	before uint64 // changes recorded before the newest tick
-	waits  string // why it still runs an older file
+	before uint64   // changes recorded before the newest tick
+	waits  string   // why it still runs an older file
+	names  []bt.Key // entries that name nodes
+	paused bool     // by an operator
+
+	floor  time.Duration
+	due    int64 // unix ns
+	asked  bool  // due is what it asked for, not its floor
+	at     int   // in the queue
+	why    reason
+	ticked time.Time
 }
 
 // ringSize keeps more changes than a tick of manager.xml makes.
-const ringSize = 1024
+const ringSize = 512
 
 // newTree makes a tree that has not begun.
 func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
-	t := &tree{run: p.New(r.root), ring: bt.NewRing(ringSize)}
+	t := &tree{name: name, run: p.New(r.root), ring: bt.NewRing(ringSize), names: r.namesOf(p), floor: floorOf(name), at: outside}
+	t.id, _ = netmap.ParseReplicaID(name) // of intake none, so it comes first
 	if name != "" {
 		_ = t.run.Set("replica", name, now) // load has seen that the tree has the entry
 	}
@@ -159,15 +171,13 @@ func (r *Runner) Verdicts() map[string]decide.Judgement {
 	return r.shared.Verdicts()
 }
 
-// show gives the mirror what changed on the blackboards. Entries of the network or a ranking are too long for a row and
-// change all the time; the audit has them.
-func (r *Runner) show() {
-	if r.mirror == nil {
-		return
-	}
+// show gives the mirror what changed on the blackboards of trees that were ticked, and on the one all share. Entries of
+// the network or a ranking are too long for a row and change all the time; the audit has them. It answers which of the
+// shared entries changed.
+func (r *Runner) show(ticked []*tree) (shared map[string]bool) {
 	changed := map[string]map[string]string{}
 	note := func(name, key string, v board.Value) {
-		if v.Kind() == board.Opaque || r.mirrored[name][key] == v.String() {
+		if r.mirror == nil || v.Kind() == board.Opaque || r.mirrored[name][key] == v.String() {
 			return
 		}
 		if changed[name] == nil {
@@ -175,11 +185,17 @@ func (r *Runner) show() {
 		}
 		changed[name][key] = v.String()
 	}
-	r.root.Changes(func(key string, v board.Value) { note("root", key, v) })
-	for name, t := range r.trees {
+	r.root.Changes(func(key string, v board.Value) {
+		if shared == nil {
+			shared = map[string]bool{}
+		}
+		shared[key] = true
+		note("root", key, v)
+	})
+	for _, t := range ticked {
 		t.run.Changes(func(k bt.Key, v board.Value) {
 			if k.Scope == "" {
-				note(orIntakeName(name), k.Name, v)
+				note(orIntakeName(t.name), k.Name, v)
 			}
 		})
 	}
@@ -190,6 +206,7 @@ func (r *Runner) show() {
 		maps.Copy(r.mirrored[name], entries)
 		r.mirror.Blackboard(name, entries)
 	}
+	return shared
 }
 
 // forget takes the blackboard of a tree that ended off the mirror.

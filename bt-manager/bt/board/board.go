@@ -10,10 +10,20 @@ import (
 type Entry struct {
 	Value
 	want  Kind   // type every value must have; Unset = that of the first value
-	dirty bool   // written since Changes was asked last
+	dirty bool   // in the log
+	id    int32  // in the log
+	log   *Log   // nil = nobody asks
 	seq   uint64 // writes so far
 	stamp int64  // unix ns of the last write
 }
+
+// Log lists the entries that were written since it was last cleared, each once, by the numbers that Note gave them.
+type Log struct {
+	Written []int32
+}
+
+// Note makes the log list the entry under a number when it is written.
+func (e *Entry) Note(log *Log, id int32) { e.log, e.id = log, id }
 
 func (e *Entry) Seq() uint64  { return e.seq }
 func (e *Entry) Stamp() int64 { return e.stamp }
@@ -51,25 +61,31 @@ func (e *Entry) Clear(now int64) {
 func (e *Entry) touch(now int64) {
 	e.seq++
 	e.stamp = now
-	e.dirty = true
+	e.note()
+}
+
+func (e *Entry) note() {
+	if !e.dirty && e.log != nil {
+		e.dirty = true
+		e.log.Written = append(e.log.Written, e.id)
+	}
 }
 
 // Restored puts back what a snapshot held, sequence number included, without counting as a write.
 func (e *Entry) Restored(v Value, seq uint64, stamp int64) {
-	e.Value, e.seq, e.stamp, e.dirty = v, seq, stamp, true
+	e.Value, e.seq, e.stamp = v, seq, stamp
+	e.note()
 }
 
-// Fresh says whether the entry was written since the last call.
-func (e *Entry) Fresh() bool {
-	was := e.dirty
-	e.dirty = false
-	return was
-}
+// Seen takes the entry off its log; whoever clears the log calls it for each entry there.
+func (e *Entry) Seen() { e.dirty = false }
 
 // Board is a set of entries by name: the blackboard shared by the trees of one manager, reached as {@key}. All trees on
 // one board must be ticked by one goroutine.
 type Board struct {
 	entries map[string]*Entry
+	names   []string // by number in the log
+	log     Log
 }
 
 func New() *Board { return &Board{entries: map[string]*Entry{}} }
@@ -79,6 +95,8 @@ func (b *Board) Entry(name string) *Entry {
 	e := b.entries[name]
 	if e == nil {
 		e = &Entry{}
+		e.Note(&b.log, int32(len(b.names)))
+		b.names = append(b.names, name)
 		b.entries[name] = e
 	}
 	return e
@@ -114,14 +132,18 @@ func (b *Board) Names() []string {
 
 // Changes hands over every entry written since it was asked last, sorted by name; a cleared one comes unset.
 func (b *Board) Changes(each func(name string, v Value)) {
-	var names []string
-	for n, e := range b.entries {
-		if e.Fresh() {
-			names = append(names, n)
-		}
+	if len(b.log.Written) == 0 {
+		return
 	}
+	var names []string
+	for _, id := range b.log.Written {
+		names = append(names, b.names[id])
+	}
+	b.log.Written = b.log.Written[:0]
 	sort.Strings(names)
 	for _, n := range names {
-		each(n, b.entries[n].Value)
+		e := b.entries[n]
+		e.Seen()
+		each(n, e.Value)
 	}
 }
