@@ -66,7 +66,13 @@ func (in *Instance) unhook(i int32) {
 }
 
 // steer notes whether somebody outside has a say, so that a tick without one asks once a node.
-func (in *Instance) steer() { in.steered = in.forced != nil || in.hooks != nil }
+func (in *Instance) steer() {
+	in.steered = in.forced != nil || in.hooks != nil
+	in.steerings++
+}
+
+// Steerings counts how often somebody outside began or ended to have a say: a reason to tick the tree.
+func (in *Instance) Steerings() uint64 { return in.steerings }
 
 // execHooked is exec for a node with hooks.
 func (in *Instance) execHooked(i int32, n *node, of *hooks) Status {

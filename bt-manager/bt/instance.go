@@ -10,24 +10,25 @@ import (
 
 // Instance is one run of a Program.
 type Instance struct {
-	p        *Program
-	nodes    []node // of p
-	state    []nodeState
-	cells    []int64
-	sync     []Sync
-	stateful []Stateful
-	frame    script.Frame
-	own      []board.Entry
-	log      board.Log // of own, by slot
-	keeper   *Keeper
-	root     *board.Board // nil: {@key} is the main tree's key
-	queues   map[int32][]board.Value
-	notes    map[int32]string
-	ops      map[int32]OpID
-	ctx      Ctx
-	forced   map[int32]force
-	hooks    map[int32]*hooks
-	steered  bool // somebody outside has a say: forced or hooks
+	p         *Program
+	nodes     []node // of p
+	state     []nodeState
+	cells     []int64
+	sync      []Sync
+	stateful  []Stateful
+	frame     script.Frame
+	own       []board.Entry
+	log       board.Log // of own, by slot
+	keeper    *Keeper
+	root      *board.Board // nil: {@key} is the main tree's key
+	queues    map[int32][]board.Value
+	notes     map[int32]string
+	ops       map[int32]OpID
+	ctx       Ctx
+	forced    map[int32]force
+	hooks     map[int32]*hooks
+	steered   bool // somebody outside has a say: forced or hooks
+	steerings uint64
 
 	ring    *Ring
 	due     int64   // earliest deadline seen in this tick, 0 = none

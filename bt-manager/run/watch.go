@@ -2,6 +2,7 @@ package run
 
 import (
 	"slices"
+	"time"
 
 	"sonic-netservices/bt-manager/bt"
 )
@@ -29,17 +30,28 @@ func (r *Runner) Unwatch(w Watcher) {
 	r.watchers = slices.DeleteFunc(r.watchers, func(one Watcher) bool { return one == w })
 }
 
-// Look calls do while no tree is ticked. find gives the tree of a replica, "" = intake, nil without.
+// Look calls do while no tree is ticked. find gives the tree of a replica, "" = intake, nil without. One that do steers,
+// by a hook or a force, is ticked soon after.
 func (r *Runner) Look(do func(find func(replica string) (*bt.Instance, *bt.Ring))) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	found := map[*tree]uint64{}
 	do(func(replica string) (*bt.Instance, *bt.Ring) {
 		t := r.trees[replica]
 		if t == nil {
 			return nil, nil
 		}
+		if _, again := found[t]; !again {
+			found[t] = t.run.Steerings()
+		}
 		return t.run, t.ring
 	})
+	for t, before := range found {
+		if t.run.Steerings() != before {
+			r.wakeTree(t, byOperator, time.Now())
+			r.Wake()
+		}
+	}
 }
 
 // ticked tells the watchers of a tick. The caller holds mu.

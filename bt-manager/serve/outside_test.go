@@ -28,6 +28,7 @@ import (
 type quiet struct{ decide.World }
 
 func (quiet) Snapshot() *netmap.Snapshot    { return &netmap.Snapshot{} }
+func (quiet) Requests() []string            { return nil }
 func (quiet) Replicas() []decide.Replica    { return nil }
 func (quiet) Rests() map[string]decide.Rest { return nil }
 func (quiet) Landed() []decide.Landing      { return nil }
