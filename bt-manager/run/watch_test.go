@@ -103,7 +103,7 @@ func TestWatchedOverReloadAndAtRest(t *testing.T) {
 	if err := p.r.Reload(elsewhere(t), "alice", false); err != nil {
 		t.Fatal(err)
 	}
-	p.r.round(p.now)
+	p.r.round(p.now, true)
 	if next, err := m.Show("kms-0", true); err != nil || next == id || !strings.HasSuffix(p.path("kms-0"), "*TransferData") {
 		t.Errorf("after the reload %x, before it %x; %v; path %s", next, id, err, p.path("kms-0"))
 	}
