@@ -2,9 +2,9 @@
 export CGO_ENABLED := 0
 FUZZTIME := 60s
 AREAS := migrate bt go
-PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./examples/kms ./examples/ballast
+PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-edge ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
-E2E := /(sonic-vs|mig-agent)(/|$$)
+E2E := /(sonic-vs|mig-agent|n2n-edge)(/|$$)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -49,7 +49,8 @@ var open = []struct{ room, to, why string }{
 }
 
 // pure rooms decide; they have no socket, clock, file or foreign library.
-var pure = []string{"netmap", "plan", "mig-agent/migrate", "bt-manager/bt", "bt-manager/decide", "bt-manager/lint", "n2n-supernode/rendezvous", "n2n-supernode/control"}
+var pure = []string{"netmap", "plan", "mig-agent/migrate", "bt-manager/bt", "bt-manager/decide", "bt-manager/lint",
+	"n2n-supernode/rendezvous", "n2n-supernode/control", "n2n-edge/edge/peering", "n2n-edge/edge/offload"}
 
 var impure = map[string]string{
 	"net": "no sockets", "net/http": "no sockets", "os": "no files", "os/exec": "no processes", "syscall": "no system calls",

@@ -1,0 +1,66 @@
+package peering
+
+import (
+	"net/netip"
+
+	"sonic-netservices/internal/n2n"
+)
+
+// Action is what the shell has to do.
+type Action interface{ action() }
+
+// Send sends a clear message; the shell encrypts it.
+type Send struct {
+	To      netip.AddrPort
+	Message []byte
+	TTL     int // of the IP packet; 0: as usual
+}
+
+// Route says the way to a peer. Without an address it is the supernode's.
+type Route struct {
+	MAC  n2n.MAC
+	To   netip.AddrPort
+	Fast bool // the peer takes bursts
+}
+
+// Relay says by which supernode go the frames without a direct way; an invalid address means by none.
+type Relay struct{ To netip.AddrPort }
+
+// Supernodes are those whose messages are taken for a supernode's.
+type Supernodes struct{ Addrs []netip.AddrPort }
+
+// Assign gives the device its address.
+type Assign struct{ Subnet n2n.Subnet }
+
+// Announce makes the edge known in its community, by gratuitous ARP.
+type Announce struct{}
+
+// Resolve looks up the addresses of a supernode.
+type Resolve struct{ Name string }
+
+// Rebind replaces the socket.
+type Rebind struct{}
+
+// LookAround asks for Local.
+type LookAround struct{ Towards netip.AddrPort }
+
+// Key changes the key of all headers but those of registering, in communities with users.
+type Key struct{ Key n2n.DynamicKey }
+
+// Note is for the log.
+type Note struct {
+	Text string
+	Of   []any // key, value, ...
+}
+
+func (Send) action()       {}
+func (Route) action()      {}
+func (Relay) action()      {}
+func (Supernodes) action() {}
+func (Assign) action()     {}
+func (Announce) action()   {}
+func (Resolve) action()    {}
+func (Rebind) action()     {}
+func (LookAround) action() {}
+func (Key) action()        {}
+func (Note) action()       {}

@@ -1,0 +1,177 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"sonic-netservices/internal/n2n"
+	"sonic-netservices/n2n-edge/edge/offload"
+	"sonic-netservices/n2n-edge/edge/tap"
+)
+
+// flushAt is how many bytes wait for company before they are sent. The receiver can begin while the next ones are made.
+const flushAt = 1 << 16
+
+// sender brings frames of the kernel to the socket.
+type sender struct {
+	e      *Edge
+	seal   *sealer
+	out    *batch // for who takes bursts
+	slow   *batch // for who does not
+	last   *station
+	relays []netip.AddrPort
+}
+
+// send is the way out, until the device is closed.
+func (e *Edge) send(ctx context.Context) error {
+	seal, err := e.newSealer()
+	if err != nil {
+		return err
+	}
+	s := &sender{e: e, seal: seal, out: newBatch(), slow: newBatch()}
+	buf := make([]byte, tap.MaxFrame)
+	for {
+		n, err := e.doors.Device.Read(buf, false)
+		if err == nil && n == 0 {
+			s.flush()
+			n, err = e.doors.Device.Read(buf, true)
+		}
+		switch {
+		case errors.Is(err, tap.ErrClosed):
+			return ctx.Err()
+		case err != nil:
+			return err
+		case n < offload.HeaderLen+14:
+			e.count.drop(dropFrame)
+			continue
+		}
+		e.count.read.Add(1)
+		var h offload.Header
+		h.Decode(buf)
+		s.frame(h, buf[offload.HeaderLen:n])
+		if len(s.out.out) >= flushAt {
+			s.flush()
+		}
+	}
+}
+
+// frame sends one frame of the kernel.
+func (s *sender) frame(h offload.Header, frame []byte) {
+	e := s.e
+	dst := n2n.MAC(frame[:6])
+	if !e.mayLeave(frame, dst) {
+		e.count.drop(dropFiltered)
+		return
+	}
+	now := time.Now()
+	relay := e.relay.Load()
+	if dst.IsBroadcast() {
+		if relay != nil {
+			s.to(now, h, frame, dst, nil, *relay, true)
+			return
+		}
+		s.relays = s.relays[:0]
+		e.table.direct(func(w *way) { s.relays = append(s.relays, w.to) })
+		for _, to := range s.relays {
+			s.to(now, h, frame, dst, nil, to, false)
+		}
+		return
+	}
+	st := s.last
+	if st == nil || st.mac != dst {
+		st = e.table.get(dst)
+		s.last = st
+	}
+	var w *way
+	if st != nil {
+		if due(&st.told, now) {
+			e.tell(func(now time.Time) { e.machine.Wanted(now, dst) })
+		}
+		w = st.way.Load()
+	}
+	switch {
+	case w != nil:
+		s.to(now, h, frame, dst, st, w.to, w.fast)
+	case relay != nil:
+		s.to(now, h, frame, dst, st, *relay, true)
+	default:
+		e.count.drop(dropNoWay)
+	}
+}
+
+// to makes packets of a frame, for one address.
+func (s *sender) to(now time.Time, h offload.Header, frame []byte, dst n2n.MAC, st *station, to netip.AddrPort, fast bool) {
+	e := s.e
+	if !e.ready() {
+		e.count.drop(dropNoWay)
+		return
+	}
+	if err := s.seal.split.Start(h, frame); err != nil {
+		e.count.drop(dropFrame)
+		return
+	}
+	b := s.out
+	if !fast {
+		b = s.slow
+		b.slow = true
+	}
+	if !s.seal.fits(b) {
+		s.flush()
+		if b = s.out; !fast {
+			b = s.slow
+		}
+	}
+	n := s.seal.seal(now, b, dst, to)
+	e.count.sent.Add(uint64(n))
+	if st == nil {
+		return
+	}
+	st.SentBytes.Add(uint64(len(frame)))
+	if w := st.way.Load(); w != nil && w.to == to {
+		st.SentDirect.Add(uint64(n))
+	} else {
+		st.SentRelay.Add(uint64(n))
+	}
+}
+
+// flush sends what has been made.
+func (s *sender) flush() {
+	if len(s.out.bursts) > 0 {
+		if err := s.e.doors.Socket.Send(s.out.bursts); err != nil {
+			s.e.count.drop(dropSend)
+			s.e.log.Debug("send", "err", err)
+		}
+		s.out.reset()
+	}
+	if len(s.slow.bursts) > 0 {
+		s.slow = s.e.pacer.take(s.slow)
+	}
+}
+
+// mayLeave says whether a frame is of this host: an edge is no router, unless it was told to be one.
+func (e *Edge) mayLeave(frame []byte, dst n2n.MAC) bool {
+	if dst[0]&1 == 1 && !e.cfg.Multicast && dst != (n2n.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
+		return false
+	}
+	p := e.address.Load()
+	if e.cfg.Routing || p == nil || !isIPv4(frame) {
+		return true
+	}
+	return netip.AddrFrom4([4]byte(frame[26:])) == p.Addr()
+}
+
+// mayEnter says whether a frame is for this host.
+func (e *Edge) mayEnter(frame []byte) bool {
+	if frame[0]&1 == 1 {
+		return e.cfg.Multicast || n2n.MAC(frame) == n2n.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	}
+	p := e.address.Load()
+	if e.cfg.Routing || p == nil || !isIPv4(frame) {
+		return true
+	}
+	return netip.AddrFrom4([4]byte(frame[30:])) == p.Addr()
+}
+
+func isIPv4(frame []byte) bool { return len(frame) >= 34 && frame[12] == 0x08 && frame[13] == 0 }
