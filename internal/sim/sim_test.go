@@ -162,8 +162,7 @@ func TestContract(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := contract.Check(t.Context(), contract.Bed{
-				Source: p.orders[p.a], Target: p.orders[p.b], To: p.b.Hello(), Image: p.spec.ImageId,
-				Address: "10.20.0.20/24", Spare: "10.20.0.21/24", Mode: mode, Tag: "sim",
+				Source: p.orders[p.a], Target: p.orders[p.b], To: p.b.Hello(), Replica: p.spec, Spare: "10.20.0.21/24", Mode: mode, Tag: "sim",
 			}, t.Logf)
 			if err != nil {
 				t.Error(err)

@@ -78,8 +78,7 @@ func addressOf(n *node, role pki.Role) string {
 
 // call connects to a program of a node and gives f the connection.
 func (c caller) call(ctx context.Context, n *node, role pki.Role, f func(context.Context, *grpc.ClientConn) error) error {
-	conn, err := grpc.NewClient("passthrough:///"+addressOf(n, role),
-		grpc.WithTransportCredentials(c.id.Client(n.Name, role)), grpc.WithContextDialer(c.stage.dialTCP))
+	conn, err := c.dial(n, role)
 	if err != nil {
 		return err
 	}
@@ -87,6 +86,12 @@ func (c caller) call(ctx context.Context, n *node, role pki.Role, f func(context
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	return f(ctx, conn)
+}
+
+// dial prepares a connection to a program of a node.
+func (c caller) dial(n *node, role pki.Role) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+addressOf(n, role),
+		grpc.WithTransportCredentials(c.id.Client(n.Name, role)), grpc.WithContextDialer(c.stage.dialTCP))
 }
 
 // said is an error as the other side put it.

@@ -49,6 +49,7 @@ func All() []Scenario {
 		{"bad-input", "wrong specs, orders, roles and certificates: a clear error, nothing changed", triangle, badInput},
 		{"bad-stream", "moves whose source cuts, damages, repeats or forges what it sends: refused, forgotten, nobody notices", triangle, badStream},
 		{"refuse", "a target that cannot take the replica says so, and the service goes on", triangle, refuse},
+		{"contract", "mig-agent keeps what every agent promises its manager, as the simulated ones do", triangle, contractKept},
 		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", triangle, managerKill},
 		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", triangle, garbage},
 		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", triangle, rows},

@@ -24,10 +24,9 @@ import (
 // Bed is two agents and what may be tried on them.
 type Bed struct {
 	Source, Target api.AgentClient
-	To             *api.Hello // of the target: node, agent, helper
-	Image          string     // ID; it is on the source, and has a command that stays
-	Address        string     // prefix: of a replica, free in the segment; the one after it is free too
-	Spare          string     // the one after it
+	To             *api.Hello   // of the target: node, agent, helper
+	Replica        *api.Replica // one that can run: image, which is on the source, volumes, address free in the segment
+	Spare          string       // another address that is free
 	Mode           api.Mode
 	Tag            string // part of every operation's ID; another one for every run
 }
@@ -256,8 +255,9 @@ func (c *check) instances(want string) {
 }
 
 func (c *check) deploy(n int32) *api.Order {
-	return &api.Order{What: &api.Order_Deploy{Deploy: &api.DeployOrder{Replica: &api.Replica{Service: service, Replica: n,
-		ImageId: c.Image, Image: service, Address: c.Address}}}}
+	r := proto.CloneOf(c.Replica)
+	r.Service, r.Replica = service, n
+	return &api.Order{What: &api.Order_Deploy{Deploy: &api.DeployOrder{Replica: r}}}
 }
 
 func removal(n int32) *api.Order {
