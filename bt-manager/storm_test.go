@@ -106,20 +106,22 @@ func (s *storm) note(format string, args ...any) {
 
 // event lets something happen to a node, or to bt-manager.
 func (s *storm) event(node string) {
-	switch what := s.chance.IntN(10); {
-	case what < 5:
-		cores := []float64{0, 0, 1, 3.3}[s.chance.IntN(4)]
+	switch what := s.chance.IntN(24); {
+	case what < 14:
+		cores := []float64{0, 0, 3.3}[s.chance.IntN(3)]
 		s.note("%s: %g cores of load", node, cores)
 		if err := s.site.Load(node, cores); err != nil {
 			s.Error(err)
 		}
-	case what < 7 && s.alive[node]:
+	case !s.alive[node] || what < 17 && len(s.dead()) > 0:
+		for _, node := range s.dead() {
+			s.wake(node)
+		}
+	case what < 19:
 		s.note("%s: its agent is killed", node)
 		s.agents[node].Kill()
 		s.alive[node] = false
-	case what < 7:
-		s.wake(node)
-	case what < 8:
+	case what < 22:
 		end := s.chance.IntN(2) == 0
 		s.note("%s: drained %t", node, !end)
 		ctx, cancel := context.WithTimeout(s.Context(), 2*time.Second)
@@ -130,6 +132,16 @@ func (s *storm) event(node string) {
 		s.kill()
 		s.start()
 	}
+}
+
+// dead lists the nodes whose agents are.
+func (s *storm) dead() (list []string) {
+	for _, node := range slices.Sorted(maps.Keys(s.alive)) {
+		if !s.alive[node] {
+			list = append(list, node)
+		}
+	}
+	return list
 }
 
 func (s *storm) wake(node string) {

@@ -34,6 +34,9 @@ func (l *life) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Reser
 		if err := c.admit(req.Epoch, false); err != nil {
 			return err
 		}
+		if c.page(req.Op, target) != nil { // its journal says how it ended here, and would of the second try as well
+			return refused("operation %s has been to %s before", req.Op, c.node)
+		}
 		if m.id, err = c.claim(req.Replica, req.Op); err != nil {
 			return err
 		}

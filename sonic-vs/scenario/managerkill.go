@@ -15,10 +15,10 @@ import (
 	"sonic-netservices/sonic-vs/suite"
 )
 
-// The steps of a move that a tree orders, after each of which bt-manager is killed: the first three are in its own
-// journal, the last is in the source's.
+// The steps of a move that a tree orders, at each of which bt-manager is killed: the first four are in its own journal,
+// the last is in the source's.
 var managerSteps = []journal.Step{
-	journal.Step(orders.StepTransferred), journal.Step(orders.StepReady), journal.Step(orders.StepCutover), journal.Committed,
+	journal.Step(orders.StepTransfer), journal.Step(orders.StepTransferred), journal.Step(orders.StepReady), journal.Step(orders.StepCutover), journal.Committed,
 }
 
 // managerKill drains the node of the service, so that the tree moves it, and kills bt-manager in each phase of a move.
