@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,7 +81,7 @@ func newAS(t *testing.T, nodes ...string) *as {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.flags = []string{"-node", leader, "-listen", a.addr, "-pki", folder, "-dir", a.dir, "-redis-root", a.redis.Root}
+	a.flags = []string{"-node", leader, "-listen", a.addr, "-pki", folder, "-dir", a.dir, "-redis-root", a.redis.Root, "-groot", freePair(t)}
 	a.start()
 	t.Cleanup(a.kill)
 	id, err := a.site.Identity("alice", pki.Operator)
@@ -110,6 +111,23 @@ func freeAddress(t *testing.T) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
+}
+
+// freePair is an address whose port and the next one are free.
+func freePair(t *testing.T) string {
+	t.Helper()
+	for range 20 {
+		first := freeAddress(t)
+		host, port, _ := net.SplitHostPort(first)
+		n, _ := strconv.Atoi(port)
+		next, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(n+1)))
+		if err == nil {
+			next.Close()
+			return first
+		}
+	}
+	t.Fatal("no two ports in a row are free")
+	return ""
 }
 
 // start runs the manager; what it says goes to a file.

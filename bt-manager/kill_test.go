@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"sonic-netservices/api"
+	"sonic-netservices/bt-manager/bt"
+	"sonic-netservices/bt-manager/groot"
 	"sonic-netservices/internal/sim"
 	"sonic-netservices/netmap"
 )
@@ -121,21 +123,97 @@ func deaf(order string) func(*as, func(func())) func() {
 	}
 }
 
+// breakpoints are both sides of every node that a move comes by, from Handshake to RecordPolicy, and of those that only
+// one comes by that fails.
+func breakpoints(a *as) (all []killing) {
+	client, _ := a.monitor()
+	defer client.Close()
+	tree, err := client.Nodes()
+	if err != nil {
+		a.Fatal(err)
+	}
+	for _, n := range tree.Nodes {
+		_, last, _ := strings.Cut(n.Path, "guard/move/")
+		handshake, inMigrate := strings.HasPrefix(last, "Handshake"), strings.HasPrefix(last, "migrate")
+		if !handshake && !inMigrate {
+			continue
+		}
+		fails := map[string]string{"Rollback": "armed", "Ask": "frozen"}[n.Type]
+		for _, where := range []bt.Place{bt.Before, bt.After} {
+			all = append(all, killing{name: fmt.Sprintf("%s %s", where, strings.ReplaceAll(last, "/", " ")), arm: stop(uint16(n.UID), where, fails), again: fails != ""})
+		}
+	}
+	return all
+}
+
+// monitor has the tree of the replica shown, and lets it be held.
+func (a *as) monitor() (*groot.Client, *groot.Subscription) {
+	a.Helper()
+	var reply *api.MonitorReply
+	a.until("the tree to be shown", func() bool {
+		ctx, cancel := context.WithTimeout(a.Context(), time.Second)
+		defer cancel()
+		var err error
+		reply, err = a.alice.Monitor(ctx, &api.MonitorRequest{Replica: kms.String(), Write: true})
+		return err == nil
+	})
+	client, err := groot.Dial(a.Context(), reply.Rep)
+	if err != nil {
+		a.Fatal(err)
+	}
+	reached, err := groot.Subscribe(a.Context(), reply.Pub)
+	if err != nil {
+		a.Fatal(err)
+	}
+	return client, reached
+}
+
+// stop holds the tree at a node by a breakpoint, as Groot2 would. Until bt-manager is dead and back, moves fail at a
+// place, if there is one.
+func stop(uid uint16, where bt.Place, fails string) func(*as, func(func())) func() {
+	return func(a *as, dead func(func())) func() {
+		a.site.At(func(_ context.Context, p sim.Point) error {
+			if p.Place == fails {
+				return errors.New("it fails here")
+			}
+			return nil
+		})
+		client, reached := a.monitor()
+		if err := client.Insert(groot.Breakpoint(uid, where)); err != nil {
+			a.Fatal(err)
+		}
+		go func() {
+			defer client.Close()
+			defer reached.Close()
+			for range int(patience / time.Second) {
+				if at, err := reached.Next(time.Second); err == nil && at == uid {
+					dead(a.kill)
+					return
+				}
+				if _, err := client.Do(groot.StatusOfAll); err != nil { // who is silent holds nothing
+					return
+				}
+			}
+		}()
+		return func() { a.site.At(nil) }
+	}
+}
+
 // sampled is how many cases an everyday run takes.
-const sampled = 10
+const sampled = 12
 
 // TestKillMatrix kills bt-manager with SIGKILL at every boundary of a move that its tree has decided. Each time it is
 // started again, and the run goes on: the service is where it was to go, once, and was nowhere twice or lost meanwhile.
 func TestKillMatrix(t *testing.T) {
 	chance := rng(t)
-	list := cases()
+	a := newAS(t, "leaf1", "leaf2")
+	a.deploy("kms", "10.20.0.10", "leaf1", 0.3)
+	a.clients(kms)
+	list := append(cases(), breakpoints(a)...)
 	chance.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	if !*full {
 		list = list[:sampled]
 	}
-	a := newAS(t, "leaf1", "leaf2")
-	a.deploy("kms", "10.20.0.10", "leaf1", 0.3)
-	a.clients(kms)
 	for _, k := range list {
 		if !t.Run(k.name, func(t *testing.T) { a.killed(t, k) }) {
 			return // the next begins where this one should have ended
