@@ -25,17 +25,26 @@ type tree struct {
 	Blackboard map[string]string `json:"blackboard"`
 }
 
+// boardEntry is one entry of a blackboard with who wrote it when.
+type boardEntry struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Kind   string `json:"kind"`
+	Writer string `json:"writer"` // path of a node, "" = none of this tree
+	At     string `json:"at"`     // RFC 3339
+}
+
 // treeForm is how a tree is to be shown.
-type treeForm struct{ dot, mermaid, blackboard bool }
+type treeForm struct{ dot, mermaid, blackboard, active bool }
 
 func (c *cli) tree() *cobra.Command {
 	var form treeForm
 	var watch bool
 	cmd := &cobra.Command{
-		Use:   "tree [REPLICA|SERVICE] [--dot|--mermaid|--blackboard] [--watch]",
+		Use:   "tree [REPLICA|SERVICE] [--dot|--mermaid|--blackboard] [--only-active] [--watch]",
 		Short: "Show a running behaviour tree",
-		Long: `Show the running behaviour tree of a replica, with what each node answered last; without an argument the intake
-tree, which takes services on.`,
+		Long: `Show the running behaviour tree of a replica, with what each node answered last: ✓ success, ✕ failure, * running,
+⤼ skipped, - not asked. Without an argument the intake tree, which takes services on.`,
 		Example: "  nsctl tree kms --watch\n  nsctl tree kms-0 --dot | dot -Tsvg > kms.svg",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +55,7 @@ tree, which takes services on.`,
 			if err != nil {
 				return err
 			}
-			ref := &api.TreeRef{Replica: strings.Join(args, "")}
+			ref := &api.TreeRef{Replica: strings.Join(args, ""), OnlyActive: form.active}
 			before := ""
 			for {
 				view, err := manager.Tree(cmd.Context(), ref)
@@ -77,7 +86,8 @@ tree, which takes services on.`,
 	}
 	cmd.Flags().BoolVar(&form.dot, "dot", false, "for Graphviz")
 	cmd.Flags().BoolVar(&form.mermaid, "mermaid", false, "as a Mermaid flow chart")
-	cmd.Flags().BoolVar(&form.blackboard, "blackboard", false, "only the entries of its blackboard")
+	cmd.Flags().BoolVar(&form.blackboard, "blackboard", false, "only the entries of its blackboard, with who wrote them when")
+	cmd.Flags().BoolVar(&form.active, "only-active", false, "leave out what is idle and was in the newest tick")
 	cmd.Flags().BoolVar(&watch, "watch", false, "again whenever it changes, until Ctrl-C")
 	cmd.MarkFlagsMutuallyExclusive("dot", "mermaid", "blackboard")
 	cmd.AddCommand(c.treeStatus(), c.treeReload())
@@ -95,7 +105,7 @@ func (c *cli) showTree(view *api.TreeView, form treeForm) (string, error) {
 		}
 		shown := any(v)
 		if form.blackboard {
-			shown = v.Blackboard
+			shown = boardOf(view)
 		}
 		b, err := json.MarshalIndent(shown, "", "  ")
 		if err != nil {
@@ -108,8 +118,12 @@ func (c *cli) showTree(view *api.TreeView, form treeForm) (string, error) {
 		text = view.Mermaid
 	case form.blackboard:
 		var b strings.Builder
-		for _, key := range slices.Sorted(maps.Keys(view.Blackboard)) {
-			fmt.Fprintf(&b, "%s = %s\n", key, view.Blackboard[key])
+		for _, e := range boardOf(view) {
+			fmt.Fprintf(&b, "%s = %s", e.Name, e.Value)
+			if who := strings.Join(nonempty(e.At, e.Writer), "  "); who != "" {
+				fmt.Fprintf(&b, "    (%s)", who)
+			}
+			b.WriteString("\n")
 		}
 		text = b.String()
 	}
@@ -117,6 +131,20 @@ func (c *cli) showTree(view *api.TreeView, form treeForm) (string, error) {
 		text += "\n"
 	}
 	return text, nil
+}
+
+// boardOf lists a blackboard. A manager before this version does not say who wrote what.
+func boardOf(view *api.TreeView) []boardEntry {
+	list := []boardEntry{}
+	for _, e := range view.Entries {
+		list = append(list, boardEntry{e.Name, e.Value, e.Kind, e.Writer, stamp(e.AtUnixMs)})
+	}
+	if len(list) == 0 {
+		for _, name := range slices.Sorted(maps.Keys(view.Blackboard)) {
+			list = append(list, boardEntry{Name: name, Value: view.Blackboard[name]})
+		}
+	}
+	return list
 }
 
 // draw writes a text; when watched on a terminal, in the place of the one before.

@@ -50,11 +50,13 @@ func (in *Instance) param(i int32, n *node, k int) (int64, error) {
 }
 
 // output writes a port. One that is bound to nothing swallows it.
-func (in *Instance) output(n *node, k int, v board.Value) error {
-	if s := n.ports[k].slot; s >= 0 {
-		return in.frame.Slots[s].Put(v, in.frame.Now)
+func (in *Instance) output(i int32, k int, v board.Value) error {
+	s := in.nodes[i].ports[k].slot
+	if s < 0 {
+		return nil
 	}
-	return nil
+	in.writers[s] = i + 1
+	return in.frame.Slots[s].Put(v, in.frame.Now)
 }
 
 func (in *Instance) portName(i int32, k int) string { return in.p.portNames[in.p.info[i].Type][k] }
@@ -129,7 +131,7 @@ func (c *Ctx) as(k int, want board.Kind) board.Value {
 
 // Put writes a port.
 func (c *Ctx) Put(k int, v board.Value) {
-	if err := c.in.output(c.node(), k, v); err != nil {
+	if err := c.in.output(c.i, k, v); err != nil {
 		c.miss(k, err)
 	}
 }

@@ -252,7 +252,7 @@ func (in *Instance) runLoop(i int32, n *node) Status {
 		if !ok {
 			return in.statusParam(i, n, 1)
 		}
-		if err := in.output(n, 2, item); err != nil {
+		if err := in.output(i, 2, item); err != nil {
 			return in.fail(i, err)
 		}
 	}

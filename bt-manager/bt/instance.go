@@ -19,6 +19,7 @@ type Instance struct {
 	frame     script.Frame
 	own       []board.Entry
 	log       board.Log // of own, by slot
+	writers   []int32   // UID of the node whose port wrote a slot last, 0 = a script or nobody
 	keeper    *Keeper
 	root      *board.Board // nil: {@key} is the main tree's key
 	queues    map[int32][]board.Value
@@ -67,7 +68,7 @@ const (
 // one {@key} means the main tree's key.
 func (p *Program) New(root *board.Board) *Instance {
 	in := &Instance{p: p, nodes: p.nodes, root: root, crashed: -1,
-		state: make([]nodeState, len(p.nodes)), cells: make([]int64, p.cells), own: make([]board.Entry, p.slots),
+		state: make([]nodeState, len(p.nodes)), cells: make([]int64, p.cells), own: make([]board.Entry, p.slots), writers: make([]int32, p.slots),
 		sync: make([]Sync, len(p.sync)), stateful: make([]Stateful, len(p.slow))}
 	in.frame.Slots = make([]*board.Entry, p.slots)
 	in.ctx.in = in

@@ -138,7 +138,7 @@ func (in *Instance) runBuiltin(i int32, n *node) Status {
 		if v.Kind() == board.Unset {
 			return in.fail(i, errors.New("port value: no value"))
 		}
-		if err := in.output(n, 1, v); err != nil {
+		if err := in.output(i, 1, v); err != nil {
 			return in.fail(i, err)
 		}
 		return Success

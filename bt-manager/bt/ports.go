@@ -2,6 +2,7 @@ package bt
 
 import (
 	"slices"
+	"time"
 
 	"sonic-netservices/bt-manager/bt/board"
 )
@@ -38,4 +39,14 @@ func (in *Instance) Reads(uid int) (list []Read) {
 		}
 	}
 	return list
+}
+
+// Written tells who wrote an entry and when: the UID of the node whose port did it last, 0 when a script did, or nobody of
+// this tree.
+func (in *Instance) Written(k Key) (uid int, at time.Time) {
+	e := in.frame.Slots[k.Slot]
+	if e.Stamp() > 0 {
+		at = time.Unix(0, e.Stamp())
+	}
+	return int(in.writers[k.Slot]), at
 }

@@ -240,3 +240,16 @@ func (in *Instance) Deadline(uid int) time.Time {
 	}
 	return time.Unix(0, in.cells[n.aux])
 }
+
+// Limit is how long a Timeout, Delay or Sleep waits in all, zero for others.
+func (in *Instance) Limit(uid int) time.Duration {
+	n := &in.nodes[uid-1]
+	if n.op != opTimeout && n.op != opDelay && n.op != opSleep {
+		return 0
+	}
+	ms, err := in.param(int32(uid-1), n, 0)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
+}

@@ -66,7 +66,7 @@ func (i *issue) refused(c *bt.Ctx, why string) bt.Status {
 
 func (i *issue) OnRunning(c *bt.Ctx) bt.Status {
 	p := i.w.Progress(i.op)
-	c.Say(cmp.Or(p.Detail, string(p.Stage)))
+	c.Say(waits(p))
 	switch p.Stage {
 	case Committed:
 		i.done(c, c.Text(0), "deployed", fmt.Sprintf("on %s", cmp.Or(p.Node, i.target)), i.op)
@@ -147,7 +147,7 @@ func (t *transfer) OnRunning(c *bt.Ctx) bt.Status {
 	op := c.Text(0)
 	c.SetOp(bt.OpID(op))
 	p := t.w.Progress(op)
-	c.Say(cmp.Or(p.Detail, string(p.Stage)))
+	c.Say(waits(p))
 	switch p.Stage {
 	case Working:
 		return bt.Running
@@ -193,7 +193,7 @@ func (a *advance) OnRunning(c *bt.Ctx) bt.Status {
 		}
 		p = a.w.Progress(op)
 	}
-	c.Say(cmp.Or(p.Detail, string(p.Stage)))
+	c.Say(waits(p))
 	switch p.Stage {
 	case a.reaches, Committed:
 		return bt.Success
@@ -206,6 +206,20 @@ func (a *advance) OnRunning(c *bt.Ctx) bt.Status {
 func (a *advance) OnResume(c *bt.Ctx, _ bt.OpID) bt.Status { return a.OnRunning(c) }
 
 func (a *advance) OnHalted(*bt.Ctx, bt.HaltWhy) {}
+
+// waits says what a leaf waits for.
+func waits(p Progress) string {
+	text := cmp.Or(p.Detail, string(p.Stage))
+	if p.Stage == Working && p.Node != "" {
+		text = fmt.Sprintf("waits for mig-agent %s: %s", p.Node, text)
+	}
+	return text
+}
+
+// Tells says whether a leaf tells what became of an operation, which nobody can decree in its place.
+func Tells(leaf string) bool {
+	return InCutover(leaf) || leaf == "Rollback" || leaf == "RecordPolicy" || leaf == "TransferData" || leaf == "Prewarm" || leaf == "IssuePolicy"
+}
 
 // InCutover says whether a leaf waits where nothing can be taken back and the outcome is the agents': no moment to put
 // another tree in its place, or to tell it what to answer.
@@ -220,7 +234,7 @@ func (a *ask) OnRunning(c *bt.Ctx) bt.Status {
 	op := c.Text(0)
 	c.SetOp(bt.OpID(op))
 	p := a.w.Progress(op)
-	c.Say("asks for the outcome: " + cmp.Or(p.Detail, string(p.Stage)))
+	c.Say("asks for the outcome: " + waits(p))
 	switch p.Stage {
 	case Committed:
 		return bt.Success
@@ -256,7 +270,7 @@ func (r *rollback) OnRunning(c *bt.Ctx) bt.Status {
 		}
 		p = r.w.Progress(op)
 	}
-	c.Say(cmp.Or(p.Detail, string(p.Stage)))
+	c.Say(waits(p))
 	switch p.Stage {
 	case Denied, Gone:
 		return bt.Success

@@ -68,6 +68,18 @@ type Rest struct {
 	Until time.Time `json:"until"` // by the wall: no other clock outlives a machine
 }
 
+// Hold is what operators have told a tree, until they tell it otherwise.
+type Hold struct {
+	Paused string            `json:"paused,omitempty"` // by whom; "" = it is not
+	Forced map[string]Forced `json:"forced,omitempty"` // by path of the node
+}
+
+// Forced is what a node answers instead of being run.
+type Forced struct {
+	Status string `json:"status"` // bt.ParseStatus
+	By     string `json:"by"`
+}
+
 // Landing is the end of a move.
 type Landing struct {
 	Replica  netmap.ReplicaID

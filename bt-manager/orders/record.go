@@ -31,6 +31,7 @@ const (
 	Rested    Kind = "rested"    // ID (of a replica or service), Rest: not tried again until then; none: it is over
 	Ran       Kind = "ran"       // ID (of a tree: a replica, "" = intake), Run: what changed in its run; none: it has ended
 	Planted   Kind = "planted"   // File: trees that runs are made with
+	Told      Kind = "told"      // ID (of a tree), Hold: what operators have told it
 	Summed    Kind = "summed"    // Sum: what all records before it say
 )
 
@@ -53,6 +54,7 @@ type Record struct {
 	Rest    *decide.Rest `json:"rest,omitempty"`
 	Run     *bt.Snapshot `json:"run,omitempty"`
 	File    *trees.File  `json:"file,omitempty"`
+	Hold    *decide.Hold `json:"hold,omitempty"`
 	Sum     *Sum         `json:"sum,omitempty"`
 }
 
@@ -69,7 +71,7 @@ func DecodeRecord(text []byte) (Record, error) {
 		Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
 		Stepped: r.Step != "", Lost: true, Ended: r.End != nil, Summed: r.Sum != nil,
 		Admitted: r.Index > 0, Forgotten: r.ID != "", Drained: r.Node != "",
-		Rested: r.ID != "", Ran: true, Planted: r.File != nil,
+		Rested: r.ID != "", Ran: true, Planted: r.File != nil, Told: r.Hold != nil,
 	}
 	if complete, known := has[r.Kind]; !known {
 		return Record{}, fmt.Errorf("record kind %q is unknown to this version", r.Kind)

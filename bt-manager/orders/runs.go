@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sonic-netservices/bt-manager/bt"
+	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/bt-manager/trees"
 )
 
@@ -49,6 +50,31 @@ func (t *Trees) KeepFile(f trees.File) error {
 	return t.m.commit([]Record{{Kind: Planted, At: time.Now(), File: &f}})
 }
 
+// Holds implements run.Store.
+func (t *Trees) Holds() (all map[string]decide.Hold) {
+	t.m.View(func(s *State) {
+		if all = maps.Clone(s.Holds); all == nil {
+			all = map[string]decide.Hold{}
+		}
+	})
+	return all
+}
+
+// KeepHold implements run.Store.
+func (t *Trees) KeepHold(tree string, h decide.Hold) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	return t.m.commit([]Record{{Kind: Told, At: time.Now(), ID: tree, Hold: &h}})
+}
+
+// applyHold notes what a tree was told.
+func (s *State) applyHold(r Record) {
+	delete(s.Holds, r.ID)
+	if r.Hold.Paused != "" || len(r.Hold.Forced) > 0 {
+		s.Holds[r.ID] = *r.Hold
+	}
+}
+
 // applyRun changes where a tree is.
 func (s *State) applyRun(r Record) {
 	if r.Run == nil {
@@ -69,6 +95,7 @@ func (s *State) applyFile(f trees.File) {
 // applyRuns takes what a sum says of the trees.
 func (s *State) applyRuns(sum *Sum) error {
 	s.Files = sum.Files
+	maps.Copy(s.Holds, sum.Holds)
 	maps.Copy(s.Runs, sum.Runs)
 	for tree, kept := range s.Runs {
 		if kept.Tree == 0 {

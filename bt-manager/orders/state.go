@@ -39,6 +39,7 @@ type State struct {
 	Index    int                    // newest number given to a service
 	Runs     map[string]bt.Snapshot // where the trees are, by replica, "" = intake
 	Files    []trees.File           // of trees, newest last
+	Holds    map[string]decide.Hold // what operators have told trees
 }
 
 // Service is a desired service and where its replicas are.
@@ -69,7 +70,7 @@ type Past struct {
 func NewState() *State {
 	return &State{Members: map[string]Member{}, Images: map[string]Image{}, Services: map[string]*Service{},
 		Drained: map[string]bool{}, Rests: map[string]decide.Rest{}, Ops: map[string]*Op{},
-		Runs: map[string]bt.Snapshot{}}
+		Runs: map[string]bt.Snapshot{}, Holds: map[string]decide.Hold{}}
 }
 
 // Apply changes the state by one record. Only a record that Deploy, Migrate, Remove or Report did not make can fail.
@@ -124,6 +125,8 @@ func (s *State) Apply(r Record) error {
 		s.applyTo(op, r)
 	case Ran:
 		s.applyRun(r)
+	case Told:
+		s.applyHold(r)
 	case Planted:
 		s.applyFile(*r.File)
 	case Summed:

@@ -22,6 +22,7 @@ type Sum struct {
 	Done     []Past                 `json:"done"`
 	Runs     map[string]bt.Snapshot `json:"runs,omitempty"`
 	Files    []trees.File           `json:"files,omitempty"`
+	Holds    map[string]decide.Hold `json:"holds,omitempty"`
 }
 
 // ServiceSum is a Service with its spec as text.
@@ -34,7 +35,7 @@ type ServiceSum struct {
 // sum gives the record that says what all records so far say.
 func (s *State) sum() (*Sum, error) {
 	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{},
-		Drained: s.Drained, Index: s.Index, Rests: s.Rests, Ops: s.Ops, Done: s.Done, Runs: s.Runs, Files: s.Files}
+		Drained: s.Drained, Index: s.Index, Rests: s.Rests, Ops: s.Ops, Done: s.Done, Runs: s.Runs, Files: s.Files, Holds: s.Holds}
 	for name, service := range s.Services {
 		text, err := spec.Print(service.Spec)
 		if err != nil {

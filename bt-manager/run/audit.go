@@ -17,6 +17,7 @@ type Audit struct {
 	At      time.Time
 	Replica string // "" = of the whole
 	decide.Entry
+	Reads map[string]string // the ports of the leaf that says it, and what was in them
 }
 
 // audit keeps the newest decisions of each service in memory, and all in a file of lines of JSON.
@@ -74,21 +75,23 @@ type line struct {
 	Op      string    `json:"op,omitempty"`
 	Path    string    `json:"path,omitempty"`
 	Detail  any       `json:"detail,omitempty"`
+
+	Reads map[string]string `json:"reads,omitempty"`
 }
 
-func (a *audit) add(replica string, e decide.Entry) error {
+func (a *audit) add(replica string, e decide.Entry, reads map[string]string) error {
 	service := replica
 	if id, err := netmap.ParseReplicaID(replica); err == nil {
 		service = id.Service
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	list := append(a.entries[service], Audit{a.now, replica, e})
+	list := append(a.entries[service], Audit{a.now, replica, e, reads})
 	a.entries[service] = list[max(0, len(list)-keptAudits):]
 	if a.file == nil {
 		return nil
 	}
-	l := line{a.now.UTC(), replica, e.What, e.Text, e.Op, e.Path, e.Detail}
+	l := line{a.now.UTC(), replica, e.What, e.Text, e.Op, e.Path, e.Detail, reads}
 	text, err := json.Marshal(l)
 	if err != nil { // a number JSON cannot carry; in words it can
 		l.Detail = fmt.Sprint(e.Detail)
@@ -132,10 +135,35 @@ func (w auditing) Audit(replica string, e decide.Entry) {
 
 // note adds an entry to the audit and the log.
 func (r *Runner) note(replica string, e decide.Entry) {
-	if err := r.audit.add(replica, e); err != nil {
+	if err := r.audit.add(replica, e, r.reads(e.Path)); err != nil {
 		r.log.Warn("a decision is not in the file", "replica", replica, "err", err)
 	}
 	r.log.Info("decision", "replica", replica, "op", e.Op, "what", e.What, "text", e.Text)
+}
+
+// longRead bounds the text of a value a leaf read: a snapshot of a network is long.
+const longRead = 120
+
+// reads are the ports of the leaf of the tree that is being ticked.
+func (r *Runner) reads(path string) map[string]string {
+	if r.ticking == nil || path == "" {
+		return nil
+	}
+	for _, n := range r.ticking.run.Program().Nodes() {
+		if n.Path != path {
+			continue
+		}
+		all := map[string]string{}
+		for _, read := range r.ticking.run.Reads(n.UID) {
+			text := []rune(read.Value.String())
+			if len(text) > longRead {
+				text = append(text[:longRead-1], '…')
+			}
+			all[read.Port] = string(text)
+		}
+		return all
+	}
+	return nil
 }
 
 // Why gives the newest decisions about a service, or with "" about the whole, oldest first.

@@ -166,7 +166,7 @@ func TestBadThresholdInTheTree(t *testing.T) {
 	p := roomy(t, edit(t, `resource="*" thresholds="{@Thresholds}"`, `resource="*" thresholds="80 %"`))
 	p.run(20 * time.Second)
 	p.orders()
-	view, err := p.r.Tree("kms-0")
+	view, err := p.r.Tree("kms-0", false)
 	if err != nil || !strings.Contains(view.Text, `thresholds: "80": want THRESHOLD/CLEAR`) {
 		t.Errorf("%v\n%s", err, view.Text)
 	}

@@ -68,9 +68,9 @@ const outside = -1
 func (r *Runner) schedule(t *tree, due time.Time) {
 	t.due = due.UnixNano()
 	switch {
-	case t.paused && t.at != outside:
+	case r.holds[t.name].Paused != "" && t.at != outside:
 		heap.Remove(&r.queue, t.at)
-	case t.paused:
+	case r.holds[t.name].Paused != "":
 	case t.at == outside:
 		heap.Push(&r.queue, t)
 	default:

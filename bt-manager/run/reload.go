@@ -168,6 +168,7 @@ func (r *Runner) replant(now time.Time) {
 		}
 		r.unschedule(t)
 		r.trees[name] = next
+		r.hold(next)
 		r.wakeTree(next, byBegin, now)
 		if delta, changed := next.keep.Changed(); changed {
 			r.keep(name, &delta)

@@ -61,11 +61,13 @@ type Runner struct {
 	standing Standing
 	force    bool                   // trees of an older file are halted
 	kept     map[string]bt.Snapshot // runs of the manager before this one that have not been taken up; nil before the first round
+	holds    map[string]decide.Hold // by tree
 	shared   *decide.Shared
 	root     *board.Board
 	trees    map[string]*tree // by replica, "" = intake
 	queue    queue            // of those that no operator holds
 	named    map[*bt.Program][]bt.Key
+	ticking  *tree
 	batch    []*tree   // ticked in the pass that runs
 	looked   time.Time // newest look at the world that was due, not woken: samples are taken at even steps
 	older    bool      // some tree runs an older file
@@ -80,7 +82,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 		return nil, fmt.Errorf("parameters of the trees: %w", err)
 	}
 	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), config: cfg, shared: shared,
-		root: board.New(), named: map[*bt.Program][]bt.Key{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
+		root: board.New(), named: map[*bt.Program][]bt.Key{}, holds: map[string]decide.Hold{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
 	r.file = cfg.File
@@ -212,6 +214,8 @@ func (r *Runner) tick(t *tree, now time.Time) {
 	}
 	r.count(cmp.Or(why, byFloor))
 	t.why, t.ticked = "", now
+	r.ticking = t
+	defer func() { r.ticking = nil }()
 	due, spun := t.tick(now, func() { r.ticked(t.name, t) })
 	if spun {
 		if path := turning(t.run); r.spin(path, now) {
@@ -263,6 +267,9 @@ func (r *Runner) end(t *tree) {
 	delete(r.trees, t.name)
 	r.keep(t.name, nil)
 	r.forget(t.name)
+	if err := r.keepHold(t.name, decide.Hold{}); err != nil {
+		r.log.Error("a hold is not ended", "replica", t.name, "err", err)
+	}
 	r.log.Info("tree ends", "replica", t.name)
 }
 
@@ -271,6 +278,7 @@ func (r *Runner) begin(name string, p *bt.Program, now time.Time) {
 	t := r.newTree(name, p, now)
 	r.resume(name, t, now)
 	r.trees[name] = t
+	r.hold(t)
 	r.wakeTree(t, byBegin, now)
 }
 

@@ -568,7 +568,7 @@ func TestRemovedService(t *testing.T) {
 			t.Errorf("%s of kms-0 is still %q", key, got)
 		}
 	}
-	if _, err := p.r.Tree("kms-0"); err == nil {
+	if _, err := p.r.Tree("kms-0", false); err == nil {
 		t.Error("its tree is still there")
 	}
 	if got := p.r.Replicas(); len(got) != 0 {

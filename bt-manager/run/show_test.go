@@ -7,11 +7,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
@@ -21,25 +24,47 @@ import (
 func TestViews(t *testing.T) {
 	p := roomy(t, nil)
 	p.run(5500 * time.Millisecond)
-	view, err := p.r.Tree("kms-0")
+	view, err := p.r.Tree("kms-0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"TransferData", "op tree-kms-0-e1-1", "until "} {
+	for _, part := range []string{"TransferData", "op tree-kms-0-e1-1", " of 600 s"} {
 		if !strings.Contains(view.Text, part) {
 			t.Errorf("no %q in\n%s", part, view.Text)
 		}
 	}
+	want := filepath.Join("testdata", "picture.txt")
+	if *update {
+		if err := os.WriteFile(want, []byte(view.Text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(want)
+	if diff := cmp.Diff(string(text), view.Text); err != nil || diff != "" {
+		t.Errorf("%v, %s (-want +got):\n%s", err, want, diff)
+	}
 	if !strings.HasPrefix(view.Dot, "digraph") || !strings.Contains(view.Mermaid, "flowchart") || !json.Valid(view.JSON) {
 		t.Errorf("dot %.20q, mermaid %.20q, json %.20q", view.Dot, view.Mermaid, view.JSON)
 	}
-	for key, want := range map[string]string{"replica": "kms-0", "source": "leaf1", "@Samples": "5", "@Policy1": "kms-0 on leaf1"} {
-		if got := view.Blackboard[key]; got != want {
-			t.Errorf("blackboard %s is %q, want %q", key, got, want)
+	for key, want := range map[string]string{"replica": "kms-0 by ", "source": "leaf1 by GetReplica::", "op": "tree-kms-0-e1-1 by guard/move/Handshake::",
+		"@Samples": "5 by ", "@Policy1": "kms-0 on leaf1 by "} {
+		i := slices.IndexFunc(view.Blackboard, func(e Entry) bool { return e.Name == key })
+		if i < 0 {
+			t.Fatalf("no entry %s", key)
+		}
+		e := view.Blackboard[i]
+		if got := e.Value.String() + " by " + e.Writer; !strings.HasPrefix(got, want) || e.At.IsZero() {
+			t.Errorf("blackboard %s is %q at %v, want %q", key, got, e.At, want)
 		}
 	}
-	if view, err := p.r.Tree(""); err != nil || view.Name != "intake" || !strings.Contains(view.Text, "AllServicesDeployed") {
+	if active, err := p.r.Tree("kms-0", true); err != nil || strings.Contains(active.Text, "[-]\n") || !strings.Contains(active.Text, "TransferData [*]") {
+		t.Errorf("%v, only what is active:\n%s", err, active.Text)
+	}
+	if view, err := p.r.Tree("", false); err != nil || view.Name != "intake" || !strings.Contains(view.Text, "AllServicesDeployed") {
 		t.Errorf("intake: %v %s", err, view.Text)
+	}
+	if reads := p.find("kms", "move").Reads; reads["source"] != "leaf1" || reads["target"] != "leaf3" || !strings.HasPrefix(reads["reason"], "compute of leaf1 above") {
+		t.Errorf("the handshake has read %q", reads)
 	}
 	verdicts := p.r.Verdicts()
 	if v := verdicts["leaf1"]; v.State != decide.Confirmed || v.Kind != netmap.Compute {
@@ -83,10 +108,10 @@ func TestAuditFile(t *testing.T) {
 	}
 
 	p.r.audit.size = auditFile // so the file is full with the next entry
-	if err := p.r.audit.add("kms-0", decide.Entry{What: "last", Detail: math.NaN()}); err != nil {
+	if err := p.r.audit.add("kms-0", decide.Entry{What: "last", Detail: math.NaN()}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.r.audit.add("kms-0", decide.Entry{What: "first"}); err != nil {
+	if err := p.r.audit.add("kms-0", decide.Entry{What: "first"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	old, _ := os.ReadFile(path + ".1")

@@ -18,6 +18,9 @@ type Store interface {
 	// Files are the newest files of trees the runs were made with, newest last.
 	Files() []trees.File
 	KeepFile(trees.File) error
+	// Holds are what operators have told trees; KeepHold keeps what one is told, nothing = nothing any more.
+	Holds() map[string]decide.Hold
+	KeepHold(tree string, h decide.Hold) error
 }
 
 // recall takes over what the manager before this one kept.
@@ -26,7 +29,7 @@ func (r *Runner) recall() {
 	if r.store == nil {
 		return
 	}
-	r.kept = r.store.Runs()
+	r.kept, r.holds = r.store.Runs(), r.store.Holds()
 	files := r.store.Files()
 	if len(files) == 0 || files[len(files)-1] != r.file {
 		if err := r.store.KeepFile(r.file); err != nil {

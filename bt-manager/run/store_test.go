@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -19,10 +20,13 @@ type disk struct {
 	t      *testing.T
 	runs   map[string]bt.Snapshot
 	files  []trees.File
+	holds  map[string]decide.Hold
 	writes []string // what each record said: "kms-0 +TransferData" (runs now), "kms-0 gone"
 }
 
-func newDisk(t *testing.T) *disk { return &disk{t: t, runs: map[string]bt.Snapshot{}} }
+func newDisk(t *testing.T) *disk {
+	return &disk{t: t, runs: map[string]bt.Snapshot{}, holds: map[string]decide.Hold{}}
+}
 
 func (d *disk) copy(s bt.Snapshot) (c bt.Snapshot) {
 	text, err := json.Marshal(s)
@@ -59,6 +63,15 @@ func (d *disk) KeepRun(tree string, delta *bt.Snapshot) error {
 func (d *disk) Files() []trees.File { return slices.Clone(d.files) }
 
 func (d *disk) KeepFile(f trees.File) error { d.files = append(d.files, f); return nil }
+
+func (d *disk) Holds() map[string]decide.Hold { return maps.Clone(d.holds) }
+
+func (d *disk) KeepHold(tree string, h decide.Hold) error {
+	if d.holds[tree] = h; h.Paused == "" && len(h.Forced) == 0 {
+		delete(d.holds, tree)
+	}
+	return nil
+}
 
 // of counts the records of a tree.
 func (d *disk) of(tree string) (n int) {

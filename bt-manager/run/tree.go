@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,6 @@ type tree struct {
 	before uint64   // changes recorded before the newest tick
 	waits  string   // why it still runs an older file
 	names  []bt.Key // entries that name nodes
-	paused bool     // by an operator
 
 	floor  time.Duration
 	due    int64 // unix ns
@@ -108,19 +108,27 @@ type TreeView struct {
 	Dot        string
 	Mermaid    string
 	JSON       []byte
-	Blackboard map[string]string // its own entries, and those of the root blackboard with @
+	Blackboard []Entry // its own entries, and those of the root blackboard with @, by name
 }
 
-// Tree shows the tree of a replica, "" = intake.
-func (r *Runner) Tree(replica string) (TreeView, error) {
+// Entry is one entry of a blackboard, with who wrote it when.
+type Entry struct {
+	Name   string
+	Value  board.Value
+	Writer string // path of the node, "" = no node of this tree
+	At     time.Time
+}
+
+// Tree shows the tree of a replica, "" = intake; active leaves out what is idle and was in the newest tick.
+func (r *Runner) Tree(replica string, active bool) (TreeView, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.trees[replica]
 	if t == nil {
 		return TreeView{}, fmt.Errorf("no tree of %q: no such replica is desired", replica)
 	}
-	view := TreeView{Name: orIntakeName(replica), Blackboard: map[string]string{}}
-	o := render.Options{Last: render.Answers(t.run, t.newest())}
+	view := TreeView{Name: orIntakeName(replica)}
+	o := render.Options{OnlyActive: active, Last: render.Answers(t.run, t.newest()), Now: r.audit.now}
 	for _, form := range []struct {
 		write func(io.Writer, *bt.Instance, render.Options) error
 		to    func(*bytes.Buffer)
@@ -136,15 +144,39 @@ func (r *Runner) Tree(replica string) (TreeView, error) {
 		}
 		form.to(&b)
 	}
+	for _, line := range r.told(replica) {
+		view.Text = "! " + line + "\n" + view.Text
+	}
+	view.Blackboard = r.entries(t)
+	return view, nil
+}
+
+// entries lists what is on the blackboards a tree sees.
+func (r *Runner) entries(t *tree) (list []Entry) {
+	root := map[string]bool{}
 	for _, k := range t.run.Program().Keys() {
-		if v := t.run.Value(k); v.Kind() != board.Unset && k.Scope == "" && !k.Root {
-			view.Blackboard[k.Name] = v.String()
+		v := t.run.Value(k)
+		if v.Kind() == board.Unset || k.Scope != "" {
+			continue
 		}
+		e := Entry{Name: k.Name, Value: v}
+		if k.Root {
+			e.Name = "@" + k.Name
+			root[k.Name] = true
+		}
+		var uid int
+		if uid, e.At = t.run.Written(k); uid > 0 {
+			e.Writer = t.run.Program().Nodes()[uid-1].Path
+		}
+		list = append(list, e)
 	}
 	for _, name := range r.root.Names() {
-		view.Blackboard["@"+name] = r.root.Get(name).String()
+		if e := r.root.Entry(name); !root[name] {
+			list = append(list, Entry{Name: "@" + name, Value: e.Value, At: time.Unix(0, e.Stamp())})
+		}
 	}
-	return view, nil
+	slices.SortFunc(list, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }
 
 const intakeName = "intake"

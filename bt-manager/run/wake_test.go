@@ -168,7 +168,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkIdle(b *testing.B) {
 	w := idle(10000)
 	cfg := config()
-	cfg.Store = &disk{runs: map[string]bt.Snapshot{}}
+	cfg.Store = &disk{runs: map[string]bt.Snapshot{}, holds: map[string]decide.Hold{}}
 	r, err := New(cfg, w, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)

@@ -60,7 +60,7 @@ func TestMonitor(t *testing.T) {
 	if len(p.world.begun) != 0 || len(told) != 1 {
 		t.Errorf("held, but began %v; told %v", p.world.begun, told)
 	}
-	view, err := p.r.Tree("kms-0")
+	view, err := p.r.Tree("kms-0", false)
 	if err != nil || !strings.Contains(view.Text, "Handshake [-] -- held") {
 		t.Errorf("%v\n%s", err, view.Text)
 	}

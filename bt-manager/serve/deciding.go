@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
+	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/bt-manager/orders"
 	"sonic-netservices/bt-manager/record"
@@ -185,13 +187,46 @@ func (d *deciding) Nodes(context.Context) *api.NodeList {
 }
 
 // Tree implements Views.
-func (d *deciding) Tree(replica string) (*api.TreeView, error) {
-	replica = firstOf(replica)
-	v, err := d.runner.Tree(replica)
+func (d *deciding) Tree(replica string, onlyActive bool) (*api.TreeView, error) {
+	v, err := d.runner.Tree(firstOf(replica), onlyActive)
 	if err != nil {
 		return nil, status.Error(codes.NotFound, err.Error())
 	}
-	return &api.TreeView{Name: v.Name, Text: v.Text, Dot: v.Dot, Mermaid: v.Mermaid, Json: v.JSON, Blackboard: v.Blackboard}, nil
+	view := &api.TreeView{Name: v.Name, Text: v.Text, Dot: v.Dot, Mermaid: v.Mermaid, Json: v.JSON, Blackboard: map[string]string{}}
+	for _, e := range v.Blackboard {
+		view.Blackboard[e.Name] = e.Value.String()
+		entry := &api.BoardEntry{Name: e.Name, Value: e.Value.String(), Kind: e.Value.Kind().String(), Writer: e.Writer}
+		if !e.At.IsZero() {
+			entry.AtUnixMs = e.At.UnixMilli()
+		}
+		view.Entries = append(view.Entries, entry)
+	}
+	return view, nil
+}
+
+// acts are what messages call what is done to a tree.
+var acts = map[api.Act]run.Act{api.Act_PAUSE: run.Pause, api.Act_RESUME: run.Resume, api.Act_HALT: run.Halt, api.Act_FORCE: run.Force, api.Act_RELEASE: run.Release}
+
+// Steer implements Views.
+func (d *deciding) Steer(by string, req *api.SteerRequest) (*api.SteerReply, error) {
+	s := run.Steering{By: by, Act: acts[req.Act], Node: req.Node, Once: req.Once}
+	if req.Status != "" {
+		var err error
+		if s.Status, err = bt.ParseStatus(req.Status); err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+	}
+	tree := firstOf(req.Replica)
+	text, err := d.runner.Steer(tree, s)
+	switch {
+	case errors.Is(err, run.ErrUnknown):
+		return nil, status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, run.ErrUnsafe):
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	case err != nil:
+		return nil, err
+	}
+	return &api.SteerReply{Text: text, Holds: d.runner.Told(tree)}, nil
 }
 
 // firstOf takes a service for its first replica.
@@ -225,7 +260,7 @@ func (d *deciding) Why(service string, most int) (*api.WhyReply, error) {
 	}
 	reply := &api.WhyReply{}
 	for _, a := range audits {
-		e := &api.AuditEntry{AtUnixMs: a.At.UnixMilli(), Replica: a.Replica, What: a.What, Text: a.Text}
+		e := &api.AuditEntry{AtUnixMs: a.At.UnixMilli(), Replica: a.Replica, What: a.What, Text: a.Text, Op: a.Op, Path: a.Path, Reads: a.Reads}
 		if a.Detail != nil {
 			if text, err := json.Marshal(a.Detail); err == nil {
 				e.Detail = text

@@ -18,7 +18,7 @@ type Views interface {
 	// Nodes lists the switches by name.
 	Nodes(ctx context.Context) *api.NodeList
 	// Tree shows the tree of a replica ("kms-0"), of the first replica of a service ("kms"), or the intake tree ("").
-	Tree(replica string) (*api.TreeView, error)
+	Tree(replica string, onlyActive bool) (*api.TreeView, error)
 	// Why gives the newest decisions about a service, oldest first, and at most so many.
 	Why(service string, most int) (*api.WhyReply, error)
 	// Drain keeps services away from a node and has those that are there moved, or ends that.
@@ -27,6 +27,8 @@ type Views interface {
 	Trees() *api.TreesStatus
 	// ReloadTrees puts the file into effect as it is now; INVALID_ARGUMENT names its faults.
 	ReloadTrees(by string, force bool) (*api.TreesStatus, error)
+	// Steer does what an operator tells a tree; FAILED_PRECONDITION says that it could do harm now.
+	Steer(by string, req *api.SteerRequest) (*api.SteerReply, error)
 	// Monitor opens the Groot2 socket for a tree, named as in Tree, or ends it.
 	Monitor(by, replica string, write, end bool) (*api.MonitorReply, error)
 	// Recording gives a log of a tree, named as in Tree, or "intake"; ago 0 is the newest.
@@ -91,7 +93,7 @@ func (s *server) Tree(_ context.Context, ref *api.TreeRef) (*api.TreeView, error
 	if err := s.decides(); err != nil {
 		return nil, err
 	}
-	view, err := s.views.Tree(ref.Replica)
+	view, err := s.views.Tree(ref.Replica, ref.OnlyActive)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -144,6 +146,18 @@ func (s *server) ReloadTrees(ctx context.Context, req *api.ReloadRequest) (*api.
 	}
 	by, _, _ := pki.Caller(ctx)
 	reply, err := s.views.ReloadTrees(by, req.Force)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return reply, nil
+}
+
+func (s *server) Steer(ctx context.Context, req *api.SteerRequest) (*api.SteerReply, error) {
+	if err := s.decides(); err != nil {
+		return nil, err
+	}
+	by, _, _ := pki.Caller(ctx)
+	reply, err := s.views.Steer(by, req)
 	if err != nil {
 		return nil, coded(err)
 	}

@@ -126,7 +126,8 @@ func newNetwork(t *testing.T) *network {
 		drained: map[string]bool{},
 		decisions: []*api.AuditEntry{
 			{AtUnixMs: at, What: "admitted", Text: "kms is taken on, 1 replica"},
-			{AtUnixMs: at + 36_250, Replica: "kms-0", What: "confirmed", Text: "leaf1: compute mean of 5 samples 0.94 is above 0.80, 5 of them"},
+			{AtUnixMs: at + 36_250, Replica: "kms-0", What: "confirmed", Text: "leaf1: compute mean of 5 samples 0.94 is above 0.80, 5 of them",
+				Path: "guard/SustainedOverload::40", Reads: map[string]string{"node": "leaf1", "samples": "5"}},
 			{AtUnixMs: at + 36_300, Replica: "kms-0", What: "chosen", Text: "to leaf2", Detail: detail, DetailText: choice.String()},
 		},
 	}
@@ -162,17 +163,23 @@ func (n *network) Nodes(context.Context) *api.NodeList {
 	return list
 }
 
-func (n *network) Tree(replica string) (*api.TreeView, error) {
+func (n *network) Tree(replica string, onlyActive bool) (*api.TreeView, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch replica {
 	case "":
 		return &api.TreeView{Name: "intake", Text: "[-] Intake [*]\n"}, nil
 	case "kms", "kms-0":
+		text := "[-] Replica [*]\n    --> IsOverloaded [✓]\n    --> Migrate [*] -- cutover"
+		if onlyActive {
+			text = "[-] Replica [*]\n    --> Migrate [*] -- cutover"
+		}
 		return &api.TreeView{
-			Name: "kms-0", Text: "[-] Replica [*]\n    --> IsOverloaded [✓]\n    --> Migrate [*] -- cutover", Dot: "digraph tree {\n}\n",
+			Name: "kms-0", Text: text, Dot: "digraph tree {\n}\n",
 			Mermaid: "flowchart TD\n", Json: []byte(`{"nodes":[{"uid":1,"status":"RUNNING"}]}`),
 			Blackboard: map[string]string{"@Service1": "kms", "@Policy1": "leaf1", "target": "leaf2"},
+			Entries: []*api.BoardEntry{{Name: "@Policy1", Value: "leaf1", Kind: "string", AtUnixMs: 1795262400000}, {Name: "@Service1", Value: "kms", Kind: "string"},
+				{Name: "target", Value: "leaf2", Kind: "string", Writer: "guard/move/choose/SelectOptimalNode::51", AtUnixMs: 1795262401000}},
 		}, nil
 	case "flap-0":
 		n.looks++
@@ -234,6 +241,14 @@ func (n *network) ReloadTrees(by string, force bool) (*api.TreesStatus, error) {
 		return nil, status.Error(codes.InvalidArgument, "tree file:\n/etc/mine.xml:3:5: unknown node <Foo>\n    <Foo/>\n     ^")
 	}
 	return &api.TreesStatus{File: "/etc/mine.xml", Hash: "00cd by " + by, SinceUnixMs: 1795262402000}, nil
+}
+
+func (n *network) Steer(by string, req *api.SteerRequest) (*api.SteerReply, error) {
+	if req.Act == api.Act_HALT {
+		return nil, status.Error(codes.FailedPrecondition, "refused: kms-0 is in a cut-over, at migrate/Cutover::7")
+	}
+	text := fmt.Sprintf("%s %s %s %s %s %t", by, req.Act, req.Replica, req.Node, req.Status, req.Once)
+	return &api.SteerReply{Text: text, Holds: []string{"paused by alice"}}, nil
 }
 
 // TestViewsRefuse: requests that no nsctl sends.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/internal/btlog"
@@ -17,6 +18,7 @@ type Options struct {
 	OnlyActive bool              // leave out what is idle and was idle in the last tick
 	Blackboard bool              // add the entries
 	Last       map[int]bt.Status // answers of the last tick by UID (Answers), shown for nodes that are idle again
+	Now        time.Time         // when it is set, timers show how much of their time is over instead of until when they wait
 }
 
 // Answers collects what nodes answered in the last tick: the changes recorded in it, and what was skipped.
@@ -81,10 +83,44 @@ func (o Options) why(in *bt.Instance, n bt.Info) string {
 	if op := in.Op(n.UID); op != "" {
 		parts = append(parts, "op "+string(op))
 	}
-	if until := in.Deadline(n.UID); !until.IsZero() {
+	if until := in.Deadline(n.UID); !until.IsZero() && o.Now.IsZero() {
 		parts = append(parts, "until "+until.UTC().Format("15:04:05.000"))
 	}
+	if over := o.over(in, n); over != "" {
+		parts = append(parts, over)
+	}
 	return strings.Join(parts, ", ")
+}
+
+// over says how much of its time a timer has waited; a running leaf says it of the Timeout around it.
+func (o Options) over(in *bt.Instance, n bt.Info) string {
+	if o.Now.IsZero() {
+		return ""
+	}
+	if leaf := n.Class == bt.Action || n.Class == bt.Condition; leaf && n.Type != "Sleep" && in.Status(n.UID) == bt.Running {
+		for n.Type != "Timeout" {
+			if n.Parent == 0 {
+				return ""
+			}
+			n = in.Program().Nodes()[n.Parent-1]
+		}
+	} else if n.Type == "Timeout" { // its leaf says it
+		return ""
+	}
+	until := in.Deadline(n.UID)
+	if until.IsZero() {
+		return ""
+	}
+	limit := in.Limit(n.UID)
+	return fmt.Sprintf("%s of %s", seconds(limit-until.Sub(o.Now)), seconds(limit))
+}
+
+// seconds is a duration as people say it: whole seconds from one second on.
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", max(d, 0).Milliseconds())
+	}
+	return fmt.Sprintf("%d s", int(d.Seconds()))
 }
 
 func blackboard(b *strings.Builder, in *bt.Instance) {
