@@ -53,9 +53,9 @@ func (k *HeaderKey) Open(packet []byte) (stamp Stamp, headerLen int, err error) 
 	}
 	was := [HeaderLen]byte(packet)
 	iv := (*[speckBlock]byte)(was[:])
-	var magic [4]byte
-	k.stream.xor(magic[:], was[16:20], iv)
-	n := binary.BigEndian.Uint32(magic[:]) - headerMagic
+	first := *iv // becomes the first block of the stream
+	k.stream.encrypt(&first)
+	n := binary.BigEndian.Uint32(first[:]) ^ binary.BigEndian.Uint32(was[16:]) - headerMagic
 	if n > 0xffff {
 		return 0, 0, refuse(ReasonKey, FieldHeader)
 	}

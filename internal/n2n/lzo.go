@@ -58,10 +58,13 @@ func decompressLZO(dst, src []byte) ([]byte, error) {
 			low = in.u16()
 			distance = t>>3&1<<14 + low>>2 + 16384
 			if distance == 16384 {
-				if in.err == nil && len(in.src) > 0 {
+				if len(in.src) > 0 {
 					in.refuse(FieldEnd)
 				}
-				return out, in.err
+				if in.err != nil {
+					return dst, in.err
+				}
+				return out, nil
 			}
 		case t < 64:
 			length = in.length(t&31, 31) + 2

@@ -1,6 +1,7 @@
 package n2n
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"math/bits"
 )
@@ -76,26 +77,26 @@ func (s *speck256) xor(dst, src []byte, iv *[speckBlock]byte) {
 	speckXOR(s[:], dst, src, iv)
 }
 
-// speckXOR goes through four blocks at a time: they do not depend on each other, so the processor works on all of them at
-// once, and their eight words and a round key are what fits into its registers.
 func speckXOR(rounds []uint64, dst, src []byte, iv *[speckBlock]byte) {
+	const four = 4 * speckBlock
 	y, x := binary.LittleEndian.Uint64(iv[:]), binary.LittleEndian.Uint64(iv[8:])
 	dst = dst[:len(src)]
-	for len(src) >= 4*speckBlock && len(dst) >= 4*speckBlock {
-		y0, y1, y2, y3 := y, y+1, y+2, y+3
-		x0, x1, x2, x3 := x, x, x, x
-		y += 4
-		for _, k := range rounds {
-			x0 = (bits.RotateLeft64(x0, -8) + y0) ^ k
-			x1 = (bits.RotateLeft64(x1, -8) + y1) ^ k
-			x2 = (bits.RotateLeft64(x2, -8) + y2) ^ k
-			x3 = (bits.RotateLeft64(x3, -8) + y3) ^ k
-			y0 = bits.RotateLeft64(y0, 3) ^ x0
-			y1 = bits.RotateLeft64(y1, 3) ^ x1
-			y2 = bits.RotateLeft64(y2, 3) ^ x2
-			y3 = bits.RotateLeft64(y3, 3) ^ x3
+	for ; len(src) > 0; y += 4 {
+		y0, x0, y1, x1, y2, x2, y3, x3 := fourSpeck(rounds, y, x)
+		if len(src) < four {
+			var s [four]byte
+			binary.LittleEndian.PutUint64(s[0:], y0)
+			binary.LittleEndian.PutUint64(s[8:], x0)
+			binary.LittleEndian.PutUint64(s[16:], y1)
+			binary.LittleEndian.PutUint64(s[24:], x1)
+			binary.LittleEndian.PutUint64(s[32:], y2)
+			binary.LittleEndian.PutUint64(s[40:], x2)
+			binary.LittleEndian.PutUint64(s[48:], y3)
+			binary.LittleEndian.PutUint64(s[56:], x3)
+			subtle.XORBytes(dst, src, s[:])
+			return
 		}
-		s, d := (*[64]byte)(src), (*[64]byte)(dst)
+		s, d := (*[four]byte)(src), (*[four]byte)(dst)
 		binary.LittleEndian.PutUint64(d[0:], binary.LittleEndian.Uint64(s[0:])^y0)
 		binary.LittleEndian.PutUint64(d[8:], binary.LittleEndian.Uint64(s[8:])^x0)
 		binary.LittleEndian.PutUint64(d[16:], binary.LittleEndian.Uint64(s[16:])^y1)
@@ -104,22 +105,27 @@ func speckXOR(rounds []uint64, dst, src []byte, iv *[speckBlock]byte) {
 		binary.LittleEndian.PutUint64(d[40:], binary.LittleEndian.Uint64(s[40:])^x2)
 		binary.LittleEndian.PutUint64(d[48:], binary.LittleEndian.Uint64(s[48:])^y3)
 		binary.LittleEndian.PutUint64(d[56:], binary.LittleEndian.Uint64(s[56:])^x3)
-		src, dst = src[64:], dst[64:]
+		src, dst = src[four:], dst[four:]
 	}
-	for len(src) > 0 {
-		y0, x0 := y, x
-		y++
-		for _, k := range rounds {
-			x0 = (bits.RotateLeft64(x0, -8) + y0) ^ k
-			y0 = bits.RotateLeft64(y0, 3) ^ x0
-		}
-		var stream [speckBlock]byte
-		binary.LittleEndian.PutUint64(stream[:], y0)
-		binary.LittleEndian.PutUint64(stream[8:], x0)
-		n := min(len(src), speckBlock)
-		for i := range n {
-			dst[i] = src[i] ^ stream[i]
-		}
-		src, dst = src[n:], dst[n:]
+}
+
+// fourSpeck encrypts four counter blocks, from y on, at once: they do not depend on each other, so the processor has
+// something to do while it waits for one. It is a function of its own, with its results in registers, because their eight
+// words and the round key are just what the registers hold: with the slices of a caller among them half would go by memory.
+//
+//go:noinline
+func fourSpeck(rounds []uint64, y, x uint64) (y0, x0, y1, x1, y2, x2, y3, x3 uint64) {
+	y0, y1, y2, y3 = y, y+1, y+2, y+3
+	x0, x1, x2, x3 = x, x, x, x
+	for _, k := range rounds {
+		x0 = (bits.RotateLeft64(x0, -8) + y0) ^ k
+		x1 = (bits.RotateLeft64(x1, -8) + y1) ^ k
+		x2 = (bits.RotateLeft64(x2, -8) + y2) ^ k
+		x3 = (bits.RotateLeft64(x3, -8) + y3) ^ k
+		y0 = bits.RotateLeft64(y0, 3) ^ x0
+		y1 = bits.RotateLeft64(y1, 3) ^ x1
+		y2 = bits.RotateLeft64(y2, 3) ^ x2
+		y3 = bits.RotateLeft64(y3, 3) ^ x3
 	}
+	return
 }
