@@ -187,8 +187,20 @@ func TestHeadersAsCaptured(t *testing.T) {
 	}
 }
 
-// Alice and bob log in; everything is opened, and what each side says is what we would say.
+// Alice and bob log in; everything is opened, and what each side says is what we would say. In leave.pcap the supernode
+// reads its list again, which makes another dynamic key, and both leave.
 func TestLoginAsCaptured(t *testing.T) {
+	for name, want := range map[string]map[Type]int{
+		"login": {TypeRegister: 4, TypePacket: 21, TypeRegisterAck: 2, TypeRegisterSuper: 6, TypeRegisterSuperAck: 6,
+			TypePeerInfo: 4, TypeQueryPeer: 4},
+		"leave": {TypeRegister: 4, TypePacket: 15, TypeRegisterAck: 2, TypeRegisterSuper: 9, TypeRegisterSuperAck: 9,
+			TypeUnregisterSuper: 2, TypeReRegisterSuper: 2, TypePeerInfo: 5, TypeQueryPeer: 5},
+	} {
+		t.Run(name, func(t *testing.T) { testLogin(t, name, want) })
+	}
+}
+
+func testLogin(t *testing.T, name string, want map[Type]int) {
 	community, federation := mustCommunity(t, "n2nlogin"), mustCommunity(t, "*Federation")
 	pub, err := FederationKey("Federation").Public()
 	if err != nil {
@@ -207,7 +219,7 @@ func TestLoginAsCaptured(t *testing.T) {
 		}
 		users[own] = &user{Secret: secret}
 	}
-	list := capture(t, "login")
+	list := capture(t, name)
 	static := NewHeaderKey(community)
 	at := map[netip.AddrPort]*user{} // edges
 	var dynamic *HeaderKey
@@ -216,7 +228,13 @@ func TestLoginAsCaptured(t *testing.T) {
 		if dynamic != nil {
 			if o, err := open(t, dynamic, d.data); err == nil {
 				counts[o.Type]++
-				if p, ok := o.message.(*Packet); ok {
+				switch p := o.message.(type) {
+				case *UnregisterSuper:
+					name, err := p.Auth.User()
+					if last, err2 := at[d.from].login.User(); err != nil || err2 != nil || name != last {
+						t.Errorf("packet %d: %v leaves (%v), %v came (%v)", i, name, err, last, err2)
+					}
+				case *Packet:
 					frame, err := newTransform(t, TransformSpeck, swordfish).Open(nil, p.Payload)
 					if err != nil {
 						t.Fatal(err)
@@ -256,13 +274,13 @@ func TestLoginAsCaptured(t *testing.T) {
 			if again, err := u.Answer(&u.login, key); err != nil || !again.Equal(&m.Auth) {
 				t.Errorf("packet %d: answer %x (%v), want %x", i, again.Token(), err, m.Auth.Token())
 			}
-			// The supernode made the key of the second in which it began, which is not long ago.
+			// The supernode made the key of the second in which it read its list, not long before the capture or in it.
 			found := false
-			for ago := range 10 {
-				found = found || key == NewDynamicKey(community, federation, uint32(list[0].at.Unix()-int64(ago)))
+			for second := list[0].at.Unix() - 10; second <= d.at.Unix(); second++ {
+				found = found || key == NewDynamicKey(community, federation, uint32(second))
 			}
 			if !found {
-				t.Errorf("packet %d: dynamic key %x is of none of the last seconds", i, key)
+				t.Errorf("packet %d: dynamic key %x is of no second", i, key)
 			}
 			dynamic = NewDynamicHeaderKey(community, key)
 		default:
@@ -279,8 +297,6 @@ func TestLoginAsCaptured(t *testing.T) {
 			t.Errorf("packet %d: %x with its trailer, want %x", i, again, d.data)
 		}
 	}
-	want := map[Type]int{TypeRegister: 4, TypePacket: 21, TypeRegisterAck: 2, TypeRegisterSuper: 6, TypeRegisterSuperAck: 6,
-		TypePeerInfo: 4, TypeQueryPeer: 4}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Error(diff)
 	}

@@ -18,6 +18,9 @@ import (
 //	checks the trailer and {{challenge}}                    sealed by the static key, with a trailer
 //
 // {x} is x encrypted by Speck128/128 with the first half of the secret. A trailer is {hash of the sealed packet}.
+//
+// Every registration has a challenge of its own, and so has UNREGISTER_SUPER, which nobody answers and which is sealed by the
+// dynamic key: two tokens of a user are never Equal, only their User is the same.
 
 // PrivateKey is what a password makes.
 type PrivateKey [32]byte
@@ -99,7 +102,7 @@ func (s *Secret) half() [16]byte { return [16]byte(s.bytes[:16]) }
 // Challenge is random and chosen by the edge.
 type Challenge [16]byte
 
-// Login is the token of a REGISTER_SUPER or UNREGISTER_SUPER.
+// Login is the token of a REGISTER_SUPER or UNREGISTER_SUPER, with a challenge that was not used before.
 func (s *Secret) Login(user PublicKey, c Challenge) (a Auth) {
 	s.block.encrypt((*[speckBlock]byte)(&c))
 	a.Scheme, a.size = AuthLogin, uint8(copy(a.token[:], user[:])+copy(a.token[32:], c[:]))
@@ -162,7 +165,8 @@ func (s *Secret) DynamicKey(answer *Auth, c Challenge) (key DynamicKey, err erro
 	return key, nil
 }
 
-// TrailerLen is how much longer registering is than its message, in a community with users.
+// TrailerLen is how much longer registering is than its message, in a community with users. (A NAK is as much longer, but
+// by bytes that mean nothing.)
 const TrailerLen = 16
 
 // AppendTrailer adds the trailer to a sealed REGISTER_SUPER or ACK.

@@ -100,6 +100,7 @@ func drawMessage(t *rapid.T) message {
 		}
 		return &RegisterSuperAck{h, cookie, a, drawSubnet(t), rapid.Uint16().Draw(t, "lifetime"), drawSock(t, "sock", false), drawAuth(t), list, rapid.Uint32().Draw(t, "key time"), rest}
 	case TypeRegisterSuperNak:
+		h.Flags |= HasSock
 		return &RegisterSuperNak{h, cookie, a, drawAuth(t), rest}
 	case TypePeerInfo:
 		has(sock)

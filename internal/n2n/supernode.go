@@ -149,7 +149,7 @@ func (m *RegisterSuperNak) Decode(b []byte) error {
 
 // Append writes the message.
 func (m *RegisterSuperNak) Append(b []byte) []byte {
-	b = m.append(b, TypeRegisterSuperNak, false)
+	b = m.append(b, TypeRegisterSuperNak, true) // ntop says that a sock is there, and there is none
 	b = binary.BigEndian.AppendUint32(b, m.Cookie)
 	b = append(b, m.MAC[:]...)
 	b = m.Auth.append(b)
