@@ -75,13 +75,14 @@ func ParseReplicaID(s string) (ReplicaID, error) {
 	return ReplicaID{s[:i], n}, nil
 }
 
-// Ports of the suite, all on the node's Loopback0. The table for people is in docs/architecture.md.
+// Ports of the suite, all on the node's Loopback0 but for metrics. The table for people is in docs/architecture.md.
 const (
 	ManagerPort = 7301  // bt-manager: Manager (gRPC)
 	AgentPort   = 7302  // mig-agent: Agent, Peer, Witness (gRPC)
 	HelperPort  = 7303  // mig-agent's helper: Witness (gRPC)
 	SyncPort    = 7304  // resource-sync: ResourceSync (gRPC)
 	LanePort    = 7305  // mig-agent: memory of services that move (TLS)
+	MetricsPort = 7306  // bt-manager: Prometheus metrics (HTTP), on 127.0.0.1 only
 	OverlayPort = 7307  // n2n-supernode: Overlay (gRPC)
 	VXLANPort   = 14789 // service segment (UDP); not 4789, which is the ASIC's VTEP
 )

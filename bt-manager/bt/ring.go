@@ -35,13 +35,17 @@ func (r *Ring) Total() uint64 { return r.all }
 func (r *Ring) Changes() []Change { return r.Since(0) }
 
 // Since gives the changes after the first n ever recorded, as far as they are kept.
-func (r *Ring) Since(n uint64) []Change {
+func (r *Ring) Since(n uint64) (list []Change) {
+	r.Each(n, func(c Change) { list = append(list, c) })
+	return list
+}
+
+// Each hands over the changes after the first n ever recorded, as far as they are kept.
+func (r *Ring) Each(n uint64, do func(Change)) {
 	if size := uint64(len(r.list)); r.all > size {
 		n = max(n, r.all-size)
 	}
-	var list []Change
 	for ; n < r.all; n++ {
-		list = append(list, r.list[n&uint64(len(r.list)-1)])
+		do(r.list[n&uint64(len(r.list)-1)])
 	}
-	return list
 }

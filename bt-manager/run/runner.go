@@ -34,6 +34,8 @@ type Config struct {
 	Epoch uint64 // of the manager: part of the IDs of operations
 	Audit string // file the audit is appended to; "" = none
 	Store Store  // keeps the runs; nil = each manager begins anew
+
+	Kept func(took time.Duration) // is told how long the store took for a run; nil = nobody asks
 }
 
 // Mirror shows blackboards outside. It is given what changed since it was called last; an entry without a value any more
@@ -68,6 +70,7 @@ type Runner struct {
 	queue    queue            // of those that no operator holds
 	named    map[*bt.Program][]bt.Key
 	ticking  *tree
+	tallies  map[*bt.Program]*tally
 	batch    []*tree   // ticked in the pass that runs
 	looked   time.Time // newest look at the world that was due, not woken: samples are taken at even steps
 	older    bool      // some tree runs an older file
@@ -82,7 +85,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 		return nil, fmt.Errorf("parameters of the trees: %w", err)
 	}
 	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), config: cfg, shared: shared,
-		root: board.New(), named: map[*bt.Program][]bt.Key{}, holds: map[string]decide.Hold{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
+		root: board.New(), named: map[*bt.Program][]bt.Key{}, holds: map[string]decide.Hold{}, tallies: map[*bt.Program]*tally{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
 	r.file = cfg.File
@@ -217,6 +220,8 @@ func (r *Runner) tick(t *tree, now time.Time) {
 	r.ticking = t
 	defer func() { r.ticking = nil }()
 	due, spun := t.tick(now, func() { r.ticked(t.name, t) })
+	t.ring.Each(t.counted, t.tally.take) // also what was halted since the last tick
+	t.counted = t.ring.Total()
 	if spun {
 		if path := turning(t.run); r.spin(path, now) {
 			r.log.Warn("a tree goes on at once without end; it pauses", "replica", t.name, "path", path)

@@ -95,8 +95,12 @@ func (r *Runner) keep(name string, delta *bt.Snapshot) {
 	if r.store == nil {
 		return
 	}
+	began := time.Now()
 	if err := r.store.KeepRun(name, delta); err != nil {
 		r.log.Error("a run is not kept", "replica", name, "err", err)
+	}
+	if r.config.Kept != nil {
+		r.config.Kept(time.Since(began))
 	}
 }
 

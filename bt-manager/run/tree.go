@@ -19,14 +19,16 @@ import (
 
 // tree is one run of a program, with what happened in its newest tick.
 type tree struct {
-	name   string           // replica, "" = intake
-	id     netmap.ReplicaID // the same
-	run    *bt.Instance
-	keep   *bt.Keeper
-	ring   *bt.Ring
-	before uint64   // changes recorded before the newest tick
-	waits  string   // why it still runs an older file
-	names  []bt.Key // entries that name nodes
+	name    string           // replica, "" = intake
+	id      netmap.ReplicaID // the same
+	run     *bt.Instance
+	keep    *bt.Keeper
+	tally   *tally
+	counted uint64 // changes in the tally
+	ring    *bt.Ring
+	before  uint64   // changes recorded before the newest tick
+	waits   string   // why it still runs an older file
+	names   []bt.Key // entries that name nodes
 
 	floor  time.Duration
 	due    int64 // unix ns
@@ -42,6 +44,10 @@ const ringSize = 512
 // newTree makes a tree that has not begun.
 func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
 	t := &tree{name: name, run: p.New(r.root), ring: bt.NewRing(ringSize), names: r.namesOf(p), floor: floorOf(name), at: outside}
+	if t.tally = r.tallies[p]; t.tally == nil {
+		t.tally = newTally(p)
+		r.tallies[p] = t.tally
+	}
 	t.id, _ = netmap.ParseReplicaID(name) // of intake none, so it comes first
 	if name != "" {
 		_ = t.run.Set("replica", name, now) // load has seen that the tree has the entry

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
 )
@@ -34,6 +35,8 @@ type Config struct {
 	// Tree is a file of behaviour trees in place of the built-in ones; its faults end the start. Later changes of the file
 	// apply live. CONFIG_DB NETSERVICES|global tree.
 	Tree string
+	// Metrics is where Prometheus metrics are served, without a lock and so on the loopback only. "off": nowhere.
+	Metrics string
 	// Policy is when a node counts as overloaded. CONFIG_DB NETSERVICES|policy, see policyOf.
 	Policy decide.Params
 	// Groot is host:port of the Groot2 socket, on loopback; its PUB has the next port. It is open from when an operator
@@ -51,6 +54,8 @@ type Config struct {
 // grootAddr is where Groot2 looks for a tree by itself.
 const grootAddr = "127.0.0.1:1667"
 
+var metricsAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(netmap.MetricsPort))
+
 // Flags defines the flags of Config.
 func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Node, "node", "", "name of this switch (default: CONFIG_DB DEVICE_METADATA|localhost hostname)")
@@ -59,6 +64,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Segment6, "segment6", "", "the same for IPv6 (default: CONFIG_DB NETSERVICES|segment gateway6)")
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
 	flags.StringVar(&c.Tree, "tree", "", "file of behaviour trees (default: CONFIG_DB NETSERVICES|global tree, or built in)")
+	flags.StringVar(&c.Metrics, "metrics", "", "ip:port on the loopback to serve Prometheus metrics at, or off (default "+metricsAddr+")")
 	flags.StringVar(&c.Dir, "dir", "", "folder of journal and images (default "+netmap.ManagerDir+")")
 	flags.StringVar(&c.Groot, "groot", "", "host:port of the Groot2 socket that nsctl groot opens, on loopback, or off (default "+grootAddr+")")
 	flags.StringVar(&c.Record, "record", "", "on or off: whether logs of what the trees do are kept (default: CONFIG_DB NETSERVICES|global record, or on)")
@@ -68,7 +74,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	c.from = map[string]string{}
 	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir, "tree": c.Tree,
-		"groot": c.Groot, "record": c.Record} {
+		"groot": c.Groot, "record": c.Record, "metrics": c.Metrics} {
 		if value != "" {
 			c.from[name] = "flag"
 		}
@@ -83,6 +89,7 @@ func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	c.fill(&c.Dir, "dir", netmap.ManagerDir, "default")
 	c.fill(&c.Groot, "groot", grootAddr, "default")
 	c.fill(&c.Record, "record", "on", "default")
+	c.fill(&c.Metrics, "metrics", metricsAddr, "default")
 	return c.check()
 }
 
@@ -170,6 +177,11 @@ func (c *Config) check() error {
 	if c.Record != "on" && c.Record != off {
 		return fmt.Errorf("record: %q, want on or off", c.Record)
 	}
+	if c.Metrics != off {
+		if err := daemon.CheckMetrics(c.Metrics); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -184,7 +196,7 @@ func (c *Config) segments() (segment, segment6 netip.Prefix) {
 func (c *Config) Print(w io.Writer) {
 	for _, f := range []struct{ name, value string }{
 		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir}, {"tree", c.Tree},
-		{"groot", c.Groot}, {"record", c.Record},
+		{"groot", c.Groot}, {"record", c.Record}, {"metrics", c.Metrics},
 	} {
 		from := c.from[f.name]
 		if from == "" {

@@ -77,6 +77,7 @@ dir      /tmp/x                       flag
 tree     /etc/trees.xml               CONFIG_DB
 groot    127.0.0.1:1667               default
 record   off                          CONFIG_DB
+metrics  127.0.0.1:7306               default
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -113,6 +114,7 @@ func TestConfigErrors(t *testing.T) {
 		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-segment", "10.20.0.1"}, "segment: netip.ParsePrefix"},
 		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-groot", "0.0.0.0:1667"}, "groot: 0.0.0.0:1667: want a loopback address"},
 		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-groot", "1667"}, "groot: not an ip:port"},
+		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-metrics", "10.1.0.3:7306"}, "metrics: 10.1.0.3:7306 is no address of the loopback"},
 		{[]string{"-node", "leaf3", "-listen", "10.1.0.3:1", "-record", "some"}, `record: "some", want on or off`},
 	} {
 		config := parse(t, c.args...)

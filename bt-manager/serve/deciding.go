@@ -36,6 +36,7 @@ type deciding struct {
 	params decide.Params
 
 	outside  *outside
+	gauges   *gauges
 	treeFile string // "" = the built-in one
 
 	mu     sync.Mutex
@@ -46,13 +47,14 @@ type deciding struct {
 
 // newDeciding makes the trees ready. A tree file or a parameter that is wrong ends the start.
 func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, error) {
-	d := &deciding{m: m, dbs: dbs, treeFile: c.Tree, news: make(chan struct{}), boards: map[string]map[string]string{}}
+	d := &deciding{m: m, dbs: dbs, treeFile: c.Tree, gauges: newGauges(), news: make(chan struct{}), boards: map[string]map[string]string{}}
 	d.trees = m.ForTrees(d.read, func() { d.runner.Wake() })
 	conf, err := c.forTrees()
 	if err != nil {
 		return nil, err
 	}
 	d.params, conf.Audit, conf.Store = conf.Params, filepath.Join(c.Dir, "audit.jsonl"), d.trees
+	conf.Kept = d.gauges.kept
 	m.View(func(s *orders.State) { conf.Epoch = s.Epoch })
 	if d.runner, err = run.New(conf, d.trees, d, slog.Default()); err != nil {
 		return nil, err

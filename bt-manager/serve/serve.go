@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"sonic-netservices/api"
@@ -72,6 +73,13 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	}
 	if trees != nil {
 		work.Go(func() { trees.run(ctx) })
+	}
+	if c.Metrics != "" && c.Metrics != off {
+		var shown []prometheus.Collector
+		if trees != nil {
+			shown = append(shown, trees.gauges)
+		}
+		work.Go(func() { daemon.Metrics(ctx, c.Metrics, shown...) })
 	}
 	slog.Info("serving", "node", c.Node, "addr", ln.Addr(), "version", daemon.Version())
 	err = daemon.Serve(ctx, ln, srv)
