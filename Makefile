@@ -2,7 +2,7 @@
 export CGO_ENABLED := 0
 FUZZTIME := 60s
 AREAS := migrate bt go
-PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-edge ./examples/kms ./examples/ballast
+PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
 E2E := /(sonic-vs|mig-agent|n2n-edge)(/|$$)
 
@@ -47,6 +47,9 @@ demo-move: build ## move a key service between switches by command under load, l
 chaos: build ## 300 moves, each with something broken at one of its steps; writes out/chaos.jsonl
 	out/bin/sonic-vs chaos --moves 300
 
+experiments: build ## run the experiments of all papers in full; writes out/experiments
+	@for e in relay scn chain labels balance; do out/bin/scheduler experiment $$e --paper || exit; done
+
 bench: setup ## measure one AREA (migrate: moves; bt: behaviour trees; go: Go benchmarks) or all; figures go to out/bench.jsonl
 	@for a in $(or $(AREA),$(AREAS)); do case " $(AREAS) " in *" $$a "*) ;; \
 		*) echo "AREA=$$a: no such area; there are: $(AREAS)" >&2; exit 2;; esac; done
@@ -64,4 +67,4 @@ bench-go: setup
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos bench bench-migrate bench-bt bench-go clean-testbed
+.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos experiments bench bench-migrate bench-bt bench-go clean-testbed

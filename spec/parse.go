@@ -22,7 +22,7 @@ const maxSize = 1 << 20
 
 // Parse reads a service. The error, if any, is of type Errors; file is only the name shown in it.
 func Parse(file string, text []byte) (*Service, error) {
-	r := &reader{file: file, at: map[string]*yaml.Node{}}
+	r := newReader(file, "service")
 	s := r.service(text)
 	if len(r.errs) > 0 {
 		r.errs.sort()
@@ -97,7 +97,7 @@ func (r *reader) document(text []byte) *yaml.Node {
 		return nil
 	}
 	if err := loader.Load(&second); err == nil {
-		r.fail(&second, "", "a second document begins; a file holds one service")
+		r.fail(&second, "", "a second document begins; a file holds one %s", r.what)
 		return nil
 	} else if !errors.Is(err, io.EOF) {
 		r.syntax(err)

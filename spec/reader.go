@@ -14,6 +14,11 @@ type reader struct {
 	file string
 	errs Errors
 	at   map[string]*yaml.Node // by field path
+	what string                // a file holds one of
+}
+
+func newReader(file, what string) *reader {
+	return &reader{file: file, at: map[string]*yaml.Node{}, what: what}
 }
 
 func (r *reader) fail(n *yaml.Node, path, format string, args ...any) {

@@ -1,4 +1,5 @@
-// Package spec is the language of the files people write: a service, in YAML.
+// Package spec is the language of the files people write, in YAML: a service, a problem for a strategy of plan, a
+// network.
 //
 // It reads the text of a file, writes the same text back in one normal form, and is told by nobody: no I/O, no clock.
 // Parsing is strict. Everything wrong with a file is reported at once, each with its place and field:

@@ -1,0 +1,121 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sonic-netservices/plan/chance"
+	"sonic-netservices/plan/graph"
+)
+
+// known are real networks, typed for this project from what was published about them: who is joined to whom, and about
+// where it lies. Places are degrees of longitude and latitude.
+var known = []struct {
+	name, source string
+	places       string // "name longitude latitude", a line each
+	links        string // "name neighbour ...", a line each
+}{
+	{"abilene", "SNDlib, network abilene (Internet2, 2004)", abileneNodes, abileneLinks},
+}
+
+const abileneNodes = `
+atlanta -84.3833 33.75
+atlanta-m5 -84.3833 33.75
+chicago -87.6167 41.8333
+denver -105 40.75
+houston -95.517364 29.770031
+indianapolis -86.159535 39.780622
+kansas-city -96.596704 38.961694
+los-angeles -118.25 34.05
+new-york -73.9667 40.7833
+seattle -122.3 47.6
+sunnyvale -122.02553 37.38575
+washington -77.026842 38.897303
+`
+
+const abileneLinks = `
+atlanta atlanta-m5 houston indianapolis washington
+chicago indianapolis new-york
+denver kansas-city sunnyvale seattle
+houston kansas-city los-angeles
+indianapolis kansas-city
+los-angeles sunnyvale
+new-york washington
+seattle sunnyvale
+`
+
+// Random networks that ByName makes, as experiments use them.
+var drawn = map[string]func(r *chance.Rand) (Topology, error){
+	"waxman": func(r *chance.Rand) (Topology, error) { return Waxman(r, 50, 120, 0.08) },
+	"transit-stub": func(r *chance.Rand) (Topology, error) {
+		return TransitStub(r, Stub{Transit: 5, Stubs: 3, Size: 3, Dense: 0.5})
+	},
+}
+
+// Choices are the names that ByName knows.
+func Choices() string {
+	var names []string
+	for _, k := range known {
+		names = append(names, k.name)
+	}
+	for name := range drawn {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// ByName gives a real network, or draws a random one by the seed; ok false when no network has that name.
+func ByName(name string, seed uint64) (t Topology, ok bool, err error) {
+	for _, k := range known {
+		if k.name == name {
+			t, err := typed(k.name, k.source, k.places, k.links)
+			return t, true, err
+		}
+	}
+	if draw, ok := drawn[name]; ok {
+		t, err := draw(chance.New(seed, "topology", name))
+		return t, true, err
+	}
+	return Topology{}, false, nil
+}
+
+// typed reads a network of the table.
+func typed(name, source, places, links string) (Topology, error) {
+	t := Topology{Name: name, Source: source}
+	index := map[string]int32{}
+	for line := range strings.Lines(strings.TrimSpace(places)) {
+		var node string
+		var longitude, latitude float64
+		if _, err := fmt.Sscan(line, &node, &longitude, &latitude); err != nil {
+			return t, fmt.Errorf("topology %s: %q: %w", name, line, err)
+		}
+		if len(t.Names) > 0 && node <= t.Names[len(t.Names)-1] {
+			return t, fmt.Errorf("topology %s: %s is not in order", name, node)
+		}
+		index[node] = int32(len(t.Names))
+		t.Names, t.X, t.Y = append(t.Names, node), append(t.X, kmPerDegree*longitude*0.7), append(t.Y, kmPerDegree*latitude)
+	}
+	seen := map[graph.Pair]bool{}
+	for line := range strings.Lines(strings.TrimSpace(links)) {
+		words := strings.Fields(line)
+		for _, to := range words[1:] {
+			a, okA := index[words[0]]
+			b, okB := index[to]
+			pair := graph.Pair{A: min(a, b), B: max(a, b)}
+			if !okA || !okB || a == b || seen[pair] {
+				return t, fmt.Errorf("topology %s: link %s %s: no such node, or there already", name, words[0], to)
+			}
+			seen[pair] = true
+			t.Links = append(t.Links, pair)
+		}
+	}
+	if _, parts := t.Graph().Components(); parts != 1 {
+		return t, fmt.Errorf("topology %s: is in %d parts", name, parts)
+	}
+	return t, nil
+}
+
+// kmPerDegree of latitude; of longitude it is 0.7 of that at the 45 degrees these networks lie around.
+const kmPerDegree = 111.2
