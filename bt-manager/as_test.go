@@ -99,7 +99,7 @@ func newAS(t *testing.T, nodes ...string) *as {
 			t.Fatal(err)
 		}
 	}
-	a.load()
+	a.image()
 	return a
 }
 
@@ -163,8 +163,8 @@ func (a *as) kill() {
 	}
 }
 
-// load gives the manager the image kms:1.0.
-func (a *as) load() {
+// image gives the manager the image kms:1.0.
+func (a *as) image() {
 	a.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

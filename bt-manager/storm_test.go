@@ -30,6 +30,7 @@ type storm struct {
 	chance *rand.Rand
 	ids    []netmap.ReplicaID
 	alive  map[string]bool
+	loaded string // overloaded last
 	began  time.Time
 	events []string
 }
@@ -100,6 +101,12 @@ func (s *storm) weather() {
 	})
 }
 
+func (s *storm) load(node string, cores float64) {
+	if err := s.site.Load(node, cores); err != nil {
+		s.Error(err)
+	}
+}
+
 func (s *storm) note(format string, args ...any) {
 	s.events = append(s.events, fmt.Sprintf("%6.2f s  ", time.Since(s.began).Seconds())+fmt.Sprintf(format, args...))
 }
@@ -107,22 +114,25 @@ func (s *storm) note(format string, args ...any) {
 // event lets something happen to a node, or to bt-manager.
 func (s *storm) event(node string) {
 	switch what := s.chance.IntN(24); {
-	case what < 14:
-		cores := []float64{0, 0, 3.3}[s.chance.IntN(3)]
-		s.note("%s: %g cores of load", node, cores)
-		if err := s.site.Load(node, cores); err != nil {
-			s.Error(err)
+	case what < 12: // one or two nodes are overloaded at a time, so that there is somewhere to go
+		s.note("%s: overloaded", node)
+		for name := range s.agents {
+			if name != node && name != s.loaded {
+				s.load(name, 0)
+			}
 		}
-	case !s.alive[node] || what < 17 && len(s.dead()) > 0:
+		s.load(node, 3.3)
+		s.loaded = node
+	case !s.alive[node] || what < 18 && len(s.dead()) > 0:
 		for _, node := range s.dead() {
 			s.wake(node)
 		}
-	case what < 19:
+	case what < 20:
 		s.note("%s: its agent is killed", node)
 		s.agents[node].Kill()
 		s.alive[node] = false
-	case what < 22:
-		end := s.chance.IntN(2) == 0
+	case what < 23:
+		end := s.chance.IntN(3) > 0
 		s.note("%s: drained %t", node, !end)
 		ctx, cancel := context.WithTimeout(s.Context(), 2*time.Second)
 		_, _ = s.alice.Drain(ctx, &api.DrainRequest{Node: node, End: end}) // bt-manager may be on its way up
@@ -181,9 +191,7 @@ func (s *storm) calm(nodes []string) {
 		if !s.alive[node] {
 			s.wake(node)
 		}
-		if err := s.site.Load(node, 0); err != nil {
-			s.Error(err)
-		}
+		s.load(node, 0)
 	}
 	for _, id := range s.ids {
 		why := ""
