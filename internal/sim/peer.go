@@ -34,8 +34,8 @@ func (l *life) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Reser
 		if err := c.admit(req.Epoch, false); err != nil {
 			return err
 		}
-		if c.page(req.Op, target) != nil { // its journal says how it ended here, and would of the second try as well
-			return refused("operation %s has been to %s before", req.Op, c.node)
+		if p := c.page(req.Op, target); p != nil && p.finished() {
+			return status.Errorf(codes.FailedPrecondition, "operation %s is already %s", req.Op, p.steps[len(p.steps)-2])
 		}
 		if m.id, err = c.claim(req.Replica, req.Op); err != nil {
 			return err

@@ -110,8 +110,9 @@ func Open(dir, by string) (*Journal, error) {
 	return &Journal{dir, by}, nil
 }
 
-// Append writes one step and returns when it is on disk. It refuses, with a SettledError, to commit what was aborted
-// and to abort what was committed.
+// Append writes one step and returns when it is on disk. It refuses, with a SettledError, to commit what was aborted, to
+// abort what was committed, and to reserve again under the ID of what was settled: a source that was restarted has
+// forgotten a move that has ended here, and would commit what the next start of this agent takes back.
 func (j *Journal) Append(rec Record) error { return j.write(rec, true) }
 
 // Note writes a step that may get lost with the power: whoever recovers does the same without it. It is refused, with a
@@ -139,7 +140,7 @@ func (j *Journal) write(rec Record, durable bool) error {
 	}
 	switch settled := Settled(old); {
 	case settled == "" || settled == rec.Step:
-	case rec.Step == Committed || rec.Step == Aborted || !durable:
+	case rec.Step == Committed || rec.Step == Aborted || rec.Step == Reserved || !durable:
 		return &SettledError{rec.Op, settled}
 	}
 	line, err := json.Marshal(rec)

@@ -83,6 +83,18 @@ func TestOneWinner(t *testing.T) {
 	}
 }
 
+// What has ended is not reserved again under its ID.
+func TestReservedOnce(t *testing.T) {
+	j := open(t)
+	add(t, j, "op1", Target, Reserved, Aborted, Done)
+	var settled *SettledError
+	if err := j.Append(Record{Op: "op1", Role: Target, Step: Reserved}); !errors.As(err, &settled) || settled.Step != Aborted {
+		t.Errorf("reserved after aborted: %v", err)
+	}
+	add(t, j, "op1", Source, Prepared) // another role, another file
+	add(t, j, "op2", Target, Reserved)
+}
+
 // A note is a step like any other, until the operation is settled.
 func TestNote(t *testing.T) {
 	j := open(t)

@@ -66,13 +66,6 @@ func (a *Agent) Reserve(ctx context.Context, req *api.ReserveRequest) (*api.Rese
 	if err := a.current(req.Epoch); err != nil {
 		return nil, err
 	}
-	// A source that was restarted has forgotten a move which has ended here: by its journal a second try under the same
-	// ID would have ended before it began, and be taken back although its source has committed it.
-	if recs, err := a.journal.Load(req.Op, journal.Target); err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	} else if len(recs) > 0 {
-		return nil, status.Errorf(codes.FailedPrecondition, "op: %s has been to %s before", req.Op, a.cfg.Node)
-	}
 	if err := a.fits(ctx, req); err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func refuse(ctx context.Context, s *stage) error {
 	if err != nil {
 		return fmt.Errorf("cancel reservation: %w", err)
 	}
-	s.refused(ctx, []attempt{{"a reservation under an ID that was cancelled", "^FailedPrecondition: op: refuse-held has been to " + target.Name,
+	s.refused(ctx, []attempt{{"a reservation under an ID that was cancelled", "^FailedPrecondition: operation refuse-held is already aborted",
 		func(context.Context) string { return said(reserve("refuse-held", api.Mode_COLD, nil)) }}})
 	if err := s.move(ctx, target.Name); err != nil {
 		s.fault("the reservation is gone, but the move failed: %v", err)
