@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
@@ -17,15 +18,29 @@ import (
 // maxPieces is how many pieces a frame may have: more than offload ever makes.
 const maxPieces = 128
 
-// device reads and writes the kernel's descriptor itself and waits with poll: the goroutine that waits is the one that goes
-// on, without a detour through the runtime's poller, which costs a round trip twice.
+// device waits with the runtime's poller. Calls that do not wait are made without telling Go's scheduler (RawSyscall), which
+// would wake its watchdog first, on the way of every packet.
 type device struct {
-	fd, wake int
-	name     string
-	index    int
-	offload  bool
-	header   [offload.HeaderLen]byte
-	iov      [maxPieces]unix.Iovec
+	file    *os.File
+	raw     syscall.RawConn
+	name    string
+	index   int
+	offload bool
+
+	read   transfer
+	write  transfer
+	header [offload.HeaderLen]byte
+	iov    [maxPieces]unix.Iovec
+}
+
+// transfer is a call in the hands of the poller. The function is made once, so that a call costs no memory.
+type transfer struct {
+	try   func(fd uintptr) bool
+	base  unsafe.Pointer
+	len   int
+	now   bool // do not wait
+	n     int
+	errno unix.Errno
 }
 
 // Open makes a device and sets it up, without an address.
@@ -34,31 +49,42 @@ func Open(cfg Config) (Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tap: open /dev/net/tun: %w", err)
 	}
-	d := &device{fd: fd, wake: -1}
+	d := &device{}
+	if err := d.create(fd, cfg); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	// Only now: the poller does not take a descriptor without a device behind it.
+	d.file = os.NewFile(uintptr(fd), "/dev/net/tun")
 	if err := d.setup(cfg); err != nil {
-		d.Close()
-		return nil, err
+		return nil, errors.Join(err, d.file.Close())
 	}
 	return d, nil
 }
 
-func (d *device) setup(cfg Config) error {
+// create asks the kernel for the device.
+func (d *device) create(fd int, cfg Config) error {
 	ifr, err := unix.NewIfreq(cfg.Name)
 	if err != nil {
 		return fmt.Errorf("tap: name %q: %w", cfg.Name, err)
 	}
 	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(d.fd, unix.TUNSETIFF, ifr); err != nil {
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return fmt.Errorf("tap: make device %q: %w", cfg.Name, err)
 	}
 	d.name = ifr.Name()
 	if !cfg.NoOffload {
 		const want = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
-		d.offload = unix.IoctlSetInt(d.fd, unix.TUNSETOFFLOAD, want) == nil
+		d.offload = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, want) == nil
 	}
-	if d.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("tap: eventfd: %w", err)
+	return nil
+}
+
+// setup makes the device usable.
+func (d *device) setup(cfg Config) (err error) {
+	if d.raw, err = d.file.SyscallConn(); err != nil {
+		return fmt.Errorf("tap: %s: %w", d.name, err)
 	}
+	d.read.try, d.write.try = d.read.read, d.write.writev
 	link, err := netlink.LinkByName(d.name)
 	if err != nil {
 		return fmt.Errorf("tap: find %s: %w", d.name, err)
@@ -76,39 +102,44 @@ func (d *device) setup(cfg Config) error {
 	return nil
 }
 
+func (t *transfer) read(fd uintptr) bool {
+	return t.done(unix.RawSyscall(unix.SYS_READ, fd, uintptr(t.base), uintptr(t.len)))
+}
+
+func (t *transfer) writev(fd uintptr) bool {
+	return t.done(unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(t.base), uintptr(t.len)))
+}
+
+// done keeps the result. The poller waits and tries again when it says no.
+func (t *transfer) done(n, _ uintptr, errno unix.Errno) bool {
+	t.n, t.errno = int(n), errno
+	return errno != unix.EAGAIN || t.now
+}
+
 func (d *device) Read(b []byte, wait bool) (int, error) {
+	t := &d.read
+	t.base, t.len, t.now = unsafe.Pointer(&b[0]), len(b), !wait
 	for {
-		n, err := unix.Read(d.fd, b)
-		switch {
-		case err == nil:
-			return n, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			if !wait {
-				return 0, nil
-			}
-			if err := d.wait(); err != nil {
-				return 0, err
-			}
-		case errors.Is(err, unix.EBADF), errors.Is(err, unix.EBADFD):
-			return 0, ErrClosed
+		if err := d.raw.Read(t.try); err != nil {
+			return 0, d.failed("read", err)
+		}
+		switch t.errno {
+		case 0:
+			return t.n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, nil
 		default:
-			return 0, fmt.Errorf("tap: read %s: %w", d.name, err)
+			return 0, d.failed("read", t.errno)
 		}
 	}
 }
 
-// wait returns when there may be a frame.
-func (d *device) wait() error {
-	fds := [2]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}, {Fd: int32(d.wake), Events: unix.POLLIN}}
-	_, err := unix.Poll(fds[:], -1)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("tap: poll %s: %w", d.name, err)
-	}
-	if fds[1].Revents != 0 || fds[0].Revents&(unix.POLLNVAL|unix.POLLERR) != 0 {
+func (d *device) failed(what string, err error) error {
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADFD) {
 		return ErrClosed
 	}
-	return nil
+	return fmt.Errorf("tap: %s %s: %w", what, d.name, err)
 }
 
 func (d *device) WriteFrame(h *offload.Header, pieces [][]byte) error {
@@ -127,14 +158,18 @@ func (d *device) WriteFrame(h *offload.Header, pieces [][]byte) error {
 		d.iov[n].SetLen(len(p))
 		n++
 	}
+	t := &d.write
+	t.base, t.len = unsafe.Pointer(&d.iov), n
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(&d.iov)), uintptr(n))
-		switch errno {
+		if err := d.raw.Write(t.try); err != nil {
+			return d.failed("write", err)
+		}
+		switch t.errno {
 		case 0:
 			return nil
 		case unix.EINTR:
 		default:
-			return fmt.Errorf("tap: write %s: %w", d.name, errno)
+			return d.failed("write", t.errno)
 		}
 	}
 }
@@ -169,17 +204,5 @@ func (d *device) SetAddress(p netip.Prefix) error {
 func (d *device) Name() string  { return d.name }
 func (d *device) Offload() bool { return d.offload }
 
-// Close wakes the reader and takes the device off. The descriptor goes last, so that its number is not another file's yet
-// when the reader looks at it again.
-func (d *device) Close() error {
-	if d.wake >= 0 {
-		one := [8]byte{1}
-		if _, err := unix.Write(d.wake, one[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
-			return fmt.Errorf("tap: wake the reader of %s: %w", d.name, err)
-		}
-	}
-	if err := unix.Close(d.fd); err != nil {
-		return os.NewSyscallError("close", err)
-	}
-	return nil
-}
+// Close takes the device off and wakes who waits in Read.
+func (d *device) Close() error { return d.file.Close() }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,44 +23,50 @@ type Config struct {
 }
 
 type socket struct {
-	cfg  Config
-	wake int
+	cfg Config
+	now atomic.Pointer[descriptor] // nil: it could not be replaced
 
-	features atomic.Pointer[Features]
-	// tooLong is the shortest segment that the kernel would not send in a burst, because it does not fit the way's MTU.
-	tooLong atomic.Int64
-	closed  atomic.Bool
-
-	mu sync.RWMutex // held for writing while the descriptor changes
-	fd int
-	v6 bool
-	at uint16
+	mu     sync.Mutex // while the descriptor changes
+	closed bool
 
 	scratch sync.Pool
 	rx      receiveScratch
 }
 
+// descriptor is one socket of the kernel. Rebind puts another one in its place.
+type descriptor struct {
+	file     *os.File
+	raw      syscall.RawConn
+	v6       bool
+	port     uint16
+	features atomic.Pointer[Features]
+	// tooLong is the shortest segment that the kernel would not send in a burst, because it does not fit the way's MTU.
+	tooLong atomic.Int64
+}
+
 // Open binds a socket.
 func Open(cfg Config) (Socket, error) {
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	s := &socket{cfg: cfg}
+	s.rx.try = s.rx.receive
+	s.scratch.New = func() any {
+		c := new(sendScratch)
+		c.try = c.send
+		return c
+	}
+	d, err := open(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("udp: eventfd: %w", err)
+		return nil, err
 	}
-	s := &socket{cfg: cfg, wake: wake, fd: -1}
-	s.scratch.New = func() any { return new(sendScratch) }
-	if err := s.open(); err != nil {
-		return nil, errors.Join(err, unix.Close(wake))
-	}
+	s.now.Store(d)
 	return s, nil
 }
 
-// open makes the descriptor; mu is held or nobody else is there yet.
-func (s *socket) open() error {
+func open(cfg Config) (*descriptor, error) {
 	const kind = unix.SOCK_DGRAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 	fd, err := unix.Socket(unix.AF_INET6, kind, 0)
 	v6 := err == nil && unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 0) == nil
 	if v6 {
-		err = unix.Bind(fd, &unix.SockaddrInet6{Port: int(s.cfg.Port)})
+		err = unix.Bind(fd, &unix.SockaddrInet6{Port: int(cfg.Port)})
 	}
 	if err == nil && !v6 || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) { // IPv6 is off
 		if fd >= 0 {
@@ -66,42 +74,51 @@ func (s *socket) open() error {
 		}
 		v6 = false
 		if fd, err = unix.Socket(unix.AF_INET, kind, 0); err == nil {
-			err = unix.Bind(fd, &unix.SockaddrInet4{Port: int(s.cfg.Port)})
+			err = unix.Bind(fd, &unix.SockaddrInet4{Port: int(cfg.Port)})
 		}
 	}
 	if err != nil {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
-		return fmt.Errorf("udp: bind port %d: %w", s.cfg.Port, err)
+		return nil, fmt.Errorf("udp: bind port %d: %w", cfg.Port, err)
 	}
+	d := &descriptor{v6: v6}
+	d.options(fd, cfg)
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("udp: own port: %w", err)
+	}
+	switch a := name.(type) {
+	case *unix.SockaddrInet6:
+		d.port = uint16(a.Port)
+	case *unix.SockaddrInet4:
+		d.port = uint16(a.Port)
+	}
+	d.file = os.NewFile(uintptr(fd), "udp")
+	if d.raw, err = d.file.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("udp: %w", err), d.file.Close())
+	}
+	return d, nil
+}
+
+// options sets what makes the socket fast, and notes what the kernel agreed to.
+func (d *descriptor) options(fd int, cfg Config) {
 	// DF off: a tunnel whose packets are too long for some link is slow, but works.
 	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
-	if v6 {
+	if d.v6 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT)
 	}
-	f := Features{IPv6: v6, ReceiveBuffer: buffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE),
+	f := Features{IPv6: d.v6, ReceiveBuffer: buffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE),
 		SendBuffer: buffer(fd, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE)}
-	if !s.cfg.NoOffload {
+	if !cfg.NoOffload {
 		_, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT)
 		f.GSO = err == nil
 		f.GRO = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("udp: own port: %w", err)
-	}
-	switch a := name.(type) {
-	case *unix.SockaddrInet6:
-		s.at = uint16(a.Port)
-	case *unix.SockaddrInet4:
-		s.at = uint16(a.Port)
-	}
-	s.fd, s.v6 = fd, v6
-	s.features.Store(&f)
-	s.tooLong.Store(1 << 16)
-	return nil
+	d.features.Store(&f)
+	d.tooLong.Store(1 << 16)
 }
 
 // buffer asks for large buffers, beyond the system's limit where we may, and says what we got.
@@ -113,49 +130,49 @@ func buffer(fd, opt, force int) int {
 	return n / 2 // the kernel doubles it for its own needs
 }
 
-func (s *socket) Features() Features { return *s.features.Load() }
+func (s *socket) Features() Features {
+	if d := s.now.Load(); d != nil {
+		return *d.features.Load()
+	}
+	return Features{}
+}
 
 func (s *socket) Port() uint16 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.at
+	if d := s.now.Load(); d != nil {
+		return d.port
+	}
+	return 0
 }
 
+// Rebind closes the old descriptor first, as the port may be the same. Receive notices and goes on with the new one.
 func (s *socket) Rebind() error {
-	if s.closed.Load() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
 		return ErrClosed
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fd >= 0 {
-		unix.Close(s.fd)
-		s.fd = -1
+	old := s.now.Load()
+	var err error
+	if old != nil && s.cfg.Port != 0 {
+		err = old.file.Close()
 	}
-	err := s.open()
-	s.ring()
+	d, failed := open(s.cfg)
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	s.now.Store(d)
+	if old != nil && s.cfg.Port == 0 {
+		err = old.file.Close()
+	}
 	return err
 }
 
-// ring wakes who waits in Receive.
-func (s *socket) ring() {
-	one := [8]byte{1}
-	_, _ = unix.Write(s.wake, one[:]) // EAGAIN: it rings already
-}
-
-// Close leaves the bell to the end of the process: who waits may be about to look at it again.
+// Close ends the socket and wakes who waits in Receive.
 func (s *socket) Close() error {
-	if s.closed.Swap(true) {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ring()
-	if s.fd < 0 {
-		return nil
-	}
-	err := unix.Close(s.fd)
-	s.fd = -1
-	return err
+	s.closed = true
+	return s.now.Load().file.Close()
 }
 
 // Source connects a socket of its own, which sends nothing, and looks where it is.

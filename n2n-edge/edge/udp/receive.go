@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,16 +24,32 @@ type message struct {
 
 const controlLen = 64
 
+// Calls that do not wait are made without telling Go's scheduler (RawSyscall): it would first wake its watchdog, which on an
+// idle machine sleeps, too, and every packet would wait for that. Waiting is the poller's.
+
 type receiveScratch struct {
 	messages [maxBatch]message
 	iov      [maxBatch]unix.Iovec
 	names    [maxBatch]unix.RawSockaddrInet6
 	control  [maxBatch][controlLen]byte
+
+	try   func(fd uintptr) bool // receive: made once, so that a call costs no memory
+	room  int
+	n     int
+	errno unix.Errno
+}
+
+// receive is a call in the hands of the runtime's poller, which waits and tries again when it says no.
+func (r *receiveScratch) receive(fd uintptr) bool {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages)), uintptr(r.room), 0, 0, 0)
+	r.n, r.errno = int(n), errno
+	return errno != unix.EAGAIN
 }
 
 func (s *socket) Receive(b []Received) (int, error) {
 	b = b[:min(len(b), maxBatch)]
 	r := &s.rx
+	r.room = len(b)
 	for i := range b {
 		r.iov[i].Base = &b[i].Buf[0]
 		r.iov[i].SetLen(len(b[i].Buf))
@@ -44,51 +62,45 @@ func (s *socket) Receive(b []Received) (int, error) {
 			m.Control = &r.control[i][0]
 			m.SetControllen(controlLen)
 		}
-		s.mu.RLock()
-		fd := s.fd
-		n, errno := -1, unix.EAGAIN
-		if fd >= 0 {
-			var got uintptr
-			got, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.messages)), uintptr(len(b)), 0, 0, 0)
-			n = int(got)
+		d := s.now.Load()
+		if err := d.raw.Read(r.try); err != nil {
+			if again, err := s.gone(d, err); !again {
+				return 0, err
+			}
+			continue
 		}
-		s.mu.RUnlock()
-		switch errno {
+		switch r.errno {
 		case 0:
-			for i := range n {
+			for i := range r.n {
 				b[i].N = int(r.messages[i].n)
 				b[i].From = address(&r.names[i])
 				b[i].Segment = r.segment(i, b[i].N)
 			}
-			return n, nil
-		case unix.EAGAIN:
-			if err := s.wait(fd); err != nil {
-				return 0, err
-			}
+			return r.n, nil
 		case unix.EINTR, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH: // ICMP: of somebody, not of the socket
 		default:
-			if s.closed.Load() {
-				return 0, ErrClosed
-			}
-			return 0, fmt.Errorf("udp: receive: %w", errno)
+			return 0, fmt.Errorf("udp: receive: %w", r.errno)
 		}
 	}
 }
 
-// wait returns when there may be something, or another descriptor.
-func (s *socket) wait(fd int) error {
-	fds := [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(s.wake), Events: unix.POLLIN}}
-	if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("udp: poll: %w", err)
+// gone says whether a descriptor was replaced, and the new one is to be read. While there is none it waits.
+func (s *socket) gone(d *descriptor, err error) (again bool, _ error) {
+	if !errors.Is(err, os.ErrClosed) {
+		return false, fmt.Errorf("udp: receive: %w", err)
 	}
-	if s.closed.Load() {
-		return ErrClosed
+	for {
+		s.mu.Lock()
+		closed, next := s.closed, s.now.Load()
+		s.mu.Unlock()
+		switch {
+		case closed:
+			return false, ErrClosed
+		case next != d:
+			return true, nil
+		}
+		time.Sleep(100 * time.Millisecond) // a port that somebody else has taken: Rebind is called again
 	}
-	if fds[1].Revents != 0 {
-		var drain [8]byte
-		_, _ = unix.Read(s.wake, drain[:])
-	}
-	return nil
 }
 
 // address reads what the kernel wrote. The structures of IPv4 and IPv6 begin alike.

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"unsafe"
@@ -17,29 +16,40 @@ type sendScratch struct {
 	control  [maxBatch][controlLen]byte
 	used     int
 	first    error
+
+	try   func(fd uintptr) bool // send: made once, so that a call costs no memory
+	at    int                   // the first message that is not sent yet
+	n     int
+	errno unix.Errno
+}
+
+// send is a call in the hands of the runtime's poller, which waits and tries again when it says no.
+func (c *sendScratch) send(fd uintptr) bool {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&c.messages[c.at])), uintptr(c.used-c.at), 0, 0, 0)
+	c.n, c.errno = int(n), errno
+	return errno != unix.EAGAIN
 }
 
 func (s *socket) Send(bursts []Burst) error {
 	c := s.scratch.Get().(*sendScratch)
 	c.used, c.first = 0, nil
-	s.mu.RLock()
-	gso := s.features.Load().GSO
+	d := s.now.Load()
+	gso := d.features.Load().GSO
 	for i := range bursts {
 		b := &bursts[i]
 		if b.Segment <= 0 || b.Segment >= len(b.Data) {
-			s.queue(c, b, b.Data, 0)
+			d.queue(c, b, b.Data, 0)
 			continue
 		}
 		step := b.Segment
-		if gso && int64(b.Segment) < s.tooLong.Load() {
+		if gso && int64(b.Segment) < d.tooLong.Load() {
 			step *= min(MaxSegments, MaxBurst/b.Segment)
 		}
 		for at := 0; at < len(b.Data); at += step {
-			s.queue(c, b, b.Data[at:min(at+step, len(b.Data))], b.Segment)
+			d.queue(c, b, b.Data[at:min(at+step, len(b.Data))], b.Segment)
 		}
 	}
-	s.flush(c)
-	s.mu.RUnlock()
+	d.flush(c)
 	err := c.first
 	clear(c.iov[:])
 	s.scratch.Put(c)
@@ -47,16 +57,16 @@ func (s *socket) Send(bursts []Burst) error {
 }
 
 // queue makes a message of data: one datagram, or several when it is longer than segment.
-func (s *socket) queue(c *sendScratch, b *Burst, data []byte, segment int) {
+func (d *descriptor) queue(c *sendScratch, b *Burst, data []byte, segment int) {
 	if len(data) == 0 {
 		return
 	}
 	if c.used == maxBatch {
-		s.flush(c)
+		d.flush(c)
 	}
 	i := c.used
 	m := &c.messages[i]
-	n, ok := s.name(&c.names[i], b.To)
+	n, ok := d.name(&c.names[i], b.To)
 	if !ok {
 		c.fail(b.To, unix.EAFNOSUPPORT)
 		return
@@ -100,13 +110,13 @@ func appendControl(b []byte, level, kind int32, value []byte) []byte {
 }
 
 // name writes a receiver's address as the descriptor's family has it.
-func (s *socket) name(r *unix.RawSockaddrInet6, to netip.AddrPort) (uint32, bool) {
+func (d *descriptor) name(r *unix.RawSockaddrInet6, to netip.AddrPort) (uint32, bool) {
 	port := (*[2]byte)(unsafe.Pointer(&r.Port)) // at the same place in both
 	binary.BigEndian.PutUint16(port[:], to.Port())
 	switch ip := to.Addr(); {
 	case !ip.IsValid():
 		return 0, false
-	case s.v6:
+	case d.v6:
 		r.Family, r.Flowinfo, r.Addr, r.Scope_id = unix.AF_INET6, 0, ip.As16(), 0
 		return unix.SizeofSockaddrInet6, true
 	case ip.Unmap().Is4():
@@ -119,40 +129,39 @@ func (s *socket) name(r *unix.RawSockaddrInet6, to netip.AddrPort) (uint32, bool
 
 // flush sends what is queued. The kernel stops at the first message it does not like; that one is dealt with, the others
 // go on.
-func (s *socket) flush(c *sendScratch) {
-	for at := 0; at < c.used; {
-		got, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&c.messages[at])), uintptr(c.used-at), 0, 0, 0)
-		switch errno {
+func (d *descriptor) flush(c *sendScratch) {
+	for c.at = 0; c.at < c.used; {
+		if err := d.raw.Write(c.try); err != nil {
+			if c.first == nil {
+				c.first = fmt.Errorf("udp: send: %w", err) // closed
+			}
+			break
+		}
+		switch c.errno {
 		case 0:
-			at += int(got)
+			c.at += c.n
 		case unix.EINTR:
-		case unix.EAGAIN, unix.ENOBUFS:
-			fds := [1]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}
-			if n, err := unix.Poll(fds[:], 100); err == nil && n == 0 || errno == unix.ENOBUFS {
-				c.fail(address(&c.names[at]), errno)
-				at++
-			}
 		default:
-			if segment := c.segment(at); segment > 0 && s.refused(errno, segment) {
-				s.oneByOne(c, at, segment)
+			if segment := c.segment(c.at); segment > 0 && d.refused(c.errno, segment) {
+				d.oneByOne(c, segment)
 			} else {
-				c.fail(address(&c.names[at]), errno)
+				c.fail(address(&c.names[c.at]), c.errno)
 			}
-			at++
+			c.at++
 		}
 	}
 	c.used = 0
 }
 
 // refused notes that the kernel does not take a burst, and says whether that was the reason of an error.
-func (s *socket) refused(errno unix.Errno, segment int) bool {
+func (d *descriptor) refused(errno unix.Errno, segment int) bool {
 	switch errno {
 	case unix.EIO: // the network card cannot complete checksums
-		f := *s.features.Load()
+		f := *d.features.Load()
 		f.GSO = false
-		s.features.Store(&f)
+		d.features.Store(&f)
 	case unix.EINVAL, unix.EMSGSIZE: // a segment is longer than the way's MTU
-		s.tooLong.Store(min(s.tooLong.Load(), int64(segment)))
+		d.tooLong.Store(min(d.tooLong.Load(), int64(segment)))
 	default:
 		return false
 	}
@@ -160,20 +169,27 @@ func (s *socket) refused(errno unix.Errno, segment int) bool {
 }
 
 // oneByOne sends the datagrams of a refused burst.
-func (s *socket) oneByOne(c *sendScratch, at, segment int) {
-	m := c.messages[at]
-	m.Control = nil
-	m.SetControllen(0)
-	data := unsafe.Slice(c.iov[at].Base, c.iov[at].Len)
+func (d *descriptor) oneByOne(c *sendScratch, segment int) {
+	one := &sendScratch{}
+	one.try = one.send
+	data := unsafe.Slice(c.iov[c.at].Base, c.iov[c.at].Len)
 	for len(data) > 0 {
 		n := min(segment, len(data))
-		iov := unix.Iovec{Base: &data[0]}
-		iov.SetLen(n)
-		m.Iov = &iov
-		if _, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m.Msghdr)), 0); errno != 0 {
-			c.fail(address(&c.names[at]), errno)
+		if one.used == maxBatch {
+			d.flush(one)
 		}
+		one.names[one.used] = c.names[c.at]
+		m := &one.messages[one.used]
+		m.Name, m.Namelen = (*byte)(unsafe.Pointer(&one.names[one.used])), c.messages[c.at].Namelen
+		one.iov[one.used].Base = &data[0]
+		one.iov[one.used].SetLen(n)
+		m.Iov, m.Iovlen = &one.iov[one.used], 1
+		one.used++
 		data = data[n:]
+	}
+	d.flush(one)
+	if c.first == nil {
+		c.first = one.first
 	}
 }
 
@@ -188,7 +204,7 @@ func (c *sendScratch) segment(at int) int {
 
 // fail keeps the first error.
 func (c *sendScratch) fail(to netip.AddrPort, errno unix.Errno) {
-	if c.first == nil && !errors.Is(errno, unix.EBADF) {
+	if c.first == nil {
 		c.first = fmt.Errorf("udp: send to %v: %w", to, errno)
 	}
 }
