@@ -86,7 +86,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.BoolVar(&c.Routing, "routing", false, "frames of and for other hosts are carried, as for a router or a bridge")
 	flags.IntVar(&c.GuessPorts, "guess-ports", 64, "`ports` tried beyond the one a peer was seen at, when it does not answer there; 0: none")
 	flags.DurationVar(&c.Interval, "interval", 20*time.Second, "time between registrations; supernodes forget who is silent for 60 s")
-	flags.Int64Var(&c.PaceRate, "pace-rate", 400_000_000, "`bits` a second to a peer that runs ntop's edge, whose small buffer loses what comes faster")
+	flags.Int64Var(&c.PaceRate, "pace-rate", 500_000_000, "`bits` a second to a peer that runs ntop's edge, whose small buffer loses what comes faster")
 	flags.BoolVar(&c.NoOffload, "no-offload", false, "one packet at a time through the kernel: slow, and to find out what is wrong with a driver")
 	flags.StringVar(&c.State, "state", "", "`folder` of token and MAC, by which supernodes know this edge again (default: /host/netservices/n2n-edge, or /var/lib/n2n-edge on a host that is no switch)")
 	flags.StringVar(&c.Status, "status", "", "`socket` of n2n-edge status; none: there is none (default: /run/n2n-edge-DEVICE.sock)")

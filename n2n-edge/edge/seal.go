@@ -16,14 +16,13 @@ const outBuffer = 4 << 16
 type batch struct {
 	out    []byte // room for outBuffer bytes
 	bursts []udp.Burst
-	slow   bool // for a peer that takes no bursts
 }
 
 func newBatch() *batch {
 	return &batch{out: make([]byte, 0, outBuffer), bursts: make([]udp.Burst, 0, 64)}
 }
 
-func (b *batch) reset() { b.out, b.bursts, b.slow = b.out[:0], b.bursts[:0], false }
+func (b *batch) reset() { b.out, b.bursts = b.out[:0], b.bursts[:0] }
 
 // add makes the last n bytes of out a packet to an address: part of the last burst where it fits, else a new one.
 func (b *batch) add(to netip.AddrPort, n int) {

@@ -18,8 +18,8 @@ const flushAt = 1 << 16
 type sender struct {
 	e      *Edge
 	seal   *sealer
-	out    *batch // for who takes bursts
-	slow   *batch // for who does not
+	out    *batch
+	paced  bool // something waits in the pacer
 	last   *station
 	relays []netip.AddrPort
 }
@@ -30,7 +30,7 @@ func (e *Edge) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &sender{e: e, seal: seal, out: newBatch(), slow: newBatch()}
+	s := &sender{e: e, seal: seal, out: newBatch()}
 	buf := make([]byte, tap.MaxFrame)
 	for {
 		n, err := e.doors.Device.Read(buf, false)
@@ -112,18 +112,15 @@ func (s *sender) to(now time.Time, h offload.Header, frame []byte, dst n2n.MAC, 
 		e.count.drop(dropFrame)
 		return
 	}
-	b := s.out
-	if !fast {
-		b = s.slow
-		b.slow = true
-	}
-	if !s.seal.fits(b) {
-		s.flush()
-		if b = s.out; !fast {
-			b = s.slow
+	var n int
+	if count := s.seal.split.Count(); fast || e.pacer.direct(now, count, count*s.seal.split.Size()) {
+		if !s.seal.fits(s.out) {
+			s.flush()
 		}
+		n = s.seal.seal(now, s.out, dst, to)
+	} else if n = s.pace(now, dst, to); n == 0 {
+		e.count.drop(dropPace)
 	}
-	n := s.seal.seal(now, b, dst, to)
 	e.count.sent.Add(uint64(n))
 	if st == nil {
 		return
@@ -136,6 +133,19 @@ func (s *sender) to(now time.Time, h offload.Header, frame []byte, dst n2n.MAC, 
 	}
 }
 
+// pace leaves a frame to the pacer.
+func (s *sender) pace(now time.Time, dst n2n.MAC, to netip.AddrPort) int {
+	p := s.e.pacer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.room(s.seal)
+	if b == nil {
+		return 0
+	}
+	s.paced = true
+	return s.seal.seal(now, b, dst, to)
+}
+
 // flush sends what has been made.
 func (s *sender) flush() {
 	if len(s.out.bursts) > 0 {
@@ -145,8 +155,9 @@ func (s *sender) flush() {
 		}
 		s.out.reset()
 	}
-	if len(s.slow.bursts) > 0 {
-		s.slow = s.e.pacer.take(s.slow)
+	if s.paced {
+		s.paced = false
+		s.e.pacer.ring()
 	}
 }
 

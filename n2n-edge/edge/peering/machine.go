@@ -69,6 +69,7 @@ type Machine struct {
 	supernodes []*supernode // in the order in which they were learnt
 	current    *supernode
 	registered bool
+	relayed    netip.AddrPort // by whom frames without a straight way go
 	waiting    bool
 	cookie     uint32
 	challenge  n2n.Challenge
@@ -124,7 +125,7 @@ func (m *Machine) note(text string, of ...any) { m.do(Note{text, of}) }
 
 // Start begins: it asks for the supernodes' addresses.
 func (m *Machine) Start(now time.Time) {
-	m.started, m.sweepAt, m.purgeAt = now, now, now
+	m.started, m.sweepAt, m.purgeAt = now, now.Add(sweep), now
 	m.lookUp(now)
 }
 

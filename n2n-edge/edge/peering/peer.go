@@ -108,7 +108,7 @@ func (m *Machine) tickDirect(now time.Time, p *peer) {
 		m.loseDirect(now, p)
 		m.ask(now, p)
 		m.punch(now, p)
-	case quiet >= keepalive && now.Sub(p.sentAt) >= keepalive/2:
+	case quiet >= keepalive && now.Sub(p.sentAt) >= keepalive/2 && now.Sub(p.used) < silence:
 		m.registerTo(now, p, p.direct, p.rank, 0)
 	}
 }
@@ -171,8 +171,8 @@ func (m *Machine) Wanted(now time.Time, dst n2n.MAC) {
 	if p.direct.IsValid() {
 		if quiet := now.Sub(p.heard); fresh && quiet >= silence { // it rested; whether it still works has to be seen
 			m.loseDirect(now, p)
-			m.punch(now, p)
 			m.ask(now, p)
+			m.punch(now, p)
 		}
 		return
 	}
@@ -241,7 +241,9 @@ func (m *Machine) punch(now time.Time, p *peer) {
 	}
 	p.tries, p.guess, p.targets = 0, 0, p.targets[:0]
 	m.round(now, p)
-	m.forwarded(p)
+	if p.asked != now {
+		m.forwarded(p)
+	}
 }
 
 // round sends REGISTERs to all addresses where a peer may be.

@@ -2,6 +2,7 @@ package peering
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sonic-netservices/internal/n2n"
@@ -41,32 +42,44 @@ func (m *Machine) supernodeAt(a netip.AddrPort) *supernode {
 // Resolved gives the addresses of a name; the first that is not inside the overlay counts. None means that the name could
 // not be resolved: an address that is known stays.
 func (m *Machine) Resolved(now time.Time, name string, addrs []netip.AddrPort) {
+	if s := m.named(name); s != nil && slices.Contains(addrs, s.addr) {
+		return // names with several addresses give them in any order
+	}
 	for _, a := range addrs {
 		if m.inside(a) {
 			m.Counts.Loop++
 			continue
 		}
-		for _, s := range m.supernodes {
-			if s.name != name || s.addr == a {
-				continue
-			}
-			m.note("the supernode moved", "name", name, "from", s.addr, "to", a)
-			s.addr = a
-			m.listSupernodes()
-			if s == m.current {
-				m.leave()
-				m.use(now, s)
-			}
-			return
+		s := m.named(name)
+		if s == nil || m.supernodeAt(a) != nil {
+			m.learn(now, a, name)
+			break
 		}
-		m.learn(a, name)
+		m.note("the supernode moved", "name", name, "from", s.addr, "to", a)
+		if s == m.current {
+			m.leave()
+		}
+		s.addr = a
+		m.listSupernodes()
+		if s == m.current {
+			m.use(now, s)
+		}
 		break
 	}
 	m.tickSupernodes(now)
 }
 
+func (m *Machine) named(name string) *supernode {
+	for _, s := range m.supernodes {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
 // learn adds a supernode, if it is a new one.
-func (m *Machine) learn(a netip.AddrPort, name string) *supernode {
+func (m *Machine) learn(now time.Time, a netip.AddrPort, name string) *supernode {
 	if s := m.supernodeAt(a); s != nil {
 		if s.name == "" {
 			s.name = name
@@ -79,8 +92,14 @@ func (m *Machine) learn(a netip.AddrPort, name string) *supernode {
 	s := &supernode{addr: a, name: name}
 	m.supernodes = append(m.supernodes, s)
 	m.listSupernodes()
+	if m.mayPing() {
+		m.ping(now, s)
+	}
 	return s
 }
+
+// mayPing says whether supernodes answer questions: those of communities with users do so after a login only.
+func (m *Machine) mayPing() bool { return m.registered || m.cfg.Secret == nil }
 
 func (m *Machine) listSupernodes() {
 	var list []netip.AddrPort
@@ -94,7 +113,7 @@ func (m *Machine) tickSupernodes(now time.Time) {
 	if len(m.supernodes) == 0 {
 		return
 	}
-	if !now.Before(m.sweepAt) && (m.registered || m.cfg.Secret == nil) {
+	if !now.Before(m.sweepAt) && m.mayPing() {
 		m.sweepAt = now.Add(sweep)
 		m.choose(now)
 		for _, s := range m.supernodes {
@@ -107,7 +126,7 @@ func (m *Machine) tickSupernodes(now time.Time) {
 		switch {
 		case best != nil:
 			pick = best
-		case m.cfg.Secret == nil && len(m.supernodes) > 1 && now.Sub(m.started) < bootstrap:
+		case m.cfg.Secret == nil && len(m.names) > 1 && now.Sub(m.started) < bootstrap:
 			return
 		}
 		m.use(now, pick)
@@ -143,7 +162,15 @@ func (m *Machine) leave() {
 		m.send(m.current.addr, u.Append(nil))
 	}
 	m.registered = false
-	m.do(Relay{})
+	m.relay(netip.AddrPort{})
+}
+
+// relay says by whom frames without a straight way go.
+func (m *Machine) relay(to netip.AddrPort) {
+	if to != m.relayed {
+		m.relayed = to
+		m.do(Relay{to})
+	}
 }
 
 // giveUp goes on to the next supernode.
@@ -154,7 +181,7 @@ func (m *Machine) giveUp(now time.Time) {
 		m.note("the supernode does not answer", "supernode", old.addr)
 	}
 	m.registered = false
-	m.do(Relay{})
+	m.relay(netip.AddrPort{})
 	m.lookUp(now)
 	next := m.best(now)
 	if next == nil || next == old {
@@ -200,7 +227,7 @@ func (m *Machine) registerAck(now time.Time, from netip.AddrPort, a *n2n.Registe
 	m.waiting, m.tries, m.misses, m.refused = false, 0, 0, ""
 	for i := range a.Supernodes.Len() {
 		if other, err := a.Supernodes.At(i); err == nil && m.acceptable(other.Addr) {
-			m.learn(other.Addr, "")
+			m.learn(now, other.Addr, "")
 		}
 	}
 	if m.subnet.WantsAddress() {
@@ -221,7 +248,7 @@ func (m *Machine) registerAck(now time.Time, from netip.AddrPort, a *n2n.Registe
 	}
 	m.registered = true
 	m.note("registered", "supernode", from, "public", a.Sock)
-	m.do(Relay{from})
+	m.relay(from)
 	m.do(Announce{})
 	if m.announced {
 		for _, mac := range m.sortedPeers() {
@@ -248,7 +275,7 @@ func (m *Machine) registerNak(now time.Time, from netip.AddrPort, a *n2n.Registe
 	m.waiting, m.misses, m.nextTry = false, 0, now.Add(m.cfg.Interval)
 	if m.registered {
 		m.registered = false
-		m.do(Relay{})
+		m.relay(netip.AddrPort{})
 	}
 }
 

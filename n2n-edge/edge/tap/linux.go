@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -26,6 +27,7 @@ type device struct {
 	name    string
 	index   int
 	offload bool
+	closed  atomic.Bool
 
 	read   transfer
 	write  transfer
@@ -136,7 +138,7 @@ func (d *device) Read(b []byte, wait bool) (int, error) {
 }
 
 func (d *device) failed(what string, err error) error {
-	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADFD) {
+	if d.closed.Load() || errors.Is(err, unix.EBADFD) {
 		return ErrClosed
 	}
 	return fmt.Errorf("tap: %s %s: %w", what, d.name, err)
@@ -204,5 +206,11 @@ func (d *device) SetAddress(p netip.Prefix) error {
 func (d *device) Name() string  { return d.name }
 func (d *device) Offload() bool { return d.offload }
 
-// Close takes the device off and wakes who waits in Read.
-func (d *device) Close() error { return d.file.Close() }
+// Close takes the device off and wakes who waits in Read. The poller's own error for who waits has no name, so that a flag
+// has to say what it means.
+func (d *device) Close() error {
+	if d.closed.Swap(true) {
+		return nil
+	}
+	return d.file.Close()
+}

@@ -100,6 +100,11 @@ func (f *fake) Send(bursts []Burst) error {
 }
 
 func (f *fake) Rebind() error {
+	select {
+	case <-f.done:
+		return ErrClosed
+	default:
+	}
 	f.unbind()
 	return f.bind()
 }

@@ -39,6 +39,7 @@ type descriptor struct {
 	raw      syscall.RawConn
 	v6       bool
 	port     uint16
+	closed   atomic.Bool
 	features atomic.Pointer[Features]
 	// tooLong is the shortest segment that the kernel would not send in a burst, because it does not fit the way's MTU.
 	tooLong atomic.Int64
@@ -154,7 +155,7 @@ func (s *socket) Rebind() error {
 	old := s.now.Load()
 	var err error
 	if old != nil && s.cfg.Port != 0 {
-		err = old.file.Close()
+		err = old.close()
 	}
 	d, failed := open(s.cfg)
 	if failed != nil {
@@ -162,7 +163,7 @@ func (s *socket) Rebind() error {
 	}
 	s.now.Store(d)
 	if old != nil && s.cfg.Port == 0 {
-		err = old.file.Close()
+		err = old.close()
 	}
 	return err
 }
@@ -172,7 +173,15 @@ func (s *socket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	return s.now.Load().file.Close()
+	return s.now.Load().close()
+}
+
+// close ends a descriptor. The poller's own error for who waits has no name, so that a flag has to say what it means.
+func (d *descriptor) close() error {
+	if d.closed.Swap(true) {
+		return nil
+	}
+	return d.file.Close()
 }
 
 // Source connects a socket of its own, which sends nothing, and looks where it is.

@@ -2,10 +2,8 @@ package udp
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"time"
 	"unsafe"
 
@@ -86,7 +84,7 @@ func (s *socket) Receive(b []Received) (int, error) {
 
 // gone says whether a descriptor was replaced, and the new one is to be read. While there is none it waits.
 func (s *socket) gone(d *descriptor, err error) (again bool, _ error) {
-	if !errors.Is(err, os.ErrClosed) {
+	if !d.closed.Load() {
 		return false, fmt.Errorf("udp: receive: %w", err)
 	}
 	for {
