@@ -40,6 +40,7 @@ var owners = []struct {
 	{"github.com/hashicorp/memberlist", []string{"resource-sync/replica"}, "membership has one source"},
 	{"github.com/prometheus/client_golang", []string{"internal/daemon", "bt-manager/serve"}, "metrics are shown by programs; rooms count in plain numbers"},
 	{"github.com/hashicorp/raft", []string{"bt-manager/journal"}, "durable state hides behind the journal's interface"},
+	{"github.com/hashicorp/raft-wal", []string{"bt-manager/journal"}, "as raft"},
 }
 
 // open are rooms of a program that another one may import. They, and every room of ours that they use, are pure or shared: what

@@ -81,7 +81,7 @@ func newAS(t *testing.T, nodes ...string) *as {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.flags = []string{"-node", leader, "-listen", a.addr, "-pki", folder, "-dir", a.dir, "-redis-root", a.redis.Root, "-groot", freePair(t)}
+	a.flags = []string{"-node", leader, "-listen", a.addr, "-journal", "127.0.0.1:0", "-pki", folder, "-dir", a.dir, "-redis-root", a.redis.Root, "-groot", freePair(t)}
 	a.start()
 	t.Cleanup(a.kill)
 	id, err := a.site.Identity("alice", pki.Operator)

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
@@ -178,13 +179,18 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error
 		return err
 	}
 	sort.Strings(loopbacks)
-	cfg.Node, cfg.Manager, cfg.ManagerName = meta["hostname"], global["manager"], global["manager_node"]
+	cfg.Node = meta["hostname"]
 	for _, key := range loopbacks {
 		if _, prefix, ok := strings.Cut(strings.TrimPrefix(key, "LOOPBACK_INTERFACE|"), "|"); ok && !strings.Contains(prefix, ":") {
 			cfg.Address, _, _ = strings.Cut(prefix, "/")
 		}
 	}
 	var bad []string
+	if cfg.Managers, err = managers.Parse(global["manager_node"], global["manager"]); err != nil {
+		bad = append(bad, fmt.Sprintf("NETSERVICES|global %v", err))
+	} else if len(cfg.Managers) == 0 {
+		bad = append(bad, "NETSERVICES|global manager and manager_node are missing")
+	}
 	number := func(field string, least, most int) int {
 		n, err := strconv.Atoi(segment[field])
 		if err != nil || n < least || n > most {
@@ -211,8 +217,6 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *orders.Config) error
 	}
 	for _, need := range []struct{ what, value string }{
 		{"DEVICE_METADATA|localhost hostname", cfg.Node},
-		{"NETSERVICES|global manager", cfg.Manager},
-		{"NETSERVICES|global manager_node", cfg.ManagerName},
 		{"NETSERVICES|segment gateway", cfg.Segment.Gateway},
 		{"an IPv4 address of LOOPBACK_INTERFACE|Loopback0", cfg.Address},
 	} {
@@ -268,8 +272,8 @@ func runHelper(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.Dir, "dir", netmap.AgentDir, "the agent's folder")
 	fs.StringVar(&cfg.PKI, "pki", netmap.PKIDir, "folder of node.crt, node.key, ca.crt")
 	fs.StringVar(&cfg.Listen, "listen", "", "host:port of the witness")
-	fs.StringVar(&cfg.Manager, "manager", "", "host:port of bt-manager")
-	fs.StringVar(&cfg.ManagerName, "manager-name", "", "node of the manager's certificate")
+	addrs := fs.String("manager", "", "host:port of each bt-manager, joined by commas")
+	names := fs.String("manager-name", "", "nodes of their certificates, in the same order")
 	fs.DurationVar(&cfg.Silence, "silence", 300*time.Millisecond, "after this guarded operations are settled without the agent")
 	fs.BoolVar(&cfg.Dockerd.LiveRestore, "live-restore", false, "containers outlive a dockerd that dies; false: as it was before us")
 	prefer := fs.String("criu", "", "host: ours only where the switch's own will not do; bundle: always ours")
@@ -277,6 +281,9 @@ func runHelper(ctx context.Context, args []string) error {
 		return err
 	}
 	var err error
+	if cfg.Managers, err = managers.Parse(*names, *addrs); err != nil {
+		return err
+	}
 	if cfg.PreferCRIU, err = engine.ParseCRIUFrom(*prefer); err != nil {
 		return fmt.Errorf("criu: %w", err)
 	}

@@ -84,6 +84,7 @@ const (
 	LanePort    = 7305  // mig-agent: memory of services that move (TLS)
 	MetricsPort = 7306  // bt-manager: Prometheus metrics (HTTP), on 127.0.0.1 only
 	OverlayPort = 7307  // n2n-supernode: Overlay (gRPC)
+	JournalPort = 7309  // bt-manager: journal, between managers (TLS)
 	VXLANPort   = 14789 // service segment (UDP); not 4789, which is the ASIC's VTEP
 )
 

@@ -11,12 +11,20 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
-	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 )
 
-// connect gives a client of the manager. The connection lives as long as nsctl.
+// connect gives a client of the manager that leads. The connections live as long as nsctl.
 func (c *cli) connect() (api.ManagerClient, error) {
+	conn, err := c.dial()
+	if err != nil {
+		return nil, err
+	}
+	return api.NewManagerClient(conn), nil
+}
+
+func (c *cli) dial() (*managers.Conn, error) {
 	config, err := loadConfig(c.config)
 	if err != nil {
 		return nil, refused(err)
@@ -35,11 +43,7 @@ func (c *cli) connect() (api.ManagerClient, error) {
 	if id == nil {
 		return nil, refused(err)
 	}
-	conn, err := daemon.Dial(config.Manager, id.Client(config.ManagerName, pki.Manager))
-	if err != nil {
-		return nil, fmt.Errorf("manager %s: %w", config.Manager, err)
-	}
-	return api.NewManagerClient(conn), nil
+	return managers.New(id, func() []managers.At { return config.managers }), nil
 }
 
 // receiver is any stream of events.

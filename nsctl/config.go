@@ -4,19 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 
 	"go.yaml.in/yaml/v4"
+
+	"sonic-netservices/internal/managers"
 )
 
-// config says where the manager is.
+// config says where the managers are. One of them that is alive tells of the others.
 type config struct {
-	Manager     string `yaml:"manager"`      // host:port of bt-manager
-	ManagerName string `yaml:"manager_name"` // node whose name its certificate holds
+	Manager     string `yaml:"manager"`      // host:port of bt-manager; of several, joined by commas
+	ManagerName string `yaml:"manager_name"` // node whose name its certificate holds; as many, in the same order
 	PKI         string `yaml:"pki"`          // folder of ca.crt, operator.crt (or viewer.crt) and its key; relative to the file
 	NetNS       string `yaml:"netns"`        // network namespace from which the manager is reached; "" = this one
+
+	managers []managers.At
 }
 
 // loadConfig reads the file named by the flag, or the first there is in the usual places.
@@ -33,13 +36,13 @@ func loadConfig(flag string) (config, error) {
 	if err := yaml.Load(text, &c, yaml.WithKnownFields()); err != nil {
 		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if _, _, err := net.SplitHostPort(c.Manager); err != nil {
-		return config{}, fmt.Errorf("%s: manager: %q: want host:port", path, c.Manager)
-	}
-	for field, value := range map[string]string{"manager_name": c.ManagerName, "pki": c.PKI} {
+	for field, value := range map[string]string{"manager": c.Manager, "manager_name": c.ManagerName, "pki": c.PKI} {
 		if value == "" {
 			return config{}, fmt.Errorf("%s: %s is missing", path, field)
 		}
+	}
+	if c.managers, err = managers.Parse(c.ManagerName, c.Manager); err != nil {
+		return config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if !filepath.IsAbs(c.PKI) {
 		c.PKI = filepath.Join(filepath.Dir(path), c.PKI)

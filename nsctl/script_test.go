@@ -113,8 +113,10 @@ func startManager(ts *testscript.TestScript, _ bool, args []string) {
 			text := fmt.Sprintf("manager: %s\nmanager_name: leaf3\npki: pki/%s\n", p.address, who)
 			ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o600))
 		}
+		text := fmt.Sprintf("manager: 127.0.0.1:1,%s\nmanager_name: leaf2,leaf3\npki: pki/alice\n", p.address)
+		ts.Check(os.WriteFile(ts.MkAbs("two.yaml"), []byte(text), 0o600)) // one of them is not there
 	}
-	args = append([]string{"-node", "leaf3", "-listen", p.address, "-pki", ts.MkAbs("pki/leaf3"),
+	args = append([]string{"-node", "leaf3", "-listen", p.address, "-journal", "127.0.0.1:0", "-pki", ts.MkAbs("pki/leaf3"),
 		"-dir", ts.MkAbs("state"), "-segment", "10.20.0.1/24", "-redis-root", ""}, args...)
 	p.manager = exec.Command(ts.Getenv("BT_MANAGER"), args...)
 	log, err := os.OpenFile(ts.MkAbs("manager.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
 	"sonic-netservices/resource-sync/replica"
@@ -127,15 +128,23 @@ func readConfig(ctx context.Context, dbs *sonicdb.Set, cfg *replica.Config) erro
 	return nil
 }
 
-// parseSeeds reads NETSERVICES|global seeds, NODE@ADDRESS joined by commas. Without it the manager's node is the seed.
+// parseSeeds reads NETSERVICES|global seeds, NODE@ADDRESS joined by commas. Without it the managers' nodes are the seeds.
 func parseSeeds(global map[string]string) ([]replica.Seed, error) {
 	text := global["seeds"]
 	if text == "" {
-		host, _, _ := strings.Cut(global["manager"], ":")
-		if host == "" || global["manager_node"] == "" {
+		all, err := managers.Parse(global["manager_node"], global["manager"])
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == 0 {
 			return nil, errors.New("has neither seeds nor manager and manager_node")
 		}
-		text = global["manager_node"] + "@" + host
+		var list []string
+		for _, one := range all {
+			host, _, _ := strings.Cut(one.Addr, ":")
+			list = append(list, one.Node+"@"+host)
+		}
+		text = strings.Join(list, ",")
 	}
 	var seeds []replica.Seed
 	for _, one := range strings.Split(text, ",") {

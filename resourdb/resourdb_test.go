@@ -32,7 +32,7 @@ var samples = []Row{
 	Migration{Op: "01J", ID: netmap.ReplicaID{Service: "kms"}, From: "leaf1", To: "leaf2", Mode: netmap.Live,
 		Phase: "clean", Outcome: "committed", GapMS: 131.5, Bytes: 4194304, Started: at, Ended: at.Add(3 * time.Second),
 		ExpectedMS: 140, Packets: 87, Reason: "operator's order", Trace: `{"op":"01J","checkpoint_bytes":"4190208"}`},
-	Manager{Node: "leaf3", Addr: "10.1.0.3:7301", Epoch: 3},
+	Manager{Node: "leaf3", Addr: "10.1.0.3:7301", Epoch: 3, Cluster: "kq3"},
 	Node{Name: "leaf1", Addr: "10.1.0.1", AS: 65100, Tier: "edge", MAC: "52:54:00:00:00:01", Kernel: "6.12.41", Software: "0.1.0",
 		PushInterval: time.Second, Incarnation: 2, Rev: 17},
 	Resource{Node: "leaf1", Resource: netmap.Resource{Kind: netmap.Compute, Capacity: 0.6, Used: 0.153, Unit: "cores",
@@ -172,7 +172,7 @@ func TestTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := Manager{Node: "leaf3", Addr: "10.1.0.3:7301", Epoch: 3}
+	m := Manager{Node: "leaf3", Addr: "10.1.0.3:7301", Epoch: 3, Cluster: "kq3"}
 	for _, change := range []func() error{
 		func() error { return d.Write(t.Context(), m) },
 		func() error { return d.Delete(t.Context(), m) },

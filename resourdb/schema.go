@@ -250,21 +250,22 @@ func (p *parser) outcome() string {
 
 // Manager says who leads the AS.
 type Manager struct {
-	Node  string
-	Addr  string // host:port
-	Epoch uint64 // of its newest start; agents refuse an older one
+	Node    string
+	Addr    string // host:port
+	Epoch   uint64 // of its newest start; agents refuse an older one
+	Cluster string // it leads; a manager of another one is not to begin beside it
 }
 
 func (Manager) Table() string   { return ManagerTable }
 func (Manager) Parts() []string { return []string{"leader"} }
 
 func (m Manager) Row() map[string]string {
-	return map[string]string{"node": m.Node, "addr": m.Addr, "epoch": strconv.FormatUint(m.Epoch, 10)}
+	return map[string]string{"node": m.Node, "addr": m.Addr, "epoch": strconv.FormatUint(m.Epoch, 10), "cluster": m.Cluster}
 }
 
 // ParseManager reads what Row wrote.
 func ParseManager(key string, row map[string]string) (Manager, error) {
 	p := parse(ManagerTable, key, 1, row)
-	m := Manager{Node: p.text("node"), Addr: p.text("addr"), Epoch: p.epoch()}
+	m := Manager{Node: p.text("node"), Addr: p.text("addr"), Epoch: p.epoch(), Cluster: p.text("cluster")}
 	return m, p.err
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -103,3 +104,8 @@ func (s *Store) Keep(wanted func(id string) bool) error {
 func (s *Store) path(id string) string {
 	return filepath.Join(s.dir, strings.TrimPrefix(id, "sha256:")+".tar")
 }
+
+var idPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// ValidID says whether a text can be an image's ID; nothing else may become part of a path.
+func ValidID(id string) bool { return idPattern.MatchString(id) }

@@ -1,277 +1,228 @@
 package journal
 
 import (
-	"bufio"
-	"bytes"
-	"fmt"
-	"os"
-	"os/exec"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sonic-netservices/internal/pki"
 )
 
-func replay(t *testing.T, path string) []string {
-	t.Helper()
-	var records []string
-	f, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Replay(func(r []byte) error { records = append(records, string(r)); return nil }); err != nil {
-		t.Fatal(err)
-	}
-	return records
+// tape is a Machine that remembers its records.
+type tape struct {
+	mu      sync.Mutex
+	records []string
+	refuse  string // this record is one of another version
 }
 
-// write makes a journal of records and gives its path.
-func write(t *testing.T, records ...string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "journal")
-	f, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+func (t *tape) Apply(records [][]byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, r := range records {
-		if err := f.Append([]byte(r)); err != nil {
-			t.Fatal(err)
+		if t.refuse != "" && string(r) == t.refuse {
+			return errors.New("record of another version")
 		}
+		t.records = append(t.records, string(r))
 	}
-	return path
+	return nil
 }
 
-func TestWhatIsAppendedIsReplayed(t *testing.T) {
-	want := []string{`{"a":1}`, `{ "space" : "  kept " }`, `[]`}
-	path := write(t, want...)
-	if got := replay(t, path); !slices.Equal(got, want) {
-		t.Errorf("replayed %q, want %q", got, want)
+func (t *tape) Sum() ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return json.Marshal(t.records)
+}
+
+func (t *tape) Restore(sum []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.records = nil
+	return json.Unmarshal(sum, &t.records)
+}
+
+func (t *tape) all() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.records)
+}
+
+// manager is one that takes part.
+type manager struct {
+	Log
+	raft   *Raft // nil: a Memory
+	tape   *tape
+	reign  chan context.Context // each time it leads
+	newest context.Context      // that await has seen
+	stop   func() error
+}
+
+func start(t *testing.T, log Log, tp *tape) *manager {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	m := &manager{Log: log, tape: tp, reign: make(chan context.Context, 8)}
+	ended := make(chan struct{})
+	var err error
+	go func() {
+		defer close(ended)
+		err = log.Run(ctx, func(ctx context.Context) {
+			m.reign <- ctx
+			<-ctx.Done()
+		})
+	}()
+	m.stop = func() error {
+		cancel()
+		<-ended
+		return err
 	}
-	f, err := Open(path)
+	t.Cleanup(func() { _ = m.stop() }) // a test that minds has asked
+	return m
+}
+
+func (m *manager) await(t *testing.T) context.Context {
+	t.Helper()
+	select {
+	case m.newest = <-m.reign:
+		return m.newest
+	case <-time.After(10 * time.Second):
+		t.Fatal("does not lead")
+		return nil
+	}
+}
+
+// quiet drops what journals say, but for the test's -v.
+func quiet() *slog.Logger {
+	if testing.Verbose() {
+		return slog.Default()
+	}
+	return slog.New(slog.NewTextHandler(io.Discard, nil))
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Replay(func([]byte) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Append([]byte("4")); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	if got := replay(t, path); !slices.Equal(got, append(want, "4")) {
-		t.Errorf("after a second run: %q", got)
-	}
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
-// TestTornAnywhere cuts the last line at every byte: the records before it are kept, and a new one fits behind them.
-func TestTornAnywhere(t *testing.T) {
-	whole, err := os.ReadFile(write(t, `{"n":1}`, `{"n":2}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := bytes.IndexByte(whole, '\n') + 1
-	for cut := first; cut < len(whole); cut++ {
-		path := filepath.Join(t.TempDir(), "journal")
-		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		f, err := Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Replay(func([]byte) error { return nil }); err != nil {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
-		if err := f.Append([]byte(`{"n":3}`)); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		if got, want := replay(t, path), []string{`{"n":1}`, `{"n":3}`}; !slices.Equal(got, want) {
-			t.Fatalf("cut at %d: %q, want %q", cut, got, want)
-		}
-	}
+func leaks(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
 }
 
-func TestDamageIsNamed(t *testing.T) {
-	path := write(t, `{"n":1}`, `{"n":2}`, `{"n":3}`)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := bytes.IndexByte(whole, '\n') + 1
-	for name, edit := range map[string]func(text []byte) []byte{
-		"flipped bit": func(text []byte) []byte { return bytes.Replace(text, []byte(`{"n":2}`), []byte(`{"n":6}`), 1) },
-		"no JSON":     func(text []byte) []byte { text[second] = 'x'; return text },
-		"format":      func(text []byte) []byte { text[second+len(`{"format":`)] = '9'; return text },
-	} {
-		t.Run(name, func(t *testing.T) {
-			if err := os.WriteFile(path, edit(slices.Clone(whole)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			f, err := Open(path)
+// TestContract is what a Log must do, whichever it is.
+func TestContract(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T, m Machine) Log{
+		"memory": func(_ *testing.T, m Machine) Log { return NewMemory(m) },
+		"raft": func(t *testing.T, m Machine) Log {
+			l, err := Open(Config{Dir: filepath.Join(t.TempDir(), "journal"), Node: "leaf1", Addr: "127.0.0.1:0", Log: quiet()}, m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
-			err = f.Replay(func([]byte) error { return nil })
-			if want := fmt.Sprintf("is damaged at byte %d", second); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("got %v, want %q in it", err, want)
+			return l
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaks(t)
+			tp := &tape{}
+			log := open(t, tp)
+			if err := log.Append([]byte("0")); !errors.Is(err, ErrDeposed) {
+				t.Errorf("before it leads: %v, want ErrDeposed", err)
+			}
+			m := start(t, log, tp)
+			reign := m.await(t)
+			for _, batch := range [][][]byte{{[]byte(`{"a":1}`)}, {[]byte(`{ "space" : "  kept " }`), []byte(`[]`)}} {
+				if err := m.Append(batch...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := []string{`{"a":1}`, `{ "space" : "  kept " }`, `[]`}
+			if got := tp.all(); !slices.Equal(got, want) {
+				t.Errorf("applied %q, want %q", got, want)
+			}
+			if err := m.Append([]byte("5"), []byte("{")); err == nil || errors.Is(err, ErrDeposed) {
+				t.Errorf("half a record: %v", err)
+			}
+			if got := tp.all(); !slices.Equal(got, want) {
+				t.Errorf("a batch with a bad record: applied %q, want none of it", got)
+			}
+			if s := m.Status(); !s.Leads || s.Leader == "" || len(s.Members) != 1 || s.Applied == 0 {
+				t.Errorf("status %+v", s)
+			}
+			if err := m.Remove("leaf9"); !errors.Is(err, ErrUnknown) {
+				t.Errorf("remove of an unknown manager: %v", err)
+			}
+			if err := m.stop(); err != nil {
+				t.Errorf("end: %v", err)
+			}
+			if reign.Err() == nil {
+				t.Error("the context of the leader goes on after the end")
 			}
 		})
 	}
 }
 
-func TestOneProcess(t *testing.T) {
-	path := write(t)
-	f, err := Open(path)
-	if err != nil {
+// TestMemoryDeposed: what a test can do to who uses a Log.
+func TestMemoryDeposed(t *testing.T) {
+	tp := &tape{}
+	log := NewMemory(tp, []byte("1"))
+	m := start(t, log, tp)
+	first := m.await(t)
+	log.Depose()
+	if err := m.Append([]byte("2")); !errors.Is(err, ErrDeposed) {
+		t.Errorf("deposed: %v", err)
+	}
+	<-first.Done()
+	if err := log.Lead([]byte("3")); err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if second, err := Open(path); err == nil || !strings.Contains(err.Error(), "another process has it") {
-		t.Errorf("second open: %v, %v", second, err)
+	m.await(t)
+	if err := m.Append([]byte("4")); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := tp.all(), []string{"1", "3", "4"}; !slices.Equal(got, want) {
+		t.Errorf("applied %q, want %q", got, want)
+	}
+	full := errors.New("no space left on device")
+	log.Fail(full)
+	if err := m.Append([]byte("5")); !errors.Is(err, full) {
+		t.Errorf("append to a full disk: %v", err)
+	}
+	if err := m.stop(); !errors.Is(err, full) {
+		t.Errorf("ended with %v", err)
 	}
 }
 
-func TestAppendWantsOneLine(t *testing.T) {
-	path := write(t)
-	f, err := Open(path)
-	if err != nil {
+// authority makes certificates of managers.
+func authority(t *testing.T, nodes ...string) map[string]*pki.Identity {
+	t.Helper()
+	ca := t.TempDir()
+	if err := pki.Init(ca, "65001"); err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	for _, record := range []string{"", "{", "[1,\n2]"} {
-		if err := f.Append([]byte(record)); err == nil {
-			t.Errorf("%q was appended", record)
+	ids := map[string]*pki.Identity{}
+	for _, node := range nodes {
+		dir := t.TempDir()
+		if err := pki.Issue(ca, dir, node, []pki.Role{pki.Manager}); err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-func TestRewrite(t *testing.T) {
-	path := write(t, "1", "2", "3")
-	f, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Replay(func([]byte) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Rewrite([]byte(`{"all":6}`)); err != nil {
-		t.Fatal(err)
-	}
-	if second, err := Open(path); err == nil {
-		t.Errorf("the new file is not locked: %v", second)
-	}
-	if err := f.Append([]byte("4")); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	// A crash before the rename leaves a file that nobody reads, and the next rewrite replaces.
-	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := replay(t, path), []string{`{"all":6}`, "4"}; !slices.Equal(got, want) {
-		t.Errorf("replayed %q, want %q", got, want)
-	}
-	if f, err = Open(path); err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Rewrite([]byte("10")); err != nil {
-		t.Errorf("rewrite over a left file: %v", err)
-	}
-}
-
-// TestKill kills -9 a process that appends as fast as it can: every record it was told is stored is there afterwards.
-func TestKill(t *testing.T) {
-	if path := os.Getenv("JOURNAL_TO_FILL"); path != "" {
-		fill(path)
-	}
-	path := filepath.Join(t.TempDir(), "journal")
-	stored := 0
-	for range 5 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
-		cmd.Env = append(os.Environ(), "JOURNAL_TO_FILL="+path)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
+		id, err := pki.Load(dir, pki.Manager)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		acknowledged := bufio.NewScanner(out)
-		for i := 0; acknowledged.Scan(); i++ {
-			if stored, err = strconv.Atoi(acknowledged.Text()); err != nil {
-				t.Fatal(err)
-			}
-			if i == 20 {
-				_ = cmd.Process.Kill()
-			}
-		}
-		_ = cmd.Wait()
-		records := replay(t, path)
-		if len(records) < stored || len(records) > stored+1 {
-			t.Fatalf("%d records, %d were acknowledged", len(records), stored)
-		}
-		for i, r := range records {
-			if r != strconv.Itoa(i+1) {
-				t.Fatalf("record %d is %s", i+1, r)
-			}
-		}
+		ids[node] = id
 	}
-	if stored < 100 {
-		t.Errorf("only %d records in five runs", stored)
-	}
-}
-
-// fill is the process to be killed: it appends 1, 2, 3... and prints each number once it is stored.
-func fill(path string) {
-	f, err := Open(path)
-	if err != nil {
-		panic(err)
-	}
-	n := 0
-	if err := f.Replay(func([]byte) error { n++; return nil }); err != nil {
-		panic(err)
-	}
-	for {
-		n++
-		if err := f.Append([]byte(strconv.Itoa(n))); err != nil {
-			panic(err)
-		}
-		fmt.Println(n)
-	}
-}
-
-// FuzzReplay: no file makes Replay panic, and a file it accepts takes another record.
-func FuzzReplay(f *testing.F) {
-	f.Add([]byte(`{"format":1,"sum":"00000000","record":{}}` + "\n"))
-	f.Add([]byte("\n\n"))
-	f.Add([]byte(`{"format":1,"sum":"83f5d3a1","record":1}` + "\n" + `{"form`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		path := filepath.Join(t.TempDir(), "journal")
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		j, err := Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer j.Close()
-		n := 0
-		if err := j.Replay(func([]byte) error { n++; return nil }); err != nil {
-			return
-		}
-		if err := j.Append([]byte("1")); err != nil {
-			t.Fatal(err)
-		}
-		j.Close()
-		if got := len(replay(t, path)); got != n+1 {
-			t.Fatalf("%d records after an append to %d", got, n)
-		}
-	})
+	return ids
 }

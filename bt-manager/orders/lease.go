@@ -50,7 +50,7 @@ func (m *Manager) keepLeases(ctx context.Context) {
 // leases lists what a node is to go on serving, and all that it is to have: one that was without power starts nothing
 // else.
 func (s *State) leases(node string) *api.RenewRequest {
-	request := &api.RenewRequest{Epoch: s.Epoch, Complete: true}
+	request := &api.RenewRequest{Epoch: s.Epoch, Complete: true, Cluster: s.Cluster.ID, Anew: s.Cluster.Anew}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		service := s.Services[name]
 		for _, n := range slices.Sorted(maps.Keys(service.Replicas)) {
@@ -87,22 +87,21 @@ func (m *Manager) renew(ctx context.Context, member Member, request *api.RenewRe
 		return
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.renewed[member.Node] = time.Now()
-	var records []Record
-	for _, i := range reply.Instances {
-		records = append(records, m.state.Evict(m.world(), i, member.Node)...)
-	}
-	if m.commit(records) != nil {
-		return
-	}
-	for _, r := range records {
-		m.begin(r.Op.ID)
+	m.mu.Unlock()
+	err = m.decide(func() (records []Record, err error) {
+		for _, i := range reply.Instances {
+			records = append(records, m.state.Evict(m.world(), i, member.Node)...)
+		}
+		return records, nil
+	}, m.beginAll)
+	if err != nil && ctx.Err() == nil {
+		slog.Warn("what a node should not have stays there", "peer", member.Node, "err", err)
 	}
 }
 
 // leaseOver says that a node cannot be serving leased replicas any more. The caller holds mu. A manager that has just
-// started counts from its start: its predecessor may have renewed a moment before.
+// begun to lead counts from then: its predecessor may have renewed a moment before.
 func (m *Manager) leaseOver(node string, now time.Time) bool {
 	last := m.renewed[node]
 	if last.Before(m.started) {

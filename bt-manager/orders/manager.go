@@ -3,12 +3,8 @@ package orders
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,29 +20,39 @@ import (
 )
 
 // Manager carries out what State decides: it stores records, talks to agents, and runs one goroutine per operation in
-// flight. Its methods may be called from several goroutines.
+// flight. Its state is the same on every manager of the AS (journal.Machine); it decides and gives orders only while it
+// leads (Run). Its methods may be called from several goroutines.
 type Manager struct {
-	segment  netip.Prefix // gateway and length of the service segment; zero when unknown
-	segment6 netip.Prefix // the same for IPv6; zero when it has none
-	images   *images.Store
-	agents   *agents
+	config Config
+	images *images.Store
+	agents *agents
+	log    journal.Log    // from Run on
+	work   sync.WaitGroup // of operations
 
-	ctx  context.Context // ends with Start's, or when the journal fails
-	stop context.CancelCauseFunc
-	work sync.WaitGroup // of operations
+	deciding sync.Mutex // held from a look at the state until the records that follow from it count
 
-	mu      sync.Mutex // guards all below; held while a record is stored, so that records and state agree
-	log     journal.Log
-	records int // in log
+	mu      sync.Mutex // guards all below; never held while records are stored
 	state   *State
+	changed chan struct{} // closed, and replaced, when state, here or leads changed
+
+	// Of the time in which this manager leads, empty otherwise.
+	leads   bool
+	ctx     context.Context
 	here    map[string]session   // by node: agents whose Join stream is open
 	joins   int                  // streams opened so far
 	feeds   map[string]*Feed     // by ID: operations in flight
 	waiting map[string]*Feed     // by replica: deployments that the trees have not placed yet
-	trees   bool                 // behaviour trees run
 	renewed map[string]time.Time // by node: newest answer to a renewal of leases
 	started time.Time
-	changed chan struct{} // closed, and replaced, when state or here changed
+}
+
+// Config of a Manager.
+type Config struct {
+	Segment  netip.Prefix // gateway and length of the service segment; zero when unknown
+	Segment6 netip.Prefix // the same for IPv6; zero when it has none
+	Trees    bool         // behaviour trees place what lasts
+	AS       string       // of a cluster that this manager founds
+	Anew     bool         // it takes the place of one that is given up
 }
 
 // session is one open Join stream.
@@ -55,167 +61,41 @@ type session struct {
 	address string
 }
 
-// Open replays the journal and begins a new epoch.
-func Open(log journal.Log, store *images.Store, id *pki.Identity, segment, segment6 netip.Prefix) (*Manager, error) {
-	m := &Manager{
-		segment:  segment,
-		segment6: segment6,
-		images:   store,
-		agents:   newAgents(id),
-		log:      log,
-		state:    NewState(),
-		here:     map[string]session{},
-		feeds:    map[string]*Feed{},
-		waiting:  map[string]*Feed{},
-		renewed:  map[string]time.Time{},
-		started:  time.Now(),
-		changed:  make(chan struct{}),
-	}
-	err := log.Replay(func(text []byte) error {
-		r, err := DecodeRecord(text)
-		if err != nil {
-			return err
-		}
-		m.records++
-		return m.state.Apply(r)
-	})
-	if err != nil {
-		return nil, err
-	}
-	m.ctx, m.stop = context.WithCancelCause(context.Background()) // until Start gives a longer one
-	if err := m.commit([]Record{{Kind: Started, At: time.Now(), Epoch: m.state.Epoch + 1}}); err != nil {
-		return nil, err
-	}
-	return m, nil
+// New gives a manager that knows nothing yet and does not lead.
+func New(c Config, store *images.Store, id *pki.Identity) *Manager {
+	m := &Manager{config: c, images: store, agents: newAgents(id), state: NewState(), changed: make(chan struct{})}
+	m.empty()
+	return m
 }
 
-// Start goes on with the operations in flight. The context it gives ends with ctx, or when the journal cannot be
-// written: then nothing that is decided would last.
-func (m *Manager) Start(ctx context.Context) context.Context {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.ctx, m.stop = context.WithCancelCause(ctx)
-	for _, id := range slices.Sorted(maps.Keys(m.state.Ops)) {
-		slog.Info("operation goes on", "op", id, "replica", m.state.Ops[id].Replica)
-		m.begin(id)
-	}
-	m.work.Add(1)
-	go func() {
-		defer m.work.Done()
-		m.keepLeases(m.ctx)
-	}()
-	return m.ctx
-}
-
-// Wait ends when all work has ended after the context did. Its error is the journal's.
-func (m *Manager) Wait() error {
-	m.work.Wait()
-	m.agents.close()
-	if err := context.Cause(m.ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
-}
-
-// commit stores records and lets them count. The caller holds mu, or nobody else has the manager yet.
-func (m *Manager) commit(records []Record) error {
-	for _, r := range records {
-		text, err := r.Encode()
-		if err == nil {
-			err = m.log.Append(text)
-		}
-		if err == nil {
-			err = m.state.Apply(r)
-		}
-		if err != nil {
-			err = fmt.Errorf("bt-manager stops: %w", err)
-			m.stop(err)
-			return err
-		}
-		m.records++
-		trace(r)
-	}
-	if m.records > sumAfter {
-		if err := m.sum(); err != nil {
-			return err
-		}
-	}
-	close(m.changed)
-	m.changed = make(chan struct{})
-	return nil
-}
-
-// sumAfter bounds the number of records in the journal: a few MiB.
-const sumAfter = 10000
-
-// sum replaces all records by the one that says the same. The caller holds mu.
-func (m *Manager) sum() error {
-	sum, err := m.state.sum()
-	var text []byte
-	if err == nil {
-		text, err = Record{Kind: Summed, At: time.Now(), Sum: sum}.Encode()
-	}
-	if err == nil {
-		err = m.log.Rewrite(text)
-	}
-	if err != nil {
-		err = fmt.Errorf("bt-manager stops: %w", err)
-		m.stop(err)
-		return err
-	}
-	slog.Info("journal summed up", "records", m.records, "bytes", len(text))
-	m.records = 1
-	return nil
-}
-
-// trace logs a record; specs, which hold secrets, are left out.
-func trace(r Record) {
-	switch r.Kind {
-	case Started:
-		slog.Info("epoch begins", "epoch", r.Epoch)
-	case Joined:
-		slog.Info("agent joined", "peer", r.Member.Node, "agent", r.Member.Agent, "modes", r.Member.Modes, "version", r.Member.Version)
-	case Loaded:
-		slog.Info("image loaded", "image", r.Image.Name, "id", r.Image.ID)
-	case Begun:
-		slog.Info("operation begins", "op", r.Op.ID, "verb", r.Op.Verb, "replica", r.Op.Replica, "node", r.Op.Node, "to", r.Op.To)
-	case Stepped:
-		slog.Info("operation goes on", "op", r.ID, "step", r.Step, "err", r.Problem)
-	case Lost:
-		slog.Warn("no answer to an order; asking", "op", r.ID)
-	case Ended:
-		slog.Info("operation ended", "op", r.ID, "outcome", r.End.Outcome, "err", r.End.Error)
-	}
+// empty forgets what only a leader has. The caller holds mu, or nobody else has the manager yet.
+func (m *Manager) empty() {
+	m.leads, m.ctx, m.started = false, nil, time.Time{}
+	m.here, m.feeds, m.waiting, m.renewed = map[string]session{}, map[string]*Feed{}, map[string]*Feed{}, map[string]time.Time{}
 }
 
 // command runs one of State's commands and begins the operations it gives.
-func (m *Manager) command(decide func(World) ([]Record, error)) ([]*Feed, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	records, err := decide(m.world())
-	if err != nil {
-		return nil, err
-	}
-	if err := m.commit(records); err != nil {
-		return nil, err
-	}
-	var feeds []*Feed
-	for _, r := range records {
-		switch {
-		case r.Kind == Begun:
-			feeds = append(feeds, m.begin(r.Op.ID))
-		case r.Kind == Desired && r.Desire.Lasts:
-			feeds = append(feeds, m.await(r)...)
-		case r.Kind == Forgotten:
-			m.unwait(r.ID)
-		}
-	}
-	return feeds, nil
+func (m *Manager) command(look func(World) ([]Record, error)) (feeds []*Feed, err error) {
+	err = m.decide(
+		func() ([]Record, error) { return look(m.world()) },
+		func(records []Record) {
+			for _, r := range records {
+				switch {
+				case r.Kind == Begun:
+					feeds = append(feeds, m.begin(r.Op.ID))
+				case r.Kind == Desired && r.Desire.Lasts:
+					feeds = append(feeds, m.await(r)...)
+				case r.Kind == Forgotten:
+					m.unwait(r.ID)
+				}
+			}
+		})
+	return feeds, err
 }
 
 // world is what a command sees now. The caller holds mu.
 func (m *Manager) world() World {
-	w := World{At: time.Now(), Here: map[string]bool{}, Segment: m.segment, Segment6: m.segment6, NewID: newID, Trees: m.trees}
+	w := World{At: time.Now(), Here: map[string]bool{}, Segment: m.config.Segment, Segment6: m.config.Segment6, NewID: newID, Trees: m.config.Trees}
 	for node := range m.here {
 		w.Here[node] = true
 	}
@@ -281,17 +161,28 @@ func (m *Manager) Drain(node string, end bool) error {
 
 // Loaded lets an image's names stand for it, and drops the tars that no name and no service needs any more.
 func (m *Manager) Loaded(image images.Image) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var records []Record
-	for _, name := range image.Names {
-		if known, ok := m.state.Images[name]; !ok || known.ID != image.ID {
-			records = append(records, Record{Kind: Loaded, At: time.Now(), Image: &Image{Name: name, ID: image.ID, Bytes: image.Bytes}})
+	err := m.decide(func() (records []Record, err error) {
+		for _, name := range image.Names {
+			if known, ok := m.state.Images[name]; !ok || known.ID != image.ID {
+				records = append(records, Record{Kind: Loaded, At: time.Now(), Image: &Image{Name: name, ID: image.ID, Bytes: image.Bytes}})
+			}
 		}
-	}
-	if err := m.commit(records); err != nil {
+		return records, nil
+	}, nil)
+	if err != nil {
 		return err
 	}
+	used := m.UsedImages()
+	if err := m.images.Keep(func(id string) bool { return used[id] }); err != nil {
+		slog.Warn("old images stay", "err", err)
+	}
+	return nil
+}
+
+// UsedImages are the IDs of those that have a name or are a service's.
+func (m *Manager) UsedImages() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	used := map[string]bool{}
 	for _, known := range m.state.Images {
 		used[known.ID] = true
@@ -299,10 +190,7 @@ func (m *Manager) Loaded(image images.Image) error {
 	for _, service := range m.state.Services {
 		used[service.ImageID] = true
 	}
-	if err := m.images.Keep(func(id string) bool { return used[id] }); err != nil {
-		slog.Warn("old images stay", "err", err)
-	}
-	return nil
+	return used
 }
 
 // View shows the state while it does not change; look must not keep it.
@@ -320,7 +208,7 @@ func (m *Manager) Changed() <-chan struct{} {
 }
 
 // Outcome is the second path of a target that must know how a move ended: the source's journal if it can be asked,
-// else the manager's own record.
+// else the manager's own record. A manager that does not lead answers as well: what has ended has ended for all.
 func (m *Manager) Outcome(ctx context.Context, id string) *api.OutcomeReply {
 	m.mu.Lock()
 	reply := &api.OutcomeReply{Outcome: api.Outcome_UNKNOWN}

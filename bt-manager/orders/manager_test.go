@@ -4,92 +4,99 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sonic-netservices/api"
 	"sonic-netservices/bt-manager/images"
+	"sonic-netservices/bt-manager/journal"
+	"sonic-netservices/internal/pki"
 	"sonic-netservices/spec"
 )
 
-// memory is a journal.Log in memory, which can be told to fail.
-type memory struct {
-	records [][]byte
-	full    bool
-}
-
-var errFull = errors.New("no space left on device")
-
-func (l *memory) Append(record []byte) error {
-	if l.full {
-		return errFull
-	}
-	l.records = append(l.records, record)
-	return nil
-}
-
-func (l *memory) Rewrite(record []byte) error {
-	l.records = [][]byte{record}
-	return nil
-}
-
-func (l *memory) Replay(each func([]byte) error) error {
-	for _, r := range l.records {
-		if err := each(r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *memory) Close() error { return nil }
-
-func open(t *testing.T, log *memory) *Manager {
+// run gives a manager that leads, over a journal that has some records, and what ends it.
+func run(t *testing.T, records ...Record) (m *Manager, log *journal.Memory, end func() error) {
 	t.Helper()
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
 	store, err := images.OpenStore(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Open(log, store, nil, netip.Prefix{}, netip.Prefix{})
+	var texts [][]byte
+	for _, r := range records {
+		texts = append(texts, encode(t, r))
+	}
+	m = New(Config{AS: "65001"}, store, identity(t))
+	log = journal.NewMemory(m, texts...)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx, log, func(ctx context.Context) { <-ctx.Done() }) }()
+	end = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() { _ = end() }) // a test that minds has asked
+	awaitLead(t, m, true)
+	return m, log, end
+}
+
+func identity(t *testing.T) *pki.Identity {
+	t.Helper()
+	ca, dir := t.TempDir(), t.TempDir()
+	err := pki.Init(ca, "65001")
+	if err == nil {
+		err = pki.Issue(ca, dir, "leaf3", []pki.Role{pki.Manager})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	id, err := pki.Load(dir, pki.Manager)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
-// TestJournalStaysSmall: many records become one that says the same.
-func TestJournalStaysSmall(t *testing.T) {
-	log := &memory{}
-	for i := range sumAfter + 1 {
-		r := Record{Kind: Loaded, At: time.Now(), Image: &Image{Name: fmt.Sprintf("kms:%d", i%7), ID: fmt.Sprintf("sha256:%d", i)}}
-		text, err := r.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		log.records = append(log.records, text)
+func encode(t *testing.T, r Record) []byte {
+	t.Helper()
+	text, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for epoch := uint64(1); epoch <= 2; epoch++ {
-		m := open(t, log)
-		m.View(func(s *State) {
-			if s.Epoch != epoch || len(s.Images) != 7 || s.Images["kms:4"].ID != "sha256:10000" {
-				t.Errorf("epoch %d, images %v", s.Epoch, s.Images)
-			}
-		})
-	}
-	if len(log.records) != 2 {
-		t.Errorf("%d records, want the sum and the newest epoch", len(log.records))
-	}
+	return text
 }
+
+// awaitLead returns when the manager leads and has begun its epoch, or does not lead any more.
+func awaitLead(t *testing.T, m *Manager, want bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, _, err := m.Lead(); (err == nil) == want {
+			m.deciding.Lock() // the epoch is stored under it
+			m.deciding.Unlock()
+			return
+		}
+	}
+	t.Fatalf("leads %v does not come", want)
+}
+
+var loaded = images.Image{ID: "sha256:aa", Names: []string{"kms:1.0"}}
 
 // TestJournalFails: nothing that cannot be stored is done, and the manager stops.
 func TestJournalFails(t *testing.T) {
-	log := &memory{}
-	m := open(t, log)
-	ctx := m.Start(t.Context())
-	log.full = true
-	if err := m.Loaded(images.Image{ID: "sha256:aa", Names: []string{"kms:1.0"}}); !errors.Is(err, errFull) {
-		t.Errorf("loaded: %v", err)
+	m, log, end := run(t)
+	full := errors.New("no space left on device")
+	log.Fail(full)
+	if err := m.Loaded(loaded); err == nil {
+		t.Error("loaded without a journal")
 	}
 	wanted, err := spec.Parse("x", []byte("name: kms\nimage: kms:1.0\naddress: 10.20.0.10/24\n"))
 	if err != nil {
@@ -98,20 +105,120 @@ func TestJournalFails(t *testing.T) {
 	if _, err := m.Deploy(wanted, ""); err == nil {
 		t.Error("an image that is not in the journal was used")
 	}
-	<-ctx.Done()
-	if err := m.Wait(); !errors.Is(err, errFull) {
+	if err := end(); !errors.Is(err, full) {
 		t.Errorf("ended with %v", err)
 	}
 }
 
 // TestStop: a manager that is told to stop ends without an error.
 func TestStop(t *testing.T) {
-	m := open(t, &memory{})
-	ctx, cancel := context.WithCancel(t.Context())
-	m.Start(ctx)
-	cancel()
-	if err := m.Wait(); err != nil {
+	_, _, end := run(t)
+	if err := end(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLead: the first leader founds the cluster; each begins an epoch; who is deposed lets go of everything, follows
+// what the next one decides, and goes on from there.
+func TestLead(t *testing.T) {
+	m, log, _ := run(t)
+	look := func(cluster *string, epoch *uint64, ops *int) {
+		m.View(func(s *State) { *cluster, *epoch, *ops = s.Cluster.ID, s.Epoch, len(s.Ops) })
+	}
+	var cluster, again string
+	var epoch uint64
+	var ops int
+	if look(&cluster, &epoch, &ops); cluster == "" || epoch != 1 {
+		t.Fatalf("cluster %q, epoch %d", cluster, epoch)
+	}
+	if err := m.Loaded(loaded); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.enter(Member{Node: "leaf1", Address: "10.1.0.1", Agent: "10.1.0.1:7302"}); err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := spec.Parse("x", []byte("name: kms\nimage: kms:1.0\naddress: 10.20.0.10/24\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	feeds, err := m.Deploy(wanted, "leaf1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before string
+	if look(&before, &epoch, &ops); ops != 1 {
+		t.Fatalf("%d operations in flight", ops)
+	}
+
+	log.Depose()
+	awaitLead(t, m, false)
+	err = feeds[0].Follow(t.Context(), func(*api.Event) error { return nil })
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "goes on") {
+		t.Errorf("who waits for the operation hears %v", err)
+	}
+	err = m.Loaded(images.Image{ID: "sha256:bb", Names: []string{"dns:1.0"}})
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("a command to one that does not lead: %v", err)
+	}
+	if details := status.Convert(err).Details(); len(details) != 1 {
+		t.Errorf("who leads is not told: %v", details)
+	}
+
+	// Another manager has begun an epoch and ended the operation meanwhile.
+	var op string
+	m.View(func(s *State) {
+		for id := range s.Ops {
+			op = id
+		}
+	})
+	if err := log.Lead(encode(t, Record{Kind: Started, Epoch: 2}),
+		encode(t, Record{Kind: Ended, ID: op, End: &End{Outcome: Aborted}})); err != nil {
+		t.Fatal(err)
+	}
+	awaitLead(t, m, true)
+	if look(&again, &epoch, &ops); again != cluster || epoch != 3 || ops != 0 {
+		t.Errorf("cluster %q, want %q; epoch %d; %d operations", again, cluster, epoch, ops)
+	}
+	if len(m.here) != 0 {
+		t.Errorf("agents whose streams have ended are here: %v", m.here)
+	}
+}
+
+// TestFoundedAnew: epochs of a cluster that takes another one's place are larger than those of that.
+func TestFoundedAnew(t *testing.T) {
+	m := New(Config{Anew: true}, nil, nil)
+	for _, r := range m.accession() {
+		if err := m.state.Apply(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !m.state.Cluster.Anew || m.state.Epoch < 1_700_000_000 {
+		t.Errorf("cluster %+v, epoch %d", m.state.Cluster, m.state.Epoch)
+	}
+}
+
+// TestSum: what a sum says is the same as what its records say.
+func TestSum(t *testing.T) {
+	m, _, end := run(t, Record{Kind: Founded, Cluster: &Cluster{ID: "kq3", AS: "65001"}}, Record{Kind: Started, Epoch: 7})
+	if err := m.Loaded(loaded); err != nil {
+		t.Fatal(err)
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := m.Sum()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := New(Config{}, nil, nil)
+	if err := other.Restore(sum); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(m.state, other.state, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-records +sum):\n%s", diff)
+	}
+	if m.state.Epoch != 8 || m.state.Cluster.ID != "kq3" {
+		t.Errorf("epoch %d of %q", m.state.Epoch, m.state.Cluster.ID)
 	}
 }
 

@@ -35,6 +35,10 @@ func (m *Manager) Join(ctx context.Context, hello *api.Hello, caller string, sen
 		return err
 	}
 	defer m.leave(hello.Node, number)
+	reign, _, err := m.Lead()
+	if err != nil {
+		return err
+	}
 
 	var sent *api.Members
 	for {
@@ -49,27 +53,30 @@ func (m *Manager) Join(ctx context.Context, hello *api.Hello, caller string, sen
 		case <-changed:
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
-		case <-m.ctx.Done():
-			return status.Error(codes.Unavailable, "bt-manager stops")
+		case <-reign.Done():
+			return m.NotLeading()
 		}
 	}
 }
 
 // enter notes that an agent is here. A second node with the name of one that is here is refused.
-func (m *Manager) enter(member Member) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	open, ok := m.here[member.Node]
-	if ok && open.address != member.Address {
-		return 0, status.Errorf(codes.AlreadyExists, "node %s is here already, at %s", member.Node, open.address)
-	}
-	var records []Record
-	if !reflect.DeepEqual(m.state.Members[member.Node], member) {
-		records = []Record{{Kind: Joined, At: time.Now(), Member: &member}}
-	}
-	m.joins++
-	m.here[member.Node] = session{m.joins, member.Address}
-	return m.joins, m.commit(records)
+func (m *Manager) enter(member Member) (number int, err error) {
+	err = m.decide(func() (records []Record, err error) {
+		open, ok := m.here[member.Node]
+		if ok && open.address != member.Address {
+			return nil, status.Errorf(codes.AlreadyExists, "node %s is here already, at %s", member.Node, open.address)
+		}
+		if !reflect.DeepEqual(m.state.Members[member.Node], member) {
+			records = []Record{{Kind: Joined, At: time.Now(), Member: &member}}
+		}
+		return records, nil
+	}, func([]Record) {
+		m.joins++
+		number = m.joins
+		m.here[member.Node] = session{number, member.Address}
+		m.tell()
+	})
+	return number, err
 }
 
 func (m *Manager) leave(node string, number int) {
@@ -81,13 +88,24 @@ func (m *Manager) leave(node string, number int) {
 }
 
 func (m *Manager) members() (*api.Members, <-chan struct{}) {
+	managers := m.managers()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	members := &api.Members{Epoch: m.state.Epoch}
+	members := &api.Members{Epoch: m.state.Epoch, Cluster: m.state.Cluster.ID, Anew: m.state.Cluster.Anew, Managers: managers}
 	for _, node := range slices.Sorted(maps.Keys(m.state.Members)) {
 		members.Members = append(members.Members, m.state.Members[node].message())
 	}
 	return members, m.changed
+}
+
+// managers lists them as messages do.
+func (m *Manager) managers() (list []*api.ManagerView) {
+	s := m.log.Status()
+	for _, one := range s.Members {
+		list = append(list, &api.ManagerView{Node: one.Node, Addr: one.Serves, Journal: one.Addr, Voter: one.Voter, Leads: one.Node == s.Leader})
+	}
+	slices.SortFunc(list, func(a, b *api.ManagerView) int { return cmp.Compare(a.Node, b.Node) })
+	return list
 }
 
 // serviceLimit bounds how long Services waits for an agent.

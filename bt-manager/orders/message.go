@@ -11,7 +11,7 @@ import (
 
 // order writes the newest step of an operation as its agent gets it.
 func (s *State) order(op *Op) *api.Order {
-	o := &api.Order{Op: op.ID, Epoch: s.Epoch}
+	o := &api.Order{Op: op.ID, Epoch: s.Epoch, Cluster: s.Cluster.ID, Anew: s.Cluster.Anew}
 	move := s.moveOrder(op)
 	switch op.Step {
 	case StepDeploy:

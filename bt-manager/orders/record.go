@@ -17,7 +17,8 @@ import (
 type Kind string
 
 const (
-	Started   Kind = "started"   // Epoch: bt-manager began to run
+	Founded   Kind = "founded"   // Cluster: the first record of all
+	Started   Kind = "started"   // Epoch: a manager began to lead
 	Joined    Kind = "joined"    // Member: an agent announced itself, or something else than before
 	Loaded    Kind = "loaded"    // Image: a name stands for an image
 	Desired   Kind = "desired"   // Desire: an operator wants a service
@@ -40,6 +41,7 @@ type Record struct {
 	Kind    Kind         `json:"kind"`
 	At      time.Time    `json:"at"`
 	Epoch   uint64       `json:"epoch,omitempty"`
+	Cluster *Cluster     `json:"cluster,omitempty"`
 	Member  *Member      `json:"member,omitempty"`
 	Image   *Image       `json:"image,omitempty"`
 	Desire  *Desire      `json:"desire,omitempty"`
@@ -68,7 +70,7 @@ func DecodeRecord(text []byte) (Record, error) {
 		return Record{}, fmt.Errorf("record: %w", err)
 	}
 	has := map[Kind]bool{
-		Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
+		Founded: r.Cluster != nil, Started: true, Joined: r.Member != nil, Loaded: r.Image != nil, Desired: r.Desire != nil, Begun: r.Op != nil,
 		Stepped: r.Step != "", Lost: true, Ended: r.End != nil, Summed: r.Sum != nil,
 		Admitted: r.Index > 0, Forgotten: r.ID != "", Drained: r.Node != "",
 		Rested: r.ID != "", Ran: true, Planted: r.File != nil, Told: r.Hold != nil,
@@ -79,6 +81,13 @@ func DecodeRecord(text []byte) (Record, error) {
 		return Record{}, fmt.Errorf("record %s lacks what it tells", r.Kind)
 	}
 	return r, nil
+}
+
+// Cluster is the managers of one AS, as told apart from any others. Agents obey one.
+type Cluster struct {
+	ID   string `json:"id"` // random
+	AS   string `json:"as,omitempty"`
+	Anew bool   `json:"anew,omitempty"` // it takes the place of one that an operator has given up
 }
 
 // Member is one agent as it announced itself.

@@ -41,15 +41,21 @@ func (m *Manager) begin(id string) *Feed {
 	}
 	delete(m.waiting, replica)
 	m.feeds[id] = feed
-	m.work.Add(1)
-	go func() {
-		defer m.work.Done()
-		m.run(m.ctx, id, feed)
-	}()
+	ctx := m.ctx
+	m.work.Go(func() { m.run(ctx, id, feed) })
 	return feed
 }
 
-// run takes an operation to its end, or to the end of the program: then the journal says where it stands.
+// beginAll starts the operations that records begin. The caller holds mu.
+func (m *Manager) beginAll(records []Record) {
+	for _, r := range records {
+		if r.Kind == Begun {
+			m.begin(r.Op.ID)
+		}
+	}
+}
+
+// run takes an operation to its end, or until this manager does not lead any more: then the journal says where it stands.
 func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 	w := &worker{m: m, id: id, feed: feed}
 	for {
@@ -90,13 +96,13 @@ func (m *Manager) run(ctx context.Context, id string, feed *Feed) {
 			slog.Warn("trace of move is lost", "op", id, "err", lost)
 		}
 		r.Trace = trace
-		var err error
-		m.mu.Lock()
-		if _, ok := m.state.Ops[id]; ok { // nobody has given it up meanwhile
-			err = m.commit(m.state.Report(time.Now(), id, r))
-		}
-		m.mu.Unlock()
-		if err != nil {
+		err := m.decide(func() ([]Record, error) {
+			if _, ok := m.state.Ops[id]; !ok { // given up meanwhile
+				return nil, nil
+			}
+			return m.state.Report(time.Now(), id, r), nil
+		}, nil)
+		if err != nil { // the next leader goes on with it
 			return
 		}
 	}

@@ -29,12 +29,12 @@ func (t *Trees) Runs() (all map[string]bt.Snapshot) {
 
 // KeepRun implements run.Store.
 func (t *Trees) KeepRun(tree string, delta *bt.Snapshot) error {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	if _, known := t.m.state.Runs[tree]; !known && delta == nil {
-		return nil
-	}
-	return t.m.commit([]Record{{Kind: Ran, At: time.Now(), ID: tree, Run: delta}})
+	return t.m.decide(func() ([]Record, error) {
+		if _, known := t.m.state.Runs[tree]; !known && delta == nil {
+			return nil, nil
+		}
+		return []Record{{Kind: Ran, At: time.Now(), ID: tree, Run: delta}}, nil
+	}, nil)
 }
 
 // Files implements run.Store.
@@ -45,9 +45,7 @@ func (t *Trees) Files() (list []trees.File) {
 
 // KeepFile implements run.Store.
 func (t *Trees) KeepFile(f trees.File) error {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	return t.m.commit([]Record{{Kind: Planted, At: time.Now(), File: &f}})
+	return t.m.decide(func() ([]Record, error) { return []Record{{Kind: Planted, At: time.Now(), File: &f}}, nil }, nil)
 }
 
 // Holds implements run.Store.
@@ -62,9 +60,7 @@ func (t *Trees) Holds() (all map[string]decide.Hold) {
 
 // KeepHold implements run.Store.
 func (t *Trees) KeepHold(tree string, h decide.Hold) error {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	return t.m.commit([]Record{{Kind: Told, At: time.Now(), ID: tree, Hold: &h}})
+	return t.m.decide(func() ([]Record, error) { return []Record{{Kind: Told, At: time.Now(), ID: tree, Hold: &h}}, nil }, nil)
 }
 
 // applyHold notes what a tree was told.

@@ -28,6 +28,7 @@ const kept = 1000
 
 // State is everything the journal says. It has no lock and no clock.
 type State struct {
+	Cluster  Cluster
 	Epoch    uint64
 	Members  map[string]Member // by node
 	Images   map[string]Image  // by name:tag
@@ -76,10 +77,12 @@ func NewState() *State {
 // Apply changes the state by one record. Only a record that Deploy, Migrate, Remove or Report did not make can fail.
 func (s *State) Apply(r Record) error {
 	switch r.Kind {
+	case Founded:
+		s.Cluster = *r.Cluster
 	case Started:
 		s.Epoch = r.Epoch
 		for _, op := range s.Ops {
-			// Whatever was in flight, its answer went to the process that died; a move that rests goes on resting
+			// Whatever was in flight, its answer went to the manager that led before; a move that rests goes on resting
 			// until a tree takes it up.
 			op.Lost = op.Step != StepReach && !op.Step.rests()
 		}

@@ -11,6 +11,7 @@ import (
 
 // Sum is a whole state as one record, so that the journal need not grow for ever.
 type Sum struct {
+	Cluster  *Cluster               `json:"cluster,omitempty"`
 	Epoch    uint64                 `json:"epoch"`
 	Members  map[string]Member      `json:"members"`
 	Images   map[string]Image       `json:"images"`
@@ -36,6 +37,9 @@ type ServiceSum struct {
 func (s *State) sum() (*Sum, error) {
 	sum := &Sum{Epoch: s.Epoch, Members: s.Members, Images: s.Images, Services: map[string]ServiceSum{},
 		Drained: s.Drained, Index: s.Index, Rests: s.Rests, Ops: s.Ops, Done: s.Done, Runs: s.Runs, Files: s.Files, Holds: s.Holds}
+	if s.Cluster.ID != "" {
+		sum.Cluster = &s.Cluster
+	}
 	for name, service := range s.Services {
 		text, err := spec.Print(service.Spec)
 		if err != nil {
@@ -50,6 +54,9 @@ func (s *State) sum() (*Sum, error) {
 func (s *State) applySum(sum *Sum) error {
 	*s = *NewState()
 	s.Epoch, s.Done, s.Index = sum.Epoch, sum.Done, sum.Index
+	if sum.Cluster != nil {
+		s.Cluster = *sum.Cluster
+	}
 	for node := range sum.Drained {
 		s.Drained[node] = true
 	}

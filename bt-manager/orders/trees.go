@@ -38,9 +38,6 @@ type Trees struct {
 
 // ForTrees gives the trees their world. read gives the rows, wake is called when there is something new.
 func (m *Manager) ForTrees(read func(context.Context) (netmap.Snapshot, error), wake func()) *Trees {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.trees = true
 	return &Trees{m: m, read: read, wake: wake, snapshot: &netmap.Snapshot{}}
 }
 
@@ -132,17 +129,18 @@ func (t *Trees) Requests() (list []string) {
 
 // Admit implements decide.World.
 func (t *Trees) Admit(service string) (index int, err error) {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	known := t.m.state.Services[service]
-	if known == nil {
-		return 0, fmt.Errorf("service %s is not wanted any more", service)
-	}
-	if known.Index > 0 {
-		return known.Index, nil
-	}
-	index = t.m.state.Index + 1
-	return index, t.m.commit([]Record{{Kind: Admitted, At: time.Now(), ID: service, Index: index}})
+	err = t.m.decide(func() ([]Record, error) {
+		known := t.m.state.Services[service]
+		if known == nil {
+			return nil, fmt.Errorf("service %s is not wanted any more", service)
+		}
+		if index = known.Index; index > 0 {
+			return nil, nil
+		}
+		index = t.m.state.Index + 1
+		return []Record{{Kind: Admitted, At: time.Now(), ID: service, Index: index}}, nil
+	}, nil)
+	return index, err
 }
 
 // Replicas implements decide.World.
@@ -200,36 +198,32 @@ func (t *Trees) Begin(o decide.Operation) error {
 }
 
 func (t *Trees) order(o decide.Operation) error {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	if _, ok := t.m.state.Ops[o.ID]; ok {
-		return nil
-	}
-	if _, ok := t.m.state.Past(o.ID); ok {
-		return nil
-	}
-	if op, ok := t.m.state.InFlight(o.Replica); ok { // nobody said no: the replica is busy
-		return inFlight(op)
-	}
-	w := t.m.world()
-	w.NewID = func() string { return o.ID }
-	var records []Record
-	var err error
-	if o.Verb == decide.Move {
-		records, err = t.m.state.Migrate(w, o.Replica, o.To, o.Mode, Options{})
-	} else {
-		records, err = t.m.state.Place(w, o.Replica, o.To, o.Lost)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", decide.ErrRefused, err)
-	}
-	op := records[0].Op
-	op.Reason, op.Gain, op.Rests = o.Reason, o.Gain, o.Verb == decide.Move
-	if err := t.m.commit(records); err != nil {
-		return err
-	}
-	t.m.begin(op.ID)
-	return nil
+	return t.m.decide(func() ([]Record, error) {
+		if _, ok := t.m.state.Ops[o.ID]; ok {
+			return nil, nil
+		}
+		if _, ok := t.m.state.Past(o.ID); ok {
+			return nil, nil
+		}
+		if op, ok := t.m.state.InFlight(o.Replica); ok { // nobody said no: the replica is busy
+			return nil, inFlight(op)
+		}
+		w := t.m.world()
+		w.NewID = func() string { return o.ID }
+		var records []Record
+		var err error
+		if o.Verb == decide.Move {
+			records, err = t.m.state.Migrate(w, o.Replica, o.To, o.Mode, Options{})
+		} else {
+			records, err = t.m.state.Place(w, o.Replica, o.To, o.Lost)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", decide.ErrRefused, err)
+		}
+		op := records[0].Op
+		op.Reason, op.Gain, op.Rests = o.Reason, o.Gain, o.Verb == decide.Move
+		return records, nil
+	}, t.m.beginAll)
 }
 
 // reserve promises every target of an operation in flight what the replica needs, until the node's own readings show
@@ -276,13 +270,7 @@ func (t *Trees) reserve() {
 
 // Advance implements decide.World.
 func (t *Trees) Advance(id string, to decide.Step) error {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	records, err := t.m.state.Advance(time.Now(), id, to)
-	if err != nil {
-		return err
-	}
-	return t.m.commit(records)
+	return t.m.decide(func() ([]Record, error) { return t.m.state.Advance(time.Now(), id, to) }, nil)
 }
 
 // Progress implements decide.World.
@@ -314,15 +302,14 @@ func (t *Trees) Progress(id string) decide.Progress {
 	return decide.Progress{Stage: decide.Aborted, Detail: past.Error}
 }
 
-// Rest implements decide.World. A journal that cannot be written ends the manager, and commit says why.
+// Rest implements decide.World. A journal that cannot be written ends the manager, which says why; one that is another
+// leader's now ends the trees.
 func (t *Trees) Rest(key string, r decide.Rest) {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
 	record := Record{Kind: Rested, At: time.Now(), ID: key}
 	if r.Tries > 0 {
 		record.Rest = &r
 	}
-	_ = t.m.commit([]Record{record})
+	_ = t.m.decide(func() ([]Record, error) { return []Record{record}, nil }, nil)
 }
 
 // Rests implements decide.World.

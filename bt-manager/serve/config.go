@@ -12,6 +12,7 @@ import (
 
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/netmap"
 )
@@ -28,6 +29,19 @@ type Config struct {
 	Segment string
 	// Segment6 is the same for IPv6. CONFIG_DB NETSERVICES|segment gateway6.
 	Segment6 string
+	// Journal is host:port at which other managers reach this one's journal. Default: the host of Listen, port 7309.
+	Journal string
+	// Join: an empty journal waits until an operator joins this manager to others (nsctl manager join). Without it an
+	// empty journal founds a cluster of its own, which agents that obey another one refuse. CONFIG_DB
+	// NETSERVICES|global manager_join of this switch.
+	Join bool
+	// Anew: the cluster that this manager founds takes the place of one whose journals are lost; agents change over to
+	// it and never obey the old one again. Without effect on a journal that is not empty.
+	Anew bool
+	// Alone: the other managers are lost for good; this one goes on without them with what it has.
+	Alone bool
+	// AS is the number that a founded cluster tells. CONFIG_DB NETSERVICES|global as.
+	AS string
 	// PKI is the folder of ca.crt, manager.crt and manager.key.
 	PKI string
 	// Dir is the folder of the journal and of the images, which take as much room as the operator loads.
@@ -60,6 +74,10 @@ var metricsAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(netmap.MetricsPort)
 func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Node, "node", "", "name of this switch (default: CONFIG_DB DEVICE_METADATA|localhost hostname)")
 	flags.StringVar(&c.Listen, "listen", "", "host:port to serve on (default: of CONFIG_DB NETSERVICES|global, or Loopback0 and port "+strconv.Itoa(netmap.ManagerPort)+")")
+	flags.StringVar(&c.Journal, "journal", "", "host:port for other managers (default: host of -listen, port "+strconv.Itoa(netmap.JournalPort)+")")
+	flags.BoolVar(&c.Join, "join", false, "with an empty journal: wait for nsctl manager join (default: CONFIG_DB NETSERVICES|global manager_join)")
+	flags.BoolVar(&c.Anew, "found-anew", false, "with an empty journal: take the place of managers whose journals are lost; agents forget those for good")
+	flags.BoolVar(&c.Alone, "alone", false, "the other managers are lost for good: go on without them")
 	flags.StringVar(&c.Segment, "segment", "", "gateway/length of the service network (default: CONFIG_DB NETSERVICES|segment gateway)")
 	flags.StringVar(&c.Segment6, "segment6", "", "the same for IPv6 (default: CONFIG_DB NETSERVICES|segment gateway6)")
 	flags.StringVar(&c.PKI, "pki", "", "folder of the certificates (default "+netmap.PKIDir+")")
@@ -73,7 +91,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 // Complete fills in what the flags left open and checks the whole. db may be nil: then the flags must suffice.
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB) error {
 	c.from = map[string]string{}
-	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir, "tree": c.Tree,
+	for name, value := range map[string]string{"node": c.Node, "listen": c.Listen, "journal": c.Journal, "segment": c.Segment, "segment6": c.Segment6, "pki": c.PKI, "dir": c.Dir, "tree": c.Tree,
 		"groot": c.Groot, "record": c.Record, "metrics": c.Metrics} {
 		if value != "" {
 			c.from[name] = "flag"
@@ -118,8 +136,22 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 	}
 	c.fill(&c.Tree, "tree", global["tree"], "CONFIG_DB")
 	c.fill(&c.Record, "record", global["record"], "CONFIG_DB")
-	if global["manager_node"] == c.Node {
-		c.fill(&c.Listen, "listen", global["manager"], "CONFIG_DB")
+	c.fill(&c.AS, "as", global["as"], "CONFIG_DB")
+	switch global["manager_join"] {
+	case "", "false":
+	case "true":
+		c.Join = true
+	default:
+		return fmt.Errorf("NETSERVICES|global manager_join=%q: want true or false", global["manager_join"])
+	}
+	all, err := managers.Parse(global["manager_node"], global["manager"])
+	if err != nil {
+		return fmt.Errorf("NETSERVICES|global %w", err)
+	}
+	for _, one := range all {
+		if one.Node == c.Node {
+			c.fill(&c.Listen, "listen", one.Addr, "CONFIG_DB")
+		}
 	}
 	prefix := db.Key("LOOPBACK_INTERFACE", "Loopback0", "")
 	keys, err := db.Scan(ctx, prefix+"*")
@@ -147,8 +179,16 @@ func (c *Config) check() error {
 	if c.Listen == "" {
 		return fmt.Errorf("listen: neither -listen nor an IPv4 LOOPBACK_INTERFACE|Loopback0 in CONFIG_DB is set")
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
 		return fmt.Errorf("listen: %w", err)
+	}
+	c.fill(&c.Journal, "journal", net.JoinHostPort(host, strconv.Itoa(netmap.JournalPort)), "default")
+	if _, _, err := net.SplitHostPort(c.Journal); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if c.Join && c.Anew {
+		return fmt.Errorf("found-anew: a manager that is to join others founds nothing")
 	}
 	for _, f := range []struct {
 		name, value string
@@ -195,7 +235,7 @@ func (c *Config) segments() (segment, segment6 netip.Prefix) {
 // Print writes the effective configuration, as -check shows it.
 func (c *Config) Print(w io.Writer) {
 	for _, f := range []struct{ name, value string }{
-		{"node", c.Node}, {"listen", c.Listen}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir}, {"tree", c.Tree},
+		{"node", c.Node}, {"listen", c.Listen}, {"journal", c.Journal}, {"segment", c.Segment}, {"segment6", c.Segment6}, {"pki", c.PKI}, {"dir", c.Dir}, {"tree", c.Tree},
 		{"groot", c.Groot}, {"record", c.Record}, {"metrics", c.Metrics},
 	} {
 		from := c.from[f.name]

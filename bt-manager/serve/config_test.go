@@ -70,6 +70,7 @@ func TestConfigDB(t *testing.T) {
 	c.Print(&out)
 	want := `node     leaf3                        CONFIG_DB
 listen   10.1.0.3:7301                CONFIG_DB
+journal  10.1.0.3:7309                default
 segment  10.20.0.1/24                 CONFIG_DB
 segment6 fd20::1/64                   CONFIG_DB
 pki      /host/netservices/pki        default

@@ -85,15 +85,15 @@ func (c *Config) CheckTrees() error {
 
 // run keeps trees and their world going until ctx ends.
 func (d *deciding) run(ctx context.Context) error {
-	go d.trees.Run(ctx)
+	var world sync.WaitGroup
+	defer world.Wait()
+	world.Go(func() { d.trees.Run(ctx) })
 	if d.treeFile != "" {
-		go d.watchTrees(ctx)
+		world.Go(func() { d.watchTrees(ctx) })
 	}
 	defer d.outside.close()
 	if r := d.outside.recorder; r != nil {
-		var writing sync.WaitGroup
-		defer writing.Wait()
-		writing.Go(func() { r.Run(ctx) })
+		world.Go(func() { r.Run(ctx) })
 	}
 	return d.runner.Run(ctx)
 }

@@ -134,7 +134,7 @@ func (p *picture) change(ctx context.Context, dbs *sonicdb.Set, rows []resourdb.
 
 // rowsOf gives all rows of the manager.
 func rowsOf(s *orders.State, node, addr string) []resourdb.Row {
-	rows := []resourdb.Row{resourdb.Manager{Node: node, Addr: addr, Epoch: s.Epoch}}
+	rows := []resourdb.Row{resourdb.Manager{Node: node, Addr: addr, Epoch: s.Epoch, Cluster: s.Cluster.ID}}
 	for name, service := range s.Services {
 		rows = append(rows, serviceRow(service))
 		for n, at := range service.Replicas {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,11 +23,12 @@ import (
 	"sonic-netservices/bt-manager/journal"
 	"sonic-netservices/bt-manager/orders"
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/internal/sonicdb"
 )
 
-// Run serves until ctx ends or the journal cannot be written. dbs may be nil: then no rows are written.
+// Run serves until ctx ends or the journal cannot be read or written. dbs may be nil: then no rows are written.
 func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	id, err := pki.Load(c.PKI, pki.Manager)
 	if err != nil {
@@ -35,44 +37,71 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	if id.Name != c.Node {
 		return fmt.Errorf("node: this switch is %s, the manager's certificate names %s", c.Node, id.Name)
 	}
+	decides := dbs != nil && c.Views == nil
+	if decides {
+		if err := c.CheckTrees(); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	log, err := journal.Open(filepath.Join(c.Dir, "journal"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	store, err := images.OpenStore(filepath.Join(c.Dir, "images"))
 	if err != nil {
 		return err
 	}
 	segment, segment6 := c.segments()
-	m, err := orders.Open(log, store, id, segment, segment6)
+	m := orders.New(orders.Config{Segment: segment, Segment6: segment6, Trees: decides, AS: c.AS, Anew: c.Anew}, store, id)
+	log, err := journal.Open(journal.Config{Dir: filepath.Join(c.Dir, "journal"), Node: c.Node, Addr: c.Journal, Serves: c.Listen,
+		Identity: id, Join: c.Join, Alone: c.Alone}, m)
 	if err != nil {
 		return err
 	}
-	var trees *deciding
-	if dbs != nil && c.Views == nil {
-		if trees, err = newDeciding(c, m, dbs); err != nil {
-			return err
-		}
-		c.Views = trees
-	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var work sync.WaitGroup
+	s := &server{m: m, log: log, images: store, peers: managers.New(id, func() []managers.At { return nil }), self: journal.Member{Node: c.Node, Addr: c.Journal, Serves: c.Listen}, views: c.Views}
+	work.Go(func() {
+		stop(m.Run(ctx, log, func(ctx context.Context) {
+			if err := reign(ctx, c, s, dbs, decides); err != nil {
+				stop(err)
+			}
+		}))
+	})
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
+		stop(nil)
+		work.Wait()
 		return fmt.Errorf("listen: %w", err)
 	}
-
-	ctx = m.Start(ctx)
-	srv := daemon.NewServer(append(pki.Guard(rules), grpc.Creds(id.Server()))...)
-	api.RegisterManagerServer(srv, &server{m: m, images: store, node: c.Node, views: c.Views})
-	var work sync.WaitGroup
-	if dbs != nil {
-		work.Go(func() { draw(ctx, dbs, m, trees, c.Node, c.Listen) })
+	srv := daemon.NewServer(slices.Concat(pki.Guard(rules), s.guard(), []grpc.ServerOption{grpc.Creds(id.Server())})...)
+	api.RegisterManagerServer(srv, s)
+	work.Go(func() { s.followImages(ctx) })
+	slog.Info("serving", "node", c.Node, "addr", ln.Addr(), "version", daemon.Version())
+	err = daemon.Serve(ctx, ln, srv)
+	work.Wait()
+	s.peers.Close()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
 	}
-	if trees != nil {
-		work.Go(func() { trees.run(ctx) })
+	return err
+}
+
+// reign is what a manager does while it leads: it decides, and draws its rows.
+func reign(ctx context.Context, c Config, s *server, dbs *sonicdb.Set, decides bool) error {
+	var trees *deciding
+	if decides {
+		var err error
+		if trees, err = newDeciding(c, s.m, dbs); err != nil {
+			return err
+		}
+		s.show(trees)
+		defer s.show(nil)
+	}
+	var work sync.WaitGroup
+	defer work.Wait()
+	if dbs != nil {
+		work.Go(func() { draw(ctx, dbs, s.m, trees, c.Node, c.Listen) })
 	}
 	if c.Metrics != "" && c.Metrics != off {
 		var shown []prometheus.Collector
@@ -81,10 +110,11 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 		}
 		work.Go(func() { daemon.Metrics(ctx, c.Metrics, shown...) })
 	}
-	slog.Info("serving", "node", c.Node, "addr", ln.Addr(), "version", daemon.Version())
-	err = daemon.Serve(ctx, ln, srv)
-	work.Wait()
-	return errors.Join(err, m.Wait())
+	if trees != nil {
+		return trees.run(ctx)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // rules say who may call what.
@@ -108,4 +138,10 @@ var rules = map[string][]pki.Role{
 	api.Manager_Steer_FullMethodName:       {pki.Operator},
 	api.Manager_Monitor_FullMethodName:     {pki.Operator},
 	api.Manager_Recording_FullMethodName:   {pki.Operator, pki.Viewer},
+
+	api.Manager_Managers_FullMethodName:      {pki.Node, pki.Manager, pki.Operator, pki.Viewer},
+	api.Manager_JoinManager_FullMethodName:   {pki.Operator},
+	api.Manager_RemoveManager_FullMethodName: {pki.Operator},
+	api.Manager_TransferLead_FullMethodName:  {pki.Operator},
+	api.Manager_FetchImage_FullMethodName:    {pki.Manager},
 }

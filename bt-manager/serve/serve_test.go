@@ -61,7 +61,7 @@ func (s *site) start() {
 	s.addr = ln.Addr().String()
 	ln.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	c := Config{Node: "leaf3", Listen: s.addr, PKI: s.pki("leaf3", pki.Manager), Dir: s.dir, Views: s.views}
+	c := Config{Node: "leaf3", Listen: s.addr, Journal: "127.0.0.1:0", PKI: s.pki("leaf3", pki.Manager), Dir: s.dir, Views: s.views}
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, c, s.dbs) }()
 	s.stop = sync.OnceFunc(func() {

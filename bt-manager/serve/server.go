@@ -12,7 +12,9 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/bt-manager/images"
+	"sonic-netservices/bt-manager/journal"
 	"sonic-netservices/bt-manager/orders"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/netmap"
 	"sonic-netservices/spec"
@@ -22,9 +24,13 @@ import (
 type server struct {
 	api.UnimplementedManagerServer
 	m      *orders.Manager
+	log    journal.Log
 	images *images.Store
-	node   string
-	views  Views // nil: nothing decides
+	self   journal.Member
+	peers  *managers.Conn
+
+	viewing sync.Mutex
+	views   Views // nil: nothing decides
 
 	loading sync.Mutex // one image at a time: until it has a name, nothing else says that its tar is wanted
 }
@@ -45,14 +51,14 @@ func (s *server) LoadImage(stream grpc.ClientStreamingServer[api.Chunk, api.Imag
 		return status.Error(codes.Internal, err.Error())
 	}
 	if err := s.m.Loaded(image); err != nil {
-		return status.Error(codes.Internal, err.Error())
+		return coded(err)
 	}
 	return stream.SendAndClose(&api.Image{Id: image.ID, Name: image.Names[0], Bytes: image.Bytes})
 }
 
 // chunkReader reads the bytes of a stream of chunks.
 type chunkReader struct {
-	stream grpc.ClientStreamingServer[api.Chunk, api.Image]
+	stream interface{ Recv() (*api.Chunk, error) }
 	rest   []byte
 }
 
@@ -169,7 +175,7 @@ func coded(err error) error {
 
 func (s *server) Services(ctx context.Context, _ *api.Empty) (*api.ServiceList, error) {
 	list := s.m.Services(ctx)
-	list.Manager = s.node
+	list.Manager = s.self.Node
 	return list, nil
 }
 

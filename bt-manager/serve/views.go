@@ -39,11 +39,12 @@ type Views interface {
 const maxChunk = 256 << 10
 
 func (s *server) Monitor(ctx context.Context, req *api.MonitorRequest) (*api.MonitorReply, error) {
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
 	by, _, _ := pki.Caller(ctx)
-	reply, err := s.views.Monitor(by, req.Replica, req.Write, req.Close)
+	reply, err := views.Monitor(by, req.Replica, req.Write, req.Close)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -54,10 +55,11 @@ func (s *server) Recording(req *api.RecordingRequest, stream grpc.ServerStreamin
 	if req.Ago < 0 {
 		return status.Errorf(codes.InvalidArgument, "ago: %d is negative", req.Ago)
 	}
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return err
 	}
-	log, err := s.views.Recording(req.Replica, int(req.Ago))
+	log, err := views.Recording(req.Replica, int(req.Ago))
 	if err != nil {
 		return coded(err)
 	}
@@ -83,17 +85,19 @@ func (s *server) Recording(req *api.RecordingRequest, stream grpc.ServerStreamin
 const newestDecisions = 20
 
 func (s *server) Nodes(ctx context.Context, _ *api.Empty) (*api.NodeList, error) {
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
-	return s.views.Nodes(ctx), nil
+	return views.Nodes(ctx), nil
 }
 
 func (s *server) Tree(_ context.Context, ref *api.TreeRef) (*api.TreeView, error) {
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
-	view, err := s.views.Tree(ref.Replica, ref.OnlyActive)
+	view, err := views.Tree(ref.Replica, ref.OnlyActive)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -110,10 +114,11 @@ func (s *server) Why(_ context.Context, req *api.WhyRequest) (*api.WhyReply, err
 	case most == 0:
 		most = newestDecisions
 	}
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
-	reply, err := s.views.Why(req.Service, most)
+	reply, err := views.Why(req.Service, most)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -124,28 +129,31 @@ func (s *server) Drain(ctx context.Context, req *api.DrainRequest) (*api.NodeLis
 	if req.Node == "" {
 		return nil, status.Error(codes.InvalidArgument, "node: missing")
 	}
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
-	if err := s.views.Drain(req.Node, req.End); err != nil {
+	if err := views.Drain(req.Node, req.End); err != nil {
 		return nil, coded(err)
 	}
-	return s.views.Nodes(ctx), nil
+	return views.Nodes(ctx), nil
 }
 
 func (s *server) Trees(context.Context, *api.Empty) (*api.TreesStatus, error) {
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
-	return s.views.Trees(), nil
+	return views.Trees(), nil
 }
 
 func (s *server) ReloadTrees(ctx context.Context, req *api.ReloadRequest) (*api.TreesStatus, error) {
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
 	by, _, _ := pki.Caller(ctx)
-	reply, err := s.views.ReloadTrees(by, req.Force)
+	reply, err := views.ReloadTrees(by, req.Force)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -153,21 +161,34 @@ func (s *server) ReloadTrees(ctx context.Context, req *api.ReloadRequest) (*api.
 }
 
 func (s *server) Steer(ctx context.Context, req *api.SteerRequest) (*api.SteerReply, error) {
-	if err := s.decides(); err != nil {
+	views, err := s.decides()
+	if err != nil {
 		return nil, err
 	}
 	by, _, _ := pki.Caller(ctx)
-	reply, err := s.views.Steer(by, req)
+	reply, err := views.Steer(by, req)
 	if err != nil {
 		return nil, coded(err)
 	}
 	return reply, nil
 }
 
-// decides says so where there is nothing to show.
-func (s *server) decides() error {
+// decides gives what there is to see, unless this manager only takes orders.
+func (s *server) decides() (Views, error) {
+	s.viewing.Lock()
+	defer s.viewing.Unlock()
 	if s.views == nil {
-		return status.Errorf(codes.Unimplemented, "the manager on %s only takes orders: it has no Redis to see the nodes in, and no tree", s.node)
+		return nil, status.Errorf(codes.Unimplemented, "the manager on %s only takes orders: it has no Redis to see the nodes in, and no tree", s.self.Node)
 	}
-	return nil
+	return s.views, nil
+}
+
+// show changes what there is to see.
+func (s *server) show(trees *deciding) {
+	s.viewing.Lock()
+	defer s.viewing.Unlock()
+	s.views = nil
+	if trees != nil {
+		s.views = trees
+	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
@@ -36,15 +37,14 @@ import (
 
 // Config of a helper. The agent gives it as flags when it starts the container.
 type Config struct {
-	Dir         string        // the agent's folder: helper.sock, journal/, work/, bin/
-	PKI         string        // folder of the node's certificate
-	Listen      string        // host:port of the witness; "" = none
-	Manager     string        // host:port, second path of an outcome
-	ManagerName string        // node of the manager's certificate
-	Silence     time.Duration // the agent counts as dead after this; shorter than a client's patience, longer than a busy machine's hiccup
-	Dockerd     engine.Dockerd
-	Bundle      string // CRIU to install where the host's will not do; "" = there is none
-	PreferCRIU  engine.CRIUFrom
+	Dir        string        // the agent's folder: helper.sock, journal/, work/, bin/
+	PKI        string        // folder of the node's certificate
+	Listen     string        // host:port of the witness; "" = none
+	Managers   []managers.At // second path of an outcome, beside those the agent has heard of
+	Silence    time.Duration // the agent counts as dead after this; shorter than a client's patience, longer than a busy machine's hiccup
+	Dockerd    engine.Dockerd
+	Bundle     string // CRIU to install where the host's will not do; "" = there is none
+	PreferCRIU engine.CRIUFrom
 }
 
 // Socket is where a helper listens for its agent.
@@ -98,7 +98,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg:      cfg,
 		host:     engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
 		journal:  j,
-		asker:    witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: time.Second},
+		asker:    witness.Asker{Identity: id, Managers: witness.Managers(cfg.Dir, cfg.Managers), Timeout: time.Second},
 		pages:    pages.NewServer(j),
 		log:      log,
 		leased:   make(chan struct{}, 1),

@@ -1,7 +1,7 @@
 // Package orders is mig-agent itself: it carries out the manager's orders and its peers' requests on one node, by
 // stepping package migrate's machines against Docker (engine), the helper and the other node.
 //
-// It reads and writes the agent's folder (journal, replicas, members, epoch), Docker's containers and images, and its
+// It reads and writes the agent's folder (journal, replicas, members, obeys), Docker's containers and images, and its
 // rows in resour_DB; it is told by bt-manager (Agent), by other agents (Peer), and by the deaths of containers.
 package orders
 
@@ -22,6 +22,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/address"
 	"sonic-netservices/mig-agent/engine"
@@ -34,13 +35,12 @@ import (
 
 // Config of an agent. Where the values come from is main's business.
 type Config struct {
-	Node        string // DEVICE_METADATA hostname = DNS name of the certificate
-	Address     string // Loopback0, without prefix length
-	Dir         string // journal/, replicas/, work/, helper.sock
-	Volumes     string // volumes of the replicas
-	PKI         string // folder of the certificate
-	Manager     string // host:port of bt-manager
-	ManagerName string // node of its certificate
+	Node        string        // DEVICE_METADATA hostname = DNS name of the certificate
+	Address     string        // Loopback0, without prefix length
+	Dir         string        // journal/, replicas/, work/, helper.sock
+	Volumes     string        // volumes of the replicas
+	PKI         string        // folder of the certificate
+	Managers    []managers.At // where to look for the one that leads first; it tells of the others
 	Version     string
 	Segment     Segment
 	Container   string          // our own container, whose image also serves as holder and helper
@@ -85,16 +85,17 @@ type Agent struct {
 	pauseMu sync.Mutex
 	pause   string // image of holders, "" until it was made
 
-	mu      sync.Mutex
-	budget  Budget
-	epoch   uint64
-	locals  map[netmap.ReplicaID]*local
-	ops     map[string]*operation // by op id and step
-	sources map[string]*sourceMove
-	targets map[string]*targetMove
-	members []*api.Hello
-	known   bool             // recover is done: what stands here is all there is
-	leases  map[string]int64 // by replica: until when it may serve, CLOCK_BOOTTIME ns
+	mu       sync.Mutex
+	budget   Budget
+	obeys    allegiance
+	locals   map[netmap.ReplicaID]*local
+	ops      map[string]*operation // by op id and step
+	sources  map[string]*sourceMove
+	targets  map[string]*targetMove
+	members  []*api.Hello
+	managers []*api.ManagerView
+	known    bool             // recover is done: what stands here is all there is
+	leases   map[string]int64 // by replica: until when it may serve, CLOCK_BOOTTIME ns
 
 	word   chan struct{}             // closed with the manager's first word; nil: not waited for
 	placed map[netmap.ReplicaID]bool // what is this node's by the manager's newest word; nil before the first
@@ -133,7 +134,7 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 	defer cancel()
 	a := &Agent{
 		cfg: cfg, docker: docker, journal: j, id: id, log: log, life: ctx,
-		asker:   witness.Asker{Identity: id, Manager: cfg.Manager, ManagerName: cfg.ManagerName, Timeout: 2 * time.Second},
+		asker:   witness.Asker{Identity: id, Managers: witness.Managers(cfg.Dir, cfg.Managers), Timeout: 2 * time.Second},
 		rows:    newRowWriter(db, log),
 		locals:  map[netmap.ReplicaID]*local{},
 		ops:     map[string]*operation{},
@@ -141,7 +142,7 @@ func Run(ctx context.Context, cfg Config, docker *engine.Docker, db *resourdb.DB
 		targets: map[string]*targetMove{},
 		leases:  map[string]int64{},
 	}
-	if a.epoch, err = readEpoch(cfg.Dir); err != nil {
+	if a.obeys, err = readAllegiance(cfg.Dir); err != nil {
 		return err
 	}
 	if a.helper, err = startHelper(ctx, a); err != nil {

@@ -349,7 +349,7 @@ func (a *Agent) Inventory(ctx context.Context, _ *api.Empty) (*api.InventoryRepl
 		reply.Images = append(reply.Images, &api.Image{Id: img.ID, Name: img.Name, Bytes: img.Bytes})
 	}
 	a.mu.Lock()
-	reply.Epoch = a.epoch
+	reply.Epoch = a.obeys.Epoch
 	a.mu.Unlock()
 	for _, l := range a.sortedLocals() {
 		reply.Instances = append(reply.Instances, a.instance(l))

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/helper"
 	"sonic-netservices/mig-agent/journal"
@@ -59,9 +60,10 @@ func startHelper(ctx context.Context, a *Agent) (*helperLink, error) {
 		conn.Close()
 		return nil, fmt.Errorf("helper: our own container: %w", err)
 	}
+	names, addrs := managers.Join(a.cfg.Managers)
 	args := []string{"helper", "--dir", a.cfg.Dir, "--pki", a.cfg.PKI,
 		"--listen", fmt.Sprintf("%s:%d", a.cfg.Address, netmap.HelperPort),
-		"--manager", a.cfg.Manager, "--manager-name", a.cfg.ManagerName, "--silence", a.cfg.Silence.String(),
+		"--manager", addrs, "--manager-name", names, "--silence", a.cfg.Silence.String(),
 		"--criu", string(a.cfg.CRIU), fmt.Sprintf("--live-restore=%t", a.cfg.LiveRestore)}
 	if err := h.ensure(ctx, self.Image, args); err != nil {
 		conn.Close()

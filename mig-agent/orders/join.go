@@ -9,21 +9,23 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sonic-netservices/api"
-	"sonic-netservices/internal/daemon"
-	"sonic-netservices/internal/pki"
+	"sonic-netservices/internal/managers"
+	"sonic-netservices/mig-agent/witness"
 	"sonic-netservices/netmap"
 	"sonic-netservices/resourdb"
 )
 
 // apiLevel is the newest level of api/netservices.proto this program speaks.
-const apiLevel = 3
+const apiLevel = 4
 
-// stayJoined tells the manager that this node is here and follows the members of the AS; they are the other ends of
-// the service segment.
+// stayJoined tells the manager that leads that this node is here and follows the members of the AS; they are the other
+// ends of the service segment.
 func (a *Agent) stayJoined(ctx context.Context) {
+	conn := managers.New(a.id, witness.Managers(a.cfg.Dir, a.cfg.Managers))
+	defer conn.Close()
 	for ctx.Err() == nil {
-		if err := a.join(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("not joined", "peer", a.cfg.Manager, "err", err)
+		if err := a.join(ctx, conn); err != nil && ctx.Err() == nil {
+			a.log.Warn("not joined", "err", err)
 		}
 		pause(ctx, time.Second)
 		if err := a.applySegment(ctx); err != nil && ctx.Err() == nil { // an access port that came late
@@ -32,40 +34,50 @@ func (a *Agent) stayJoined(ctx context.Context) {
 	}
 }
 
-func (a *Agent) join(ctx context.Context) error {
-	conn, err := daemon.Dial(a.cfg.Manager, a.id.Client(a.cfg.ManagerName, pki.Manager))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+func (a *Agent) join(ctx context.Context, conn *managers.Conn) error {
 	hello, err := a.hello(ctx)
 	if err != nil {
 		return err
 	}
-	stream, err := api.NewManagerClient(conn).Join(ctx, hello)
+	leader, to, err := conn.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := api.NewManagerClient(to).Join(ctx, hello)
 	if err != nil {
 		return err
 	}
 	for {
 		members, err := stream.Recv()
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", leader.Node, err)
 		}
-		a.log.Info("members", "count", len(members.Members))
 		a.mu.Lock()
-		changed := !proto.Equal(&api.Members{Members: a.members}, &api.Members{Members: members.Members})
-		a.members = members.Members
+		_, err = a.obeys.hears(members)
+		changed := !proto.Equal(known(a.members, a.managers), known(members.Members, members.Managers))
+		if err == nil {
+			a.members, a.managers = members.Members, members.Managers
+		}
 		a.mu.Unlock()
+		if err != nil { // it is no manager of ours
+			return fmt.Errorf("%s: %w", leader.Node, err)
+		}
+		a.log.Info("members", "count", len(members.Members), "manager", leader.Node)
 		if !changed {
 			continue
 		}
-		if err := writeMessage(a.membersFile(), &api.Members{Members: members.Members}); err != nil {
+		if err := writeMessage(witness.MembersFile(a.cfg.Dir), known(members.Members, members.Managers)); err != nil {
 			return err
 		}
 		if err := a.applySegment(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// known is what the members' file keeps.
+func known(members []*api.Hello, managers []*api.ManagerView) *api.Members {
+	return &api.Members{Members: members, Managers: managers}
 }
 
 // hello says what this node can do, to the manager and in RESOUR_AGENT.

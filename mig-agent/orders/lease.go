@@ -53,7 +53,7 @@ func (a *Agent) leased(l *local) bool {
 
 // Renew implements api.AgentServer.
 func (a *Agent) Renew(ctx context.Context, req *api.RenewRequest) (*api.RenewReply, error) {
-	if err := a.admit(req.Epoch); err != nil {
+	if err := a.admit(req); err != nil {
 		return nil, err
 	}
 	if req.Complete {

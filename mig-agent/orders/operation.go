@@ -89,7 +89,7 @@ func refused(format string, args ...any) error {
 
 // Do implements api.AgentServer.
 func (a *Agent) Do(order *api.Order, stream api.Agent_DoServer) error {
-	if err := a.admit(order.Epoch); err != nil {
+	if err := a.admit(order); err != nil {
 		return err
 	}
 	step, run := a.plan(order)
@@ -139,22 +139,6 @@ func (a *Agent) plan(order *api.Order) (step string, run func(op *operation, beg
 		return "cancel", func(op *operation, begun chan<- error) { a.cancel(op, begun) }
 	}
 	return "", nil
-}
-
-// admit refuses an epoch older than the newest seen, and remembers a newer one on disk before it acts on it.
-func (a *Agent) admit(epoch uint64) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if epoch < a.epoch {
-		return status.Errorf(codes.FailedPrecondition, "epoch: %d is stale, the newest manager has epoch %d", epoch, a.epoch)
-	}
-	if epoch > a.epoch {
-		if err := writeEpoch(a.cfg.Dir, epoch); err != nil {
-			return status.Error(codes.Internal, err.Error())
-		}
-		a.epoch = epoch
-	}
-	return nil
 }
 
 // answered is the last event of an operation that an earlier life of the agent finished.
@@ -234,8 +218,8 @@ func (w asWitness) Outcome(ctx context.Context, ref *api.OpRef) (*api.OutcomeRep
 func (a *Agent) current(epoch uint64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if epoch < a.epoch {
-		return status.Errorf(codes.FailedPrecondition, "epoch: %d is stale, the newest manager has epoch %d", epoch, a.epoch)
+	if epoch < a.obeys.Epoch {
+		return status.Errorf(codes.FailedPrecondition, "epoch: %d is stale, the newest manager has epoch %d", epoch, a.obeys.Epoch)
 	}
 	return nil
 }

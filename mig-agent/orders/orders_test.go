@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,34 +55,6 @@ func TestOperationFollowEndsWithItsCaller(t *testing.T) {
 	cancel()
 	if err := newOperation("op1").follow(ctx, func(*api.Event) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("follow: %v", err)
-	}
-}
-
-// Fencing: the newest epoch stays known over a restart, an older one is refused by name.
-func TestAdmit(t *testing.T) {
-	dir := t.TempDir()
-	a := &Agent{cfg: Config{Dir: dir}}
-	for _, c := range []struct {
-		epoch uint64
-		want  codes.Code
-	}{{3, codes.OK}, {3, codes.OK}, {2, codes.FailedPrecondition}, {4, codes.OK}, {3, codes.FailedPrecondition}} {
-		err := a.admit(c.epoch)
-		if status.Code(err) != c.want {
-			t.Errorf("epoch %d: %v, want %v", c.epoch, err, c.want)
-		}
-		if err != nil && !strings.Contains(err.Error(), "epoch") {
-			t.Errorf("the refusal does not name the field: %v", err)
-		}
-	}
-	epoch, err := readEpoch(dir)
-	if err != nil || epoch != 4 {
-		t.Errorf("epoch on disk: %d, %v", epoch, err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "epoch"), []byte("four"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readEpoch(dir); err == nil {
-		t.Error("a damaged epoch file was read as 0: an old manager would be obeyed")
 	}
 }
 

@@ -43,7 +43,7 @@ func (a *Agent) Preflight(ctx context.Context, order *api.MoveOrder) (*api.Prefl
 		return reply, nil
 	}
 	a.mu.Lock()
-	epoch := a.epoch
+	epoch := a.obeys.Epoch
 	a.mu.Unlock()
 	m := &sourceMove{epoch: epoch, order: order, mode: modeOf(order.Mode), local: l, facts: &journal.Facts{Peer: order.To, PeerAgent: order.ToAgent}}
 	defer func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -13,14 +12,14 @@ import (
 	"sonic-netservices/mig-agent/engine"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/mig-agent/migrate"
+	"sonic-netservices/mig-agent/witness"
 	"sonic-netservices/netmap"
 )
 
 // recover takes up where an earlier life of the agent stopped: it reads what runs here, then brings every unfinished
 // operation of the journal to its end, and starts what should run and does not.
 func (a *Agent) recover(ctx context.Context) error {
-	members := &api.Members{}
-	if err := readMessage(a.membersFile(), members); err == nil {
+	if members, err := witness.ReadMembers(a.cfg.Dir); err == nil {
 		a.members = members.Members
 	}
 	if err := a.readLeases(); err != nil { // as after a boot: the manager renews what is still ours
@@ -185,8 +184,6 @@ func (a *Agent) findContainers(ctx context.Context, l *local) error {
 	}
 	return nil
 }
-
-func (a *Agent) membersFile() string { return filepath.Join(a.cfg.Dir, "members.json") }
 
 func modeNumber(m netmap.Mode) api.Mode {
 	switch m {

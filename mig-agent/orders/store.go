@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -19,27 +17,8 @@ import (
 // What must outlast the agent, each file whole and on disk before the step that needs it:
 //
 //	replicas/<replica>.json   what runs on this node, as ordered (with secrets: mode 0600)
-//	members.json              the newest members of the AS, for a start without the manager
-//	epoch                     the newest manager epoch seen
-
-func readEpoch(dir string) (uint64, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "epoch"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read epoch: %w", err)
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read epoch: %w", err)
-	}
-	return n, nil
-}
-
-func writeEpoch(dir string, epoch uint64) error {
-	return writeDurable(filepath.Join(dir, "epoch"), []byte(strconv.FormatUint(epoch, 10)+"\n"))
-}
+//	members.json              the newest members and managers of the AS, for a start without the manager
+//	obeys.json                the cluster of managers this node obeys, and the newest epoch seen of it
 
 func replicaFile(dir string, id netmap.ReplicaID) string {
 	return filepath.Join(dir, "replicas", id.String()+".json")

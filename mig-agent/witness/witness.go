@@ -2,7 +2,7 @@
 //
 // It reads the journal on disk. The agent serves it beside its other services, its helper serves it on a port of its
 // own and so answers for a dead agent. A target that lost the conversation asks the source's agent, then its helper,
-// then the manager; a source asks its target the same way whether it serves by now.
+// then the managers; a source asks its target the same way whether it serves by now.
 package witness
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/daemon"
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/journal"
 )
@@ -70,13 +71,12 @@ func Read(j *journal.Journal, op string) (*api.OutcomeReply, error) {
 
 // Asker asks other nodes.
 type Asker struct {
-	Identity    *pki.Identity
-	Manager     string        // host:port, "" = no second path
-	ManagerName string        // node of its certificate
-	Timeout     time.Duration // of each of the three
+	Identity *pki.Identity
+	Managers func() []managers.At // none = no second path
+	Timeout  time.Duration        // of each that is asked
 }
 
-// nextAfter is the silence after which the next of the three is asked as well: held packets wait for the answer.
+// nextAfter is the silence after which the next one is asked as well: held packets wait for the answer.
 const nextAfter = 300 * time.Millisecond
 
 type ask func(context.Context) (*api.OutcomeReply, error)
@@ -88,14 +88,17 @@ type answer struct {
 	err   error
 }
 
-// Ask gives the answer of peer's agent, of its helper or of the manager: whoever first says how it ended, else the
-// first of them that answers at all. A way that loses everything is not waited for.
+// Ask gives the answer of peer's agent, of its helper or of a manager: whoever first says how it ended, else the
+// first of them that answers at all. Managers pass on what they hear, whether they lead or not. A way that loses everything is not waited for.
 func (a Asker) Ask(ctx context.Context, op, peer, agent, helper string) (*api.OutcomeReply, error) {
-	reply, err := inTurn(ctx, []ask{
+	asks := []ask{
 		func(ctx context.Context) (*api.OutcomeReply, error) { return a.askNode(ctx, op, peer, agent) },
 		func(ctx context.Context) (*api.OutcomeReply, error) { return a.askNode(ctx, op, peer, helper) },
-		func(ctx context.Context) (*api.OutcomeReply, error) { return a.askManager(ctx, op) },
-	})
+	}
+	for _, at := range a.Managers() {
+		asks = append(asks, func(ctx context.Context) (*api.OutcomeReply, error) { return a.askManager(ctx, op, at) })
+	}
+	reply, err := inTurn(ctx, asks)
 	if err != nil {
 		return nil, fmt.Errorf("outcome of %s: %w", op, err)
 	}
@@ -167,18 +170,15 @@ func (a Asker) askNode(ctx context.Context, op, peer, addr string) (*api.Outcome
 }
 
 // askManager: it passes on what the source said; its own ignorance decides nothing.
-func (a Asker) askManager(ctx context.Context, op string) (*api.OutcomeReply, error) {
-	if a.Manager == "" {
-		return nil, errors.New("there is no manager to ask")
-	}
-	reply, err := a.call(ctx, a.Manager, a.ManagerName, pki.Manager, func(ctx context.Context, conn *grpc.ClientConn) (*api.OutcomeReply, error) {
+func (a Asker) askManager(ctx context.Context, op string, at managers.At) (*api.OutcomeReply, error) {
+	reply, err := a.call(ctx, at.Addr, at.Node, pki.Manager, func(ctx context.Context, conn *grpc.ClientConn) (*api.OutcomeReply, error) {
 		return api.NewManagerClient(conn).Outcome(ctx, &api.OpRef{Op: op})
 	})
 	if err == nil && reply.Outcome == api.Outcome_UNKNOWN {
 		err = errors.New("does not know it")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("manager at %s: %w", a.Manager, err)
+		return nil, fmt.Errorf("manager at %s: %w", at.Addr, err)
 	}
 	return reply, nil
 }

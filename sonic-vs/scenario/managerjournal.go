@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"sonic-netservices/bt-manager/orders"
 	"sonic-netservices/netmap"
@@ -17,27 +18,45 @@ func (s *stage) managerFile(name string) string {
 	return filepath.Join(s.leader().Dir, netmap.ManagerDir, name)
 }
 
-// managerRecords are the records of bt-manager's journal after the first skip. It is small here: it is not rewritten
-// while a scenario runs.
-func (s *stage) managerRecords(skip int) (list []orders.Record, err error) {
-	text, err := os.ReadFile(s.managerFile("journal"))
+// managerRecords are the records of bt-manager's journal after the first skip.
+func (s *stage) managerRecords(skip int) ([]orders.Record, error) {
+	list, err := journalRecords(s.managerFile("journal"))
+	return list[min(skip, len(list)):], err
+}
+
+// journalRecords reads a manager's journal beside the process that has it open: entries stand in the segments of its log
+// as text. It is small here, and not summed up while a scenario runs.
+func journalRecords(dir string) (list []orders.Record, err error) {
+	segments, err := filepath.Glob(filepath.Join(dir, "log", "*.wal"))
 	if err != nil {
 		return nil, err
 	}
-	lines := bytes.SplitAfter(text, []byte("\n"))
-	for i, line := range lines[:len(lines)-1] { // behind the last end of line is nothing, or half a record
-		if i < skip {
-			continue
-		}
-		var envelope struct{ Record json.RawMessage }
-		if err := json.Unmarshal(line, &envelope); err != nil {
-			return nil, fmt.Errorf("line %d of bt-manager's journal: %w", i+1, err)
-		}
-		r, err := orders.DecodeRecord(envelope.Record)
+	slices.Sort(segments) // by the index of their first entry
+	for _, segment := range segments {
+		text, err := os.ReadFile(segment)
 		if err != nil {
-			return nil, fmt.Errorf("line %d of bt-manager's journal: %w", i+1, err)
+			return nil, err
 		}
-		list = append(list, r)
+		for {
+			begin := bytes.Index(text, []byte(`{"format":`))
+			if begin < 0 {
+				break
+			}
+			text = text[begin:]
+			var entry struct{ Records []json.RawMessage }
+			read := json.NewDecoder(bytes.NewReader(text))
+			if err := read.Decode(&entry); err != nil { // the newest, which is being written
+				break
+			}
+			text = text[read.InputOffset():]
+			for _, record := range entry.Records {
+				r, err := orders.DecodeRecord(record)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", segment, err)
+				}
+				list = append(list, r)
+			}
+		}
 	}
 	return list, nil
 }

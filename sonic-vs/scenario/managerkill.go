@@ -112,7 +112,7 @@ func (s *stage) killManager(ctx context.Context, owner string, k *kill) (string,
 		return "", err
 	}
 	defer w.close()
-	if err := w.add(s.managerFile("journal")); err != nil {
+	if err := w.add(s.managerFile("journal/log")); err != nil {
 		return "", err
 	}
 	if k.PID, err = s.suite.ContainerPID(ctx, s.leader().Node, suite.Manager); err != nil {
