@@ -89,6 +89,11 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 
 // reign is what a manager does while it leads: it decides, and draws its rows.
 func reign(ctx context.Context, c Config, s *server, dbs *sonicdb.Set, decides bool) error {
+	if dbs != nil {
+		if err := s.rival(ctx, dbs); err != nil {
+			return err
+		}
+	}
 	var trees *deciding
 	if decides {
 		var err error
