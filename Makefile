@@ -27,8 +27,8 @@ test: build check ## everyday tests, on real Redis, Docker and CRIU
 	go test $$(go list ./... | grep -vE '$(E2E)')
 	go test -p 1 -timeout 10m $$(go list ./... | grep -E '$(E2E)')
 
-test-full: test fuzz ## everyday tests, then all cases of the scenarios and of the kill matrix, and every fuzz target
-	go test -timeout 15m -v -run TestKillMatrix ./bt-manager/ -full
+test-full: test fuzz ## everyday tests, then all cases of the scenarios, the kill matrix, a storm, and every fuzz target
+	go test -timeout 15m -v -run 'TestKillMatrix|TestStorm' ./bt-manager/ -full
 	go test -timeout 20m ./sonic-vs/scenario/ -full
 
 fuzz: setup ## each fuzz target for FUZZTIME
