@@ -51,7 +51,9 @@ func cases() (all []killing) {
 	for _, order := range []string{"transfer", "prewarm", "cutover"} {
 		all = append(all, killing{name: order + " sent, not arrived", arm: hold(order, sim.Sent, nil)})
 		for _, place := range sim.Places(order) {
-			all = append(all, killing{name: order + " at " + place, arm: hold(order, place, nil)})
+			// A target that has heard the new manager refuses what the old one's order asks for.
+			again := order == "transfer" && place == "begun"
+			all = append(all, killing{name: order + " at " + place, arm: hold(order, place, nil), again: again})
 		}
 		all = append(all, killing{name: order + " done, not answered", arm: hold(order, sim.Answer, nil)},
 			killing{name: order + " answered, not heard", arm: deaf(order)})

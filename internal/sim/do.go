@@ -20,9 +20,10 @@ import (
 
 // operation is one order under way or done: it tells a repeated order the same again.
 type operation struct {
-	mu     sync.Mutex
-	events []*api.Event
-	grown  chan struct{} // closed and replaced with every event
+	mu      sync.Mutex
+	events  []*api.Event
+	refused error         // nothing was begun, and nothing will come
+	grown   chan struct{} // closed and replaced with every event, and with refused
 }
 
 func newOperation() *operation { return &operation{grown: make(chan struct{})} }
@@ -35,11 +36,19 @@ func (o *operation) emit(e *api.Event) {
 	o.grown = make(chan struct{})
 }
 
+func (o *operation) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refused = err
+	close(o.grown)
+	o.grown = make(chan struct{})
+}
+
 // follow sends all events, old and new, until the last.
 func (o *operation) follow(ctx context.Context, send func(*api.Event) error) error {
 	for n := 0; ; {
 		o.mu.Lock()
-		news, grown := o.events[n:], o.grown
+		news, grown, refused := o.events[n:], o.grown, o.refused
 		o.mu.Unlock()
 		for _, e := range news {
 			if err := send(e); err != nil || e.Done {
@@ -47,6 +56,9 @@ func (o *operation) follow(ctx context.Context, send func(*api.Event) error) err
 			}
 		}
 		n += len(news)
+		if refused != nil {
+			return refused
+		}
 		select {
 		case <-grown:
 		case <-ctx.Done():
@@ -107,6 +119,7 @@ func (l *life) Do(order *api.Order, stream api.Agent_DoServer) error {
 	l.work.Go(func() { run(op, func(err error) { begun <- err }) })
 	if err := <-begun; err != nil {
 		_ = l.change(func(*core) error { delete(l.ops, key); return nil })
+		op.refuse(err)
 		return err
 	}
 	return op.follow(ctx, send)

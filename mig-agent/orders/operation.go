@@ -25,7 +25,8 @@ type operation struct {
 	mu      sync.Mutex
 	expects float64 // ms of freeze, until it is over
 	events  []*api.Event
-	grown   chan struct{} // closed and replaced with every event
+	refused error         // nothing was begun, and nothing will come
+	grown   chan struct{} // closed and replaced with every event, and with refused
 }
 
 func newOperation(id string) *operation {
@@ -41,6 +42,15 @@ func (o *operation) emit(e *api.Event) {
 		e.ExpectedFreezeMs = o.expects
 	}
 	o.events = append(o.events, e)
+	close(o.grown)
+	o.grown = make(chan struct{})
+}
+
+// refuse tells those who follow that the order was refused.
+func (o *operation) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refused = err
 	close(o.grown)
 	o.grown = make(chan struct{})
 }
@@ -61,7 +71,7 @@ func (o *operation) phase(name, format string, args ...any) {
 func (o *operation) follow(ctx context.Context, send func(*api.Event) error) error {
 	for n := 0; ; {
 		o.mu.Lock()
-		news, grown := o.events[n:], o.grown
+		news, grown, refused := o.events[n:], o.grown, o.refused
 		o.mu.Unlock()
 		for _, e := range news {
 			if err := send(e); err != nil {
@@ -72,6 +82,9 @@ func (o *operation) follow(ctx context.Context, send func(*api.Event) error) err
 			}
 		}
 		n += len(news)
+		if refused != nil {
+			return refused
+		}
 		select {
 		case <-grown:
 		case <-ctx.Done():
@@ -116,6 +129,7 @@ func (a *Agent) Do(order *api.Order, stream api.Agent_DoServer) error {
 		a.mu.Lock()
 		delete(a.ops, key)
 		a.mu.Unlock()
+		op.refuse(refusal(err)) // a new manager may have repeated the order meanwhile
 		return refusal(err)
 	}
 	return op.follow(stream.Context(), stream.Send)

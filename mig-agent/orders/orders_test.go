@@ -50,6 +50,21 @@ func TestOperationFollow(t *testing.T) {
 	}
 }
 
+// Who follows an order that is refused in the end hears it, too.
+func TestOperationRefused(t *testing.T) {
+	op := newOperation("op1")
+	heard := make(chan error)
+	follow := func() { heard <- op.follow(t.Context(), func(*api.Event) error { return nil }) }
+	go follow()
+	op.refuse(refusal(refused("no")))
+	go follow()
+	for range 2 {
+		if err := <-heard; status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("a listener heard %v", err)
+		}
+	}
+}
+
 func TestOperationFollowEndsWithItsCaller(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
