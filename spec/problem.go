@@ -9,7 +9,7 @@ type Problem struct {
 	Functions []Function     // chain: the VNF catalogue
 	Chains    []ChainType    // chain
 	Requests  []Request      // chain, scn
-	Hops      int            // scn: of a carrying network's links at most; default 3
+	Hops      int            // scn: of a carrying network's links at most; default 4
 	Services  []LabelService // labels
 	Cloud     CloudPath      // labels
 	Pairs     []PairQuality  // relay

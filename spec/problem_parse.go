@@ -43,7 +43,7 @@ func (r *reader) problem(text []byte) *Problem {
 	if root == nil {
 		return nil
 	}
-	p := &Problem{Hops: 3, Class: Delay}
+	p := &Problem{Hops: 4, Class: Delay}
 	r.at[""] = root
 	r.object(root, "", []field{
 		{"network", func(n *yaml.Node, at string) { p.Network = r.network(n, at) }},
