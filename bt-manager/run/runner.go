@@ -75,6 +75,7 @@ type Runner struct {
 	looked   time.Time // newest look at the world that was due, not woken: samples are taken at even steps
 	older    bool      // some tree runs an older file
 	mirrored map[string]map[string]string
+	changed  map[string]map[string]string // since the mirror was last told
 	watchers []Watcher
 }
 
@@ -85,7 +86,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 		return nil, fmt.Errorf("parameters of the trees: %w", err)
 	}
 	r := &Runner{world: world, mirror: mirror, log: log, wake: make(chan struct{}, 1), config: cfg, shared: shared,
-		root: board.New(), named: map[*bt.Program][]bt.Key{}, holds: map[string]decide.Hold{}, tallies: map[*bt.Program]*tally{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}}
+		root: board.New(), named: map[*bt.Program][]bt.Key{}, holds: map[string]decide.Hold{}, tallies: map[*bt.Program]*tally{}, trees: map[string]*tree{}, mirrored: map[string]map[string]string{}, changed: map[string]map[string]string{}}
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
 	r.file = cfg.File
@@ -205,7 +206,7 @@ func (r *Runner) pass(now time.Time) bool {
 	for _, t := range r.batch {
 		r.tick(t, now)
 	}
-	r.spreadBoard(r.show(r.batch), now)
+	r.spreadBoard(r.show(), now)
 	return len(r.batch) > 0
 }
 
@@ -230,6 +231,7 @@ func (r *Runner) tick(t *tree, now time.Time) {
 	if delta, changed := t.keep.Changed(); changed {
 		r.keep(t.name, &delta)
 	}
+	r.written(t)
 	r.later(t, due, now)
 }
 

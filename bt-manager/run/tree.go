@@ -209,41 +209,45 @@ func (r *Runner) Verdicts() map[string]decide.Judgement {
 	return r.shared.Verdicts()
 }
 
-// show gives the mirror what changed on the blackboards of trees that were ticked, and on the one all share. Entries of
-// the network or a ranking are too long for a row and change all the time; the audit has them. It answers which of the
-// shared entries changed.
-func (r *Runner) show(ticked []*tree) (shared map[string]bool) {
-	changed := map[string]map[string]string{}
-	note := func(name, key string, v board.Value) {
-		if r.mirror == nil || v.Kind() == board.Opaque || r.mirrored[name][key] == v.String() {
-			return
+// written notes what changed on the blackboards of a tree, while it is at hand, for show.
+func (r *Runner) written(t *tree) {
+	t.run.Changes(func(k bt.Key, v board.Value) {
+		if k.Scope == "" {
+			r.changedEntry(orIntakeName(t.name), k.Name, v)
 		}
-		if changed[name] == nil {
-			changed[name] = map[string]string{}
-		}
-		changed[name][key] = v.String()
+	})
+}
+
+// changedEntry notes an entry for show, if the mirror has it otherwise. Entries of the network or a ranking are too long for
+// a row and change all the time; the audit has them.
+func (r *Runner) changedEntry(name, key string, v board.Value) {
+	if r.mirror == nil || v.Kind() == board.Opaque || r.mirrored[name][key] == v.String() {
+		return
 	}
+	if r.changed[name] == nil {
+		r.changed[name] = map[string]string{}
+	}
+	r.changed[name][key] = v.String()
+}
+
+// show gives the mirror what changed on the blackboards of trees that were ticked, and on the one all share. It answers
+// which of the shared entries changed.
+func (r *Runner) show() (shared map[string]bool) {
 	r.root.Changes(func(key string, v board.Value) {
 		if shared == nil {
 			shared = map[string]bool{}
 		}
 		shared[key] = true
-		note("root", key, v)
+		r.changedEntry("root", key, v)
 	})
-	for _, t := range ticked {
-		t.run.Changes(func(k bt.Key, v board.Value) {
-			if k.Scope == "" {
-				note(orIntakeName(t.name), k.Name, v)
-			}
-		})
-	}
-	for name, entries := range changed {
+	for name, entries := range r.changed {
 		if r.mirrored[name] == nil {
 			r.mirrored[name] = map[string]string{}
 		}
 		maps.Copy(r.mirrored[name], entries)
 		r.mirror.Blackboard(name, entries)
 	}
+	clear(r.changed)
 	return shared
 }
 
