@@ -59,6 +59,7 @@ func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, erro
 	if d.runner, err = run.New(conf, d.trees, d, slog.Default()); err != nil {
 		return nil, err
 	}
+	d.gauges.stats = d.runner.Stats
 	d.outside, err = newOutside(c, d.runner)
 	return d, err
 }
