@@ -91,6 +91,9 @@ const (
 // OverlayMetricsPort is where n2n-supernode has its metrics, on the loopback address.
 const OverlayMetricsPort = 7308
 
+// EdgeMetricsPort is where n2n-edge has its metrics, on the loopback address.
+const EdgeMetricsPort = 7309
+
 // Folders on the switch, outside containers. /host survives an upgrade of the SONiC image.
 const (
 	HostDir    = "/host/netservices"
@@ -100,4 +103,5 @@ const (
 	ManagerDir = HostDir + "/bt-manager"
 
 	SupernodeDir = HostDir + "/n2n-supernode" // state.json
+	EdgeDir      = HostDir + "/n2n-edge"      // <device>.json
 )

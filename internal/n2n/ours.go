@@ -5,7 +5,8 @@ import "net/netip"
 // Ours is what our programs tell each other behind the fields of a message, in its Rest: ntop reads no further than its own
 // fields. It is "nsv", the version, flags, NAT, and a list of addresses. Newer versions append to it.
 //
-// It is in REGISTER and REGISTER_ACK (Fast, NAT, Addrs), and in the QUERY_PEER that pings a supernode (OtherPort).
+// It is in REGISTER_SUPER, REGISTER and REGISTER_ACK (Fast, NAT, Addrs), in the QUERY_PEER that pings a supernode (OtherPort), and in the
+// PEER_INFO that answers it (Fast).
 type Ours struct {
 	Fast      bool // takes bursts: has a large buffer and reads many packets at a time
 	OtherPort bool // asks a supernode to send its PEER_INFO twice, the second time from a port of its own: who gets it is behind a full cone

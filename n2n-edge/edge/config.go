@@ -16,8 +16,10 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/n2n"
 	"sonic-netservices/internal/sonicdb"
+	"sonic-netservices/netmap"
 )
 
 // defaultFederation is the name supernodes have when nobody gave them another.
@@ -88,9 +90,9 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.DurationVar(&c.Interval, "interval", 20*time.Second, "time between registrations; supernodes forget who is silent for 60 s")
 	flags.Int64Var(&c.PaceRate, "pace-rate", 500_000_000, "`bits` a second to a peer that runs ntop's edge, whose small buffer loses what comes faster")
 	flags.BoolVar(&c.NoOffload, "no-offload", false, "one packet at a time through the kernel: slow, and to find out what is wrong with a driver")
-	flags.StringVar(&c.State, "state", "", "`folder` of token and MAC, by which supernodes know this edge again (default: /host/netservices/n2n-edge, or /var/lib/n2n-edge on a host that is no switch)")
+	flags.StringVar(&c.State, "state", "", "`folder` of token and MAC, by which supernodes know this edge again (default: "+netmap.EdgeDir+", or /var/lib/n2n-edge on a host that is no switch)")
 	flags.StringVar(&c.Status, "status", "", "`socket` of n2n-edge status; none: there is none (default: /run/n2n-edge-DEVICE.sock)")
-	flags.StringVar(&c.Metrics, "metrics", "none", "`host:port` of /metrics, loopback only; none: there are none")
+	flags.StringVar(&c.Metrics, "metrics", "127.0.0.1:"+strconv.Itoa(netmap.EdgeMetricsPort), "`host:port` of /metrics, loopback only; none: there are none")
 }
 
 // notSettings are flags that only a command line has.
@@ -172,8 +174,8 @@ func (c *Config) check() (err error) {
 	}
 	if c.State == "" {
 		c.State = "/var/lib/n2n-edge"
-		if _, err := os.Stat("/host/netservices"); err == nil {
-			c.State = "/host/netservices/n2n-edge"
+		if _, err := os.Stat(netmap.HostDir); err == nil {
+			c.State = netmap.EdgeDir
 		}
 	}
 	if c.Status == "" {
@@ -185,8 +187,8 @@ func (c *Config) check() (err error) {
 		}
 	}
 	if c.Metrics != "" {
-		if at, err := netip.ParseAddrPort(c.Metrics); err != nil || !at.Addr().IsLoopback() {
-			return fmt.Errorf("metrics: %q: want a loopback address with port: there is no other protection", c.Metrics)
+		if err := daemon.CheckMetrics(c.Metrics); err != nil {
+			return fmt.Errorf("metrics: %w", err)
 		}
 	}
 	return nil

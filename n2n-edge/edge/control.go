@@ -40,7 +40,7 @@ func (e *Edge) do(a peering.Action) {
 		e.route(a)
 	case peering.Relay:
 		if a.To.IsValid() {
-			e.relay.Store(&a.To)
+			e.relay.Store(&way{a.To, a.Fast})
 		} else {
 			e.relay.Store(nil)
 		}
@@ -156,7 +156,7 @@ func (e *Edge) announce() {
 	}
 	for range 2 {
 		if e.own.split.Start(offload.Header{}, frame) == nil {
-			e.own.seal(time.Now(), e.ownOut, n2n.MAC(frame[:6]), *relay)
+			e.own.seal(time.Now(), e.ownOut, n2n.MAC(frame[:6]), relay.to)
 		}
 	}
 	if err := e.doors.Socket.Send(e.ownOut.bursts); err != nil {

@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/n2n"
 	"sonic-netservices/n2n-edge/edge/peering"
 	"sonic-netservices/n2n-edge/edge/tap"
@@ -59,7 +60,7 @@ type Edge struct {
 	table *table
 	count counters
 
-	relay      atomic.Pointer[netip.AddrPort]   // nil: no supernode
+	relay      atomic.Pointer[way]              // by the supernode; nil: there is none
 	supernodes atomic.Pointer[[]netip.AddrPort] // whose word is a supernode's
 	address    atomic.Pointer[netip.Prefix]     // of the device
 
@@ -135,8 +136,11 @@ func (e *Edge) run(ctx context.Context) error {
 	g.Go(func() error { return e.pacer.run(ctx) })
 	g.Go(func() error { return e.lookUp(ctx) })
 	g.Go(func() error { return e.drive(ctx) })
-	if e.cfg.Status != "" || e.cfg.Metrics != "" {
+	if e.cfg.Status != "" {
 		g.Go(func() error { return e.serve(ctx) })
+	}
+	if e.cfg.Metrics != "" {
+		g.Go(func() error { daemon.Metrics(ctx, e.cfg.Metrics, (*collector)(e)); return nil })
 	}
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {

@@ -24,7 +24,7 @@ type opener struct {
 	e         *Edge
 	transform n2n.Transform
 	packet    n2n.Packet
-	register  n2n.RegisterSuperAck
+	grown     []byte // frames that came compressed
 }
 
 func (e *Edge) newOpener() (*opener, error) {
@@ -84,7 +84,7 @@ func (o *opener) one(a *arrival, b []byte) drop {
 	switch {
 	case p.Dst != o.e.mac && !p.Dst.IsBroadcast() && !o.e.cfg.Routing, p.Src == o.e.mac:
 		return dropMAC
-	case p.Transform != o.e.cfg.transform || p.Compression != n2n.CompressionNone:
+	case p.Transform != o.e.cfg.transform:
 		return dropTransform
 	case len(p.Payload) < o.transform.Overhead():
 		return dropPayload
@@ -92,6 +92,18 @@ func (o *opener) one(a *arrival, b []byte) drop {
 	at := len(b) - len(p.Payload) + o.transform.Overhead()
 	if a.frame, err = o.transform.Open(b[at:at], p.Payload); err != nil || len(a.frame) < 14 {
 		return dropPayload
+	}
+	if p.Compression != n2n.CompressionNone {
+		// Where frames grow they need room of their own, until the kernel has them.
+		at := len(o.grown)
+		if cap(o.grown)-at < n2n.MaxPacket {
+			o.grown, at = make([]byte, 0, max(2*cap(o.grown), 1<<16)), 0
+		}
+		grown, err := n2n.Decompress(o.grown, p.Compression, a.frame)
+		if err != nil || len(grown)-at < 14 {
+			return dropPayload
+		}
+		o.grown, a.frame = grown, grown[at:len(grown):len(grown)]
 	}
 	return drops
 }

@@ -45,6 +45,7 @@ func (e *Edge) receive(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
+		open.grown = open.grown[:0]
 		for i := range come[:n] {
 			list = open.open(list[:0], &come[i])
 			for k := range list {

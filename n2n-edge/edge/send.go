@@ -69,7 +69,7 @@ func (s *sender) frame(h offload.Header, frame []byte) {
 	relay := e.relay.Load()
 	if dst.IsBroadcast() {
 		if relay != nil {
-			s.to(now, h, frame, dst, nil, *relay, true)
+			s.to(now, h, frame, dst, nil, relay.to, relay.fast)
 			return
 		}
 		s.relays = s.relays[:0]
@@ -95,7 +95,7 @@ func (s *sender) frame(h offload.Header, frame []byte) {
 	case w != nil:
 		s.to(now, h, frame, dst, st, w.to, w.fast)
 	case relay != nil:
-		s.to(now, h, frame, dst, st, *relay, true)
+		s.to(now, h, frame, dst, st, relay.to, relay.fast)
 	default:
 		e.count.drop(dropNoWay)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -70,95 +69,25 @@ func (e *Edge) status() Status {
 	return s
 }
 
-// serve answers at the status socket and, if asked for, at the metrics port.
+// serve answers at the status socket.
 func (e *Edge) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(e.status()) // an error is the client's, who is gone
 	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		e.status().metrics(w)
-	})
-	var listeners []net.Listener
-	if e.cfg.Status != "" {
-		if err := os.Remove(e.cfg.Status); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("status: %w", err)
-		}
-		ln, err := net.Listen("unix", e.cfg.Status)
-		if err != nil {
-			return fmt.Errorf("status: %w", err)
-		}
-		listeners = append(listeners, ln)
+	if err := os.Remove(e.cfg.Status); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("status: %w", err)
 	}
-	if e.cfg.Metrics != "" {
-		ln, err := net.Listen("tcp", e.cfg.Metrics)
-		if err != nil {
-			return fmt.Errorf("metrics: %w", err)
-		}
-		listeners = append(listeners, ln)
+	ln, err := net.Listen("unix", e.cfg.Status)
+	if err != nil {
+		return fmt.Errorf("status: %w", err)
 	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	ended := make(chan error, len(listeners))
-	for _, ln := range listeners {
-		go func() { ended <- srv.Serve(ln) }()
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("status: %w", err)
 	}
-	var failed error
-	for range listeners {
-		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-			failed = errors.Join(failed, err)
-			srv.Close()
-		}
-	}
-	return errors.Join(failed, ctx.Err())
-}
-
-// metrics writes the status in Prometheus' text format.
-func (s Status) metrics(w io.Writer) {
-	one := func(name, kind, help string) {
-		fmt.Fprintf(w, "# HELP n2n_edge_%s %s\n# TYPE n2n_edge_%s %s\n", name, help, name, kind)
-	}
-	one("registered", "gauge", "1 while a supernode knows this edge")
-	registered := 0
-	if s.Peering.Registered {
-		registered = 1
-	}
-	fmt.Fprintf(w, "n2n_edge_registered %d\n", registered)
-	one("peers", "gauge", "peers by the way to them")
-	ways := map[string]int{"direct": 0, "relay": 0}
-	for _, p := range s.Peering.Peers {
-		ways[p.Path]++
-	}
-	for _, way := range []string{"direct", "relay"} {
-		fmt.Fprintf(w, "n2n_edge_peers{path=%q} %d\n", way, ways[way])
-	}
-	one("supernode_rtt_seconds", "gauge", "round trip to each supernode")
-	for _, n := range s.Peering.Supernodes {
-		if n.RTT > 0 {
-			fmt.Fprintf(w, "n2n_edge_supernode_rtt_seconds{supernode=%q} %g\n", n.Addr, n.RTT.Seconds())
-		}
-	}
-	one("packets_total", "counter", "frames and packets through the edge")
-	writeCounts(w, "n2n_edge_packets_total", "at", s.Packets)
-	one("drops_total", "counter", "frames and packets that went nowhere, by reason")
-	writeCounts(w, "n2n_edge_drops_total", "reason", s.Drops)
-	one("peer_bytes_total", "counter", "bytes of frames by peer and direction")
-	for _, st := range s.Stations {
-		fmt.Fprintf(w, "n2n_edge_peer_bytes_total{peer=%q,direction=\"sent\"} %d\n", st.MAC, st.SentBytes)
-		fmt.Fprintf(w, "n2n_edge_peer_bytes_total{peer=%q,direction=\"received\"} %d\n", st.MAC, st.ReceivedBytes)
-	}
-}
-
-func writeCounts(w io.Writer, name, label string, counts map[string]uint64) {
-	var keys []string
-	for k := range counts {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		fmt.Fprintf(w, "%s{%s=%q} %d\n", name, label, k, counts[k])
-	}
+	return ctx.Err()
 }

@@ -24,7 +24,10 @@ type Route struct {
 }
 
 // Relay says by which supernode go the frames without a direct way; an invalid address means by none.
-type Relay struct{ To netip.AddrPort }
+type Relay struct {
+	To   netip.AddrPort
+	Fast bool // the supernode takes bursts
+}
 
 // Supernodes are those whose messages are taken for a supernode's.
 type Supernodes struct{ Addrs []netip.AddrPort }

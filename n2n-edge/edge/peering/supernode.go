@@ -19,6 +19,7 @@ type supernode struct {
 	rtt     time.Duration  // smoothed; 0: not known
 	failed  time.Time      // it did not answer a registration
 	version string
+	fast    bool // takes bursts
 	load    uint32
 	uptime  uint32
 }
@@ -169,7 +170,7 @@ func (m *Machine) leave() {
 func (m *Machine) relay(to netip.AddrPort) {
 	if to != m.relayed {
 		m.relayed = to
-		m.do(Relay{to})
+		m.do(Relay{to, to.IsValid() && m.current.fast})
 	}
 }
 
@@ -197,7 +198,7 @@ func (m *Machine) giveUp(now time.Time) {
 func (m *Machine) register(now time.Time) {
 	m.cookie = uint32(m.random.Uint64())
 	r := n2n.RegisterSuper{Header: m.header, Cookie: m.cookie, MAC: m.cfg.MAC, Sock: m.cfg.Preferred, Subnet: m.subnet,
-		Desc: m.cfg.Desc, Auth: m.auth()}
+		Desc: m.cfg.Desc, Auth: m.auth(), Rest: m.ours()}
 	if m.subnet.WantsAddress() {
 		r.MAC, r.Subnet = n2n.MAC{}, n2n.Subnet{}
 	}
@@ -296,6 +297,12 @@ func (m *Machine) pong(now time.Time, from netip.AddrPort, p *n2n.PeerInfo) {
 	m.heardSupernode(now, s, now.Sub(s.pinged))
 	s.pinged = time.Time{}
 	s.mac, s.load, s.uptime, s.version = p.Src, p.Load, p.Uptime, p.Version.String()
+	if o, ok := n2n.ParseOurs(p.Rest); ok && o.Fast != s.fast {
+		s.fast = o.Fast
+		if s == m.current && m.registered {
+			m.do(Relay{s.addr, s.fast})
+		}
+	}
 	m.seenAs(s, p.Sock)
 	if m.current == nil {
 		m.tickSupernodes(now)

@@ -260,7 +260,7 @@ func (p *player) describe(a Action) string {
 		}
 		return fmt.Sprintf("route %v to %v fast %v", short(a.MAC), a.To, a.Fast)
 	case Relay:
-		return fmt.Sprintf("relay %v", a.To)
+		return fmt.Sprintf("relay %v fast %v", a.To, a.Fast)
 	case Supernodes:
 		return fmt.Sprintf("supernodes %v", a.Addrs)
 	case Assign:
