@@ -15,6 +15,7 @@ import (
 	"sonic-netservices/sonic-vs/bench"
 	"sonic-netservices/sonic-vs/demo"
 	"sonic-netservices/sonic-vs/images"
+	"sonic-netservices/sonic-vs/line"
 	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/scenario"
 	"sonic-netservices/sonic-vs/suite"
@@ -33,6 +34,7 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.AddCommand(testbed.Commands()...)
+	root.AddCommand(line.Command())
 	root.AddCommand(vswitch.Command())
 	root.AddCommand(images.Commands()...)
 	root.AddCommand(suite.Command())

@@ -48,6 +48,12 @@ func upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for _, s := range t.Sites {
+				fmt.Fprintf(cmd.OutOrStdout(), "site %s: %s, NAT %s\n", s.Name, s.Public, s.NAT)
+			}
+			if len(t.Nodes) == 0 {
+				return nil
+			}
 			return printStatus(cmd, t, false)
 		},
 	}

@@ -110,37 +110,42 @@ func killInNetns(ctx context.Context, path string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	var want unix.Stat_t
-	if err := unix.Stat(path, &want); err != nil {
-		return err
-	}
 	for {
-		left := 0
-		procs, err := filepath.Glob("/proc/[0-9]*/ns/net")
-		if err != nil {
+		left, err := processesIn(path)
+		if err != nil || len(left) == 0 {
 			return err
 		}
-		for _, p := range procs {
-			var has unix.Stat_t
-			if unix.Stat(p, &has) != nil || has.Dev != want.Dev || has.Ino != want.Ino {
-				continue
-			}
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(p))))
-			if err != nil || pid == os.Getpid() {
-				continue
-			}
-			left++
+		for _, pid := range left {
 			unix.Kill(pid, unix.SIGKILL)
-		}
-		if left == 0 {
-			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d processes stay in %s", left, path)
+			return fmt.Errorf("%d processes stay in %s", len(left), path)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// processesIn lists the processes of a network namespace, but this one.
+func processesIn(path string) (pids []int, err error) {
+	var want unix.Stat_t
+	if err := unix.Stat(path, &want); err != nil {
+		return nil, err
+	}
+	procs, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range procs {
+		var has unix.Stat_t
+		if unix.Stat(p, &has) != nil || has.Dev != want.Dev || has.Ino != want.Ino {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(p)))); err == nil && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // removeAll removes a folder that a dying mount namespace may still have something mounted in.

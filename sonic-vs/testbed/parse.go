@@ -64,7 +64,11 @@ func (p *parser) fail(n *yaml.Node, field, format string, args ...any) {
 
 func (p *parser) topology(n *yaml.Node, t *Topology) {
 	// Nodes come before what refers to them, wherever they stand in the file.
-	f := p.fields(n, "topology", []string{"name", "segment", "nodes"}, []string{"as", "links", "clients"})
+	need, may := []string{"name", "segment", "nodes"}, []string{"as", "links", "clients", "internet", "sites"}
+	if has(n, "sites") && !has(n, "nodes") {
+		need, may = []string{"name", "internet", "sites"}, nil
+	}
+	f := p.fields(n, "topology", need, may)
 	if v := f["name"]; v != nil {
 		t.Name = p.name(v, "name", instanceName)
 	}
@@ -82,6 +86,12 @@ func (p *parser) topology(n *yaml.Node, t *Topology) {
 	}
 	if v := f["clients"]; v != nil {
 		p.clients(v, t)
+	}
+	if v := f["internet"]; v != nil {
+		p.internet(v, t)
+	}
+	if v := f["sites"]; v != nil {
+		p.sites(v, t)
 	}
 }
 
@@ -165,7 +175,7 @@ func (p *parser) links(n *yaml.Node, t *Topology) {
 	for i, value := range n.Content {
 		field := fmt.Sprintf("links[%d]", i)
 		link := LinkSpec{Speed: defaultSpeed}
-		f := p.fields(value, field, []string{"a", "b"}, []string{"speed"})
+		f := p.fields(value, field, []string{"a", "b"}, append([]string{"speed"}, shapeFields...))
 		if v := f["a"]; v != nil {
 			link.A = p.port(v, field+".a", t)
 		}
@@ -175,6 +185,7 @@ func (p *parser) links(n *yaml.Node, t *Topology) {
 		if v := f["speed"]; v != nil {
 			link.Speed = p.number(v, field+".speed", 1, 1_600_000)
 		}
+		link.Line = p.shape(f, value, field)
 		if link.A.Node == link.B.Node && link.A.Node != "" {
 			p.fail(value, field, "both ends are on %s", link.A.Node)
 		}
@@ -187,6 +198,9 @@ func (p *parser) clients(n *yaml.Node, t *Topology) {
 		c := ClientSpec{Name: p.name(key, field, nodeName)}
 		if t.hasNode(c.Name) {
 			p.fail(key, field, "a node has this name")
+		}
+		if c.Name == internetName {
+			p.fail(key, field, "the net of the sites has this name")
 		}
 		f := p.fields(value, field, []string{"port", "address"}, []string{"address6"})
 		if v := f["port"]; v != nil {

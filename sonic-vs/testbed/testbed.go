@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ type Testbed struct {
 	Topology *Topology
 	Nodes    []Node // in the order of the topology file
 	Clients  []Client
+	Sites    []Site
 
 	hierarchies []hierarchy
 }
@@ -91,7 +93,18 @@ func look(instance string, topo *Topology) (*Testbed, error) {
 	for _, c := range topo.Clients {
 		t.Clients = append(t.Clients, Client{Name: c.Name, Address: c.Address, Address6: c.Address6, Netns: netnsPath(instance, c.Name)})
 	}
+	for _, s := range topo.Sites {
+		t.Sites = append(t.Sites, siteOf(instance, s))
+	}
 	return t, nil
+}
+
+// Site finds a site by name.
+func (t *Testbed) Site(name string) (Site, error) {
+	if i := slices.IndexFunc(t.Sites, func(s Site) bool { return s.Name == name }); i >= 0 {
+		return t.Sites[i], nil
+	}
+	return Site{}, fmt.Errorf("no site %q in instance %s", name, t.Instance)
 }
 
 // Node finds a node by name.
@@ -102,7 +115,7 @@ func (t *Testbed) Node(name string) (Node, error) {
 	return Node{}, fmt.Errorf("no node %q in instance %s", name, t.Instance)
 }
 
-// netnsOf finds the namespace of a node or client by name.
+// netnsOf finds the namespace of a node, client or site, of a site's NAT box, or of the internet, by name.
 func (t *Testbed) netnsOf(name string) (string, error) {
 	if i := slices.IndexFunc(t.Clients, func(c Client) bool { return c.Name == name }); i >= 0 {
 		return t.Clients[i].Netns, nil
@@ -110,7 +123,13 @@ func (t *Testbed) netnsOf(name string) (string, error) {
 	if n, err := t.Node(name); err == nil {
 		return n.Netns, nil
 	}
-	return "", fmt.Errorf("no node and no client %q in instance %s", name, t.Instance)
+	if s, err := t.Site(strings.TrimSuffix(name, natName(""))); err == nil && (s.Name == name || s.NAT != Open) {
+		return netnsPath(t.Instance, name), nil
+	}
+	if name == internetName && len(t.Sites) > 0 {
+		return netnsPath(t.Instance, name), nil
+	}
+	return "", fmt.Errorf("no node, client or site %q in instance %s", name, t.Instance)
 }
 
 // Path is a path of the node as this machine reaches it. /var/run is taken for the /run it is: followed through
@@ -133,11 +152,16 @@ func (n Node) RedisSocket() string { return n.Path("/run/redis/redis.sock") }
 // with the node, and when ctx does.
 func (t *Testbed) Exec(ctx context.Context, name string, command ...string) *exec.Cmd {
 	// The node's own copy of sonic-vs enters the namespaces: a Go program with threads cannot fork a child into them.
-	self := filepath.Join(t.Nodes[0].Dir, "upper", switchBinary)
+	// Plain hosts have none, and need none: of them only the network is entered.
+	self, _ := os.Executable()
+	if len(t.Nodes) > 0 {
+		self = filepath.Join(t.Nodes[0].Dir, "upper", switchBinary)
+	}
 	return exec.CommandContext(ctx, self, append([]string{"exec", "--instance", t.Instance, name}, command...)...)
 }
 
-// InNetns runs f on a thread inside the network namespace of a node or client. Sockets f opens stay in it.
+// InNetns runs f on a thread inside the network namespace of a node, client or site. Sockets that f opens stay in it, and so do
+// programs that it starts.
 func (t *Testbed) InNetns(name string, f func() error) error {
 	path, err := t.netnsOf(name)
 	if err != nil {

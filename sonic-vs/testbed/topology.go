@@ -3,9 +3,12 @@ package testbed
 import (
 	"net/netip"
 	"slices"
+
+	"sonic-netservices/sonic-vs/line"
 )
 
-// Topology is what a topology file says: switches, the links between them, and the clients behind their ports.
+// Topology is what a topology file says: switches, the links between them, and the clients behind their ports; and sites on an
+// internet of their own, plain hosts, some behind a NAT box. A topology has switches, or sites, or both.
 type Topology struct {
 	Name    string       `json:"name"`
 	AS      int          `json:"as"`
@@ -13,6 +16,9 @@ type Topology struct {
 	Nodes   []SwitchSpec `json:"nodes"`
 	Links   []LinkSpec   `json:"links"`
 	Clients []ClientSpec `json:"clients"`
+
+	Internet netip.Prefix `json:"internet"` // the net that the sites' public addresses are in
+	Sites    []SiteSpec   `json:"sites,omitempty"`
 }
 
 // Segment is the service network, the same on every switch.
@@ -37,6 +43,8 @@ type LinkSpec struct {
 	A     PortRef `json:"a"`
 	B     PortRef `json:"b"`
 	Speed int     `json:"speed"` // Mbit/s, as the ports report it; nothing is slowed down to it
+
+	Line line.Shape `json:"line,omitzero"` // what slows it down
 }
 
 // ClientSpec is a host in the service network, behind an access port.
@@ -45,6 +53,15 @@ type ClientSpec struct {
 	Port     PortRef    `json:"port"`
 	Address  netip.Addr `json:"address"`
 	Address6 netip.Addr `json:"address6"` // zero = none
+}
+
+// SiteSpec is a host that has an address in the internet, or sits behind a NAT box that has it.
+type SiteSpec struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"` // in the internet
+	NAT     NAT        `json:"nat"`
+
+	Line line.Shape `json:"line,omitzero"` // between site and internet
 }
 
 // PortRef names a front-panel port.

@@ -87,6 +87,7 @@ func TestLinkAddresses(t *testing.T) {
 func TestBadTopology(t *testing.T) {
 	const head = "name: t\nsegment: {vni: 1, gateway: 10.20.0.1/24, mtu: 1240}\n"
 	const node = head + "nodes:\n  a: {loopback: 10.1.0.1, manager: true}\n  b: {loopback: 10.1.0.2}\n"
+	const site = "name: t\ninternet: 198.51.100.0/24\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "t.yaml: no topology in it"},
 		{"not yaml", "a: [", "t.yaml: "},
@@ -114,6 +115,14 @@ func TestBadTopology(t *testing.T) {
 		{"negative speed", node + "links: [{a: a:Ethernet0, b: b:Ethernet4, speed: -1}]\n", `links[0].speed: "-1": want a number`},
 		{"client named as a node", node + "clients: {a: {port: b:Ethernet0, address: 10.20.0.2}}\n", "clients.a: a node has this name"},
 		{"client outside", node + "clients: {c: {port: b:Ethernet0, address: 10.21.0.2}}\n", "clients.c.address: 10.21.0.2 is not in the segment"},
+		{"no internet", "name: t\nsites: {a: {address: 198.51.100.1}}\n", `t.yaml:1:1: topology: no field "internet"`},
+		{"internet", "name: t\ninternet: 10.0.1.0/24\nsites: {a: {address: 10.0.1.1}}\n", "t.yaml:2:11: internet: 10.0.1.0/24 overlaps"},
+		{"site outside", site + "sites: {a: {address: 203.0.113.1}}\n", "t.yaml:3:22: sites.a.address: 203.0.113.1 is not in the internet"},
+		{"NAT", site + "sites: {a: {address: 198.51.100.1, nat: cone}}\n", `sites.a.nat: "cone": want open, full-cone, restricted, symmetric`},
+		{"jitter", site + "sites: {a: {address: 198.51.100.1, delay: 1ms, jitter: 2ms}}\n", "sites.a: jitter 2ms: want 0 to the delay, 1ms"},
+		{"delay", site + "sites: {a: {address: 198.51.100.1, delay: 10}}\n", `sites.a.delay: "10": want a time, such as 10ms`},
+		{"site's name", site + "sites: {internet: {address: 198.51.100.1}}\n", "sites.internet: the net of the sites has this name"},
+		{"loss of a link", node + "links: [{a: a:Ethernet0, b: b:Ethernet4, loss: 101}]\n", "links[0]: loss 101: want percent"},
 		{"list for fields", head + "nodes: {a: []}\n", "t.yaml:3:12: nodes.a: want fields: loopback, tier, manager"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,6 +145,11 @@ func FuzzParseTopology(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(topo)
+	overlay, err := os.ReadFile("../topologies/overlay.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(overlay)
 	f.Add([]byte("name: &a t\nsegment: *a\nnodes: [1]\n"))
 	f.Add([]byte("{name: t, nodes: {a: {loopback: 10.1.0.1, manager: true}}, links: {}, clients: {? [] : 1}}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -144,6 +158,9 @@ func FuzzParseTopology(f *testing.F) {
 			if !strings.Contains(err.Error(), "f.yaml") {
 				t.Errorf("error without a place: %v", err)
 			}
+			return
+		}
+		if len(topo.Nodes) == 0 {
 			return
 		}
 		for name, c := range switchConfigs("fuzz", topo, SONiCRestart()) {

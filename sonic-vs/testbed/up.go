@@ -111,7 +111,7 @@ func (u *raising) begin(ctx context.Context) error {
 			return fmt.Errorf("instance %s is up with another topology or other restart settings: down it first", u.Instance)
 		}
 		want.Base = have.Base
-		if _, err := os.Stat(want.Base); err != nil {
+		if _, err := os.Stat(want.Base); err != nil && want.Base != "" {
 			return fmt.Errorf("base root of the instance: %w", err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
@@ -119,8 +119,10 @@ func (u *raising) begin(ctx context.Context) error {
 		if err := remove(ctx, u.Instance); err != nil {
 			return fmt.Errorf("remove what an earlier instance left: %w", err)
 		}
-		if want.Base, err = rootfs.Switch.Ensure(ctx); err != nil {
-			return err
+		if len(u.topo.Nodes) > 0 {
+			if want.Base, err = rootfs.Switch.Ensure(ctx); err != nil {
+				return err
+			}
 		}
 		u.changed = true
 	default:
@@ -156,23 +158,22 @@ func (u *raising) wire() error {
 			return err
 		}
 	}
-	end := func(p PortRef) linkEnd { return linkEnd{netns: netnsPath(u.Instance, p.Node), name: p.Port} }
-	for _, l := range u.topo.Links {
-		if err := u.did(ensureLink(end(l.A), end(l.B))); err != nil {
+	for i, l := range u.topo.Links {
+		if err := u.wireLink(i, l); err != nil {
 			return err
 		}
 	}
 	for _, c := range u.topo.Clients {
 		// The client's packets must fit the segment; the access port may be wider.
 		client := linkEnd{netnsPath(u.Instance, c.Name), clientPort, u.topo.Segment.MTU}
-		if err := u.did(ensureLink(client, end(c.Port))); err != nil {
+		if err := u.did(ensureLink(client, linkEnd{netns: netnsPath(u.Instance, c.Port.Node), name: c.Port.Port})); err != nil {
 			return err
 		}
 		if err := configureClient(u.Instance, c, u.topo.Segment); err != nil {
 			return fmt.Errorf("client %s: %w", c.Name, err)
 		}
 	}
-	return nil
+	return u.wireSites()
 }
 
 // did remembers whether a step had something to do.
@@ -183,6 +184,9 @@ func (u *raising) did(made bool, err error) error {
 
 // start starts the nodes that are dead, all at once, and waits until every node answers.
 func (u *raising) start(ctx context.Context) error {
+	if len(u.topo.Nodes) == 0 {
+		return nil
+	}
 	configs := switchConfigs(u.Instance, u.topo, u.Restart)
 	errs := make([]error, len(u.topo.Nodes))
 	var wg sync.WaitGroup

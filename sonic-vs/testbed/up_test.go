@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"sonic-netservices/sonic-vs/line"
 	"sonic-netservices/sonic-vs/vswitch"
 )
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
 		root := &cobra.Command{SilenceUsage: true, SilenceErrors: true}
 		root.AddCommand(Commands()...)
-		root.AddCommand(vswitch.Command())
+		root.AddCommand(vswitch.Command(), line.Command())
 		os.Exit(ExitCode(root.ExecuteContext(context.Background())))
 	}
 	os.Exit(m.Run())
