@@ -38,7 +38,7 @@ var owners = []struct {
 	{"github.com/google/nftables", []string{"mig-agent/address", "n2n-edge"}, "as netlink"},
 	{"github.com/openconfig/gnmi", []string{"resource-sync/inspect"}, "a view of rows, not a way to keep them"},
 	{"github.com/hashicorp/memberlist", []string{"resource-sync/replica"}, "membership has one source"},
-	{"github.com/prometheus/client_golang", []string{"internal/daemon", "bt-manager/serve"}, "metrics are shown by programs; rooms count in plain numbers"},
+	{"github.com/prometheus/client_golang", []string{"internal/daemon", "bt-manager/serve", "n2n-edge/edge", "n2n-supernode"}, "metrics are shown by programs; rooms count in plain numbers"},
 	{"github.com/hashicorp/raft", []string{"bt-manager/journal"}, "durable state hides behind the journal's interface"},
 	{"github.com/hashicorp/raft-wal", []string{"bt-manager/journal"}, "as raft"},
 }
