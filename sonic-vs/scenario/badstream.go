@@ -192,11 +192,11 @@ func (p *player) attempts() []attempt {
 			return converse(ctx, peer, switchWord(op), partWord("delta/keys", p.tree[:len(p.tree)/2]))
 		}),
 		{"a move of a container that is not there", "^FailedPrecondition: .*" + ghost + " is unloaded on " + p.home.Name, func(ctx context.Context) string {
-			return p.order(ctx, p.home, &api.Order{Op: "badstream-unknown", Epoch: p.epoch, What: &api.Order_Transfer{Transfer: &api.MoveOrder{
+			return p.manager.order(ctx, p.home, &api.Order{Op: "badstream-unknown", Epoch: p.epoch, What: &api.Order_Transfer{Transfer: &api.MoveOrder{
 				Service: "ghost", Mode: api.Mode_LIVE, To: p.target.Name, ToAgent: addressOf(p.target, pki.Node)}}})
 		}},
 		{"a cut-over that was done is replayed", "^COMMITTED$", func(ctx context.Context) string {
-			return p.order(ctx, p.target, &api.Order{Op: p.moved.Op, Epoch: p.epoch, What: &api.Order_Cutover{Cutover: &api.MoveOrder{
+			return p.manager.order(ctx, p.target, &api.Order{Op: p.moved.Op, Epoch: p.epoch, What: &api.Order_Cutover{Cutover: &api.MoveOrder{
 				Service: service, Mode: api.Mode_LIVE, To: p.home.Name, ToAgent: addressOf(p.home, pki.Node)}}})
 		}},
 	}
@@ -233,25 +233,6 @@ func (p *player) arm(ctx context.Context, peer api.PeerClient, op string) error 
 	}
 	_, err := peer.Arm(ctx, &api.OpRef{Op: op})
 	return err
-}
-
-// order gives an agent an order and says how it ended.
-func (p *player) order(ctx context.Context, n *node, order *api.Order) string {
-	outcome := ""
-	err := p.manager.call(ctx, n, pki.Node, func(ctx context.Context, conn *grpc.ClientConn) error {
-		stream, err := api.NewAgentClient(conn).Do(ctx, order)
-		for err == nil && outcome == "" {
-			var e *api.Event
-			if e, err = stream.Recv(); err == nil && e.Done {
-				outcome = e.Outcome.String()
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return said(err)
-	}
-	return outcome
 }
 
 // forgotten waits until nothing of the ghost is left at the target.

@@ -13,14 +13,16 @@ import (
 	"sonic-netservices/netmap"
 )
 
-// managerFile is a file of bt-manager's folder, as this machine sees it.
-func (s *stage) managerFile(name string) string {
-	return filepath.Join(s.leader().Dir, netmap.ManagerDir, name)
-}
+// managerFile is a file of bt-manager's folder on a node, as this machine sees it.
+func (n *node) managerFile(name string) string { return filepath.Join(n.Dir, netmap.ManagerDir, name) }
 
 // managerRecords are the records of bt-manager's journal after the first skip.
 func (s *stage) managerRecords(skip int) ([]orders.Record, error) {
-	list, err := journalRecords(s.managerFile("journal"))
+	return s.leader().managerRecords(skip)
+}
+
+func (n *node) managerRecords(skip int) ([]orders.Record, error) {
+	list, err := journalRecords(n.managerFile("journal"))
 	return list[min(skip, len(list)):], err
 }
 
@@ -61,10 +63,11 @@ func journalRecords(dir string) (list []orders.Record, err error) {
 	return list, nil
 }
 
-// awaitStep returns when bt-manager has written that an operation is at a step, after the first skip records.
-func (s *stage) awaitStep(ctx context.Context, w *watcher, skip int, step orders.Step) (op string, err error) {
+// awaitStep returns when the bt-manager of a node has written that an operation is at a step, after the first skip
+// records.
+func (n *node) awaitStep(ctx context.Context, w *watcher, skip int, step orders.Step) (op string, err error) {
 	for {
-		records, err := s.managerRecords(skip)
+		records, err := n.managerRecords(skip)
 		if err != nil {
 			return "", err
 		}

@@ -101,18 +101,16 @@ func (s *stage) killManager(ctx context.Context, owner string, k *kill) (string,
 	if err != nil {
 		return "", err
 	}
-	moves := map[string][]string{}
-	for _, n := range s.nodes {
-		if moves[n.Name], err = n.moves(); err != nil {
-			return "", err
-		}
+	moves, err := s.allMoves()
+	if err != nil {
+		return "", err
 	}
 	w, err := watchJournal(s.node(owner).agentPath("journal"), journal.Source)
 	if err != nil {
 		return "", err
 	}
 	defer w.close()
-	if err := w.add(s.managerFile("journal/log")); err != nil {
+	if err := w.add(s.leader().managerFile("journal/log")); err != nil {
 		return "", err
 	}
 	if k.PID, err = s.suite.ContainerPID(ctx, s.leader().Node, suite.Manager); err != nil {
@@ -126,7 +124,7 @@ func (s *stage) killManager(ctx context.Context, owner string, k *kill) (string,
 	if k.Step == journal.Committed {
 		k.Op, err = w.await(limit, k.Step)
 	} else {
-		k.Op, err = s.awaitStep(limit, w, len(before), orders.Step(k.Step))
+		k.Op, err = s.leader().awaitStep(limit, w, len(before), orders.Step(k.Step))
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s is drained, but the tree does not come to %s: %w", owner, k.Step, err)
@@ -148,26 +146,30 @@ func (s *stage) killManager(ctx context.Context, owner string, k *kill) (string,
 		}
 	}
 	k.SettledMS = time.Since(k.KilledAt).Milliseconds()
-	return k.Owner, s.oneMove(k, len(before), moves)
+	records, err := s.managerRecords(len(before))
+	if err != nil {
+		return "", err
+	}
+	if n := starts(records); n != 1 {
+		k.Faults = append(k.Faults, fmt.Sprintf("%s was started %d times since, want once", suite.Manager, n))
+	}
+	return k.Owner, s.oneMove(k, records, moves)
 }
 
-// oneMove wants that one move, ordered by a tree, is all that came about since: in the journals of the manager and of
-// both agents.
-func (s *stage) oneMove(k *kill, skip int, before map[string][]string) error {
-	records, err := s.managerRecords(skip)
-	if err != nil {
-		return err
-	}
-	fault := func(format string, args ...any) { k.Faults = append(k.Faults, fmt.Sprintf(format, args...)) }
-	starts := 0
+// starts counts how often a manager began to lead.
+func starts(records []orders.Record) (n int) {
 	for _, r := range records {
 		if r.Kind == orders.Started {
-			starts++
+			n++
 		}
 	}
-	if starts != 1 {
-		fault("%s was started %d times since, want once", suite.Manager, starts)
-	}
+	return n
+}
+
+// oneMove wants that one move, ordered by a tree, is all that came about since: in the records of the manager and in the
+// journals of both agents, which had the moves before.
+func (s *stage) oneMove(k *kill, records []orders.Record, before map[string][]string) error {
+	fault := func(format string, args ...any) { k.Faults = append(k.Faults, fmt.Sprintf(format, args...)) }
 	ops, outcomes := begun(records, replica, orders.Move)
 	if len(ops) != 1 || ops[0].ID != k.Op || outcomes[0] != orders.Committed {
 		fault("the manager's journal has the moves %v, ended %q; want %s alone, committed", ops, outcomes, k.Op)
@@ -201,7 +203,17 @@ func (s *stage) oneMove(k *kill, skip int, before map[string][]string) error {
 	return nil
 }
 
-// moves lists the operations in a node's journal in which it was source or target.
+// allMoves lists the operations in which each node was source or target.
+func (s *stage) allMoves() (all map[string][]string, err error) {
+	all = map[string][]string{}
+	for _, n := range s.nodes {
+		if all[n.Name], err = n.moves(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 func (n *node) moves() (ops []string, err error) {
 	j, err := journal.Open(n.agentPath("journal"), "scenario")
 	if err != nil {

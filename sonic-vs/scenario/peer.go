@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"sonic-netservices/api"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/netmap"
 )
@@ -92,6 +93,25 @@ func (c caller) call(ctx context.Context, n *node, role pki.Role, f func(context
 func (c caller) dial(n *node, role pki.Role) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+addressOf(n, role),
 		grpc.WithTransportCredentials(c.id.Client(n.Name, role)), grpc.WithContextDialer(c.stage.dialTCP))
+}
+
+// order gives an agent an order as a manager would, and says how it ended.
+func (c caller) order(ctx context.Context, n *node, order *api.Order) string {
+	outcome := ""
+	err := c.call(ctx, n, pki.Node, func(ctx context.Context, conn *grpc.ClientConn) error {
+		stream, err := api.NewAgentClient(conn).Do(ctx, order)
+		for err == nil && outcome == "" {
+			var e *api.Event
+			if e, err = stream.Recv(); err == nil && e.Done {
+				outcome = e.Outcome.String()
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return said(err)
+	}
+	return outcome
 }
 
 // said is an error as the other side put it.

@@ -51,6 +51,7 @@ func All() []Scenario {
 		{"refuse", "a target that cannot take the replica says so, and the service goes on", triangle, refuse},
 		{"contract", "mig-agent keeps what every agent promises its manager, as the simulated ones do", triangle, contractKept},
 		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", triangle, managerKill},
+		{"failover", "three managers: kill -9 of the one that leads in each phase of a move, under load; one that sleeps through it is refused", triangle, failover},
 		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", triangle, garbage},
 		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", triangle, rows},
 		{"lost-node", "power off an idle leaf and one with services: one waits and says so, one runs elsewhere", triangle, lostNode},
@@ -74,8 +75,8 @@ type Config struct {
 	Topology string    // file; "" = the scenario's own
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
-	Rate     int       // requests a second of the load of agent-kill and manager-kill
-	Cases    []string  // of agent-kill, manager-kill, services or line, as they print them; none = all
+	Rate     int       // requests a second of the load of agent-kill, manager-kill and failover
+	Cases    []string  // of agent-kill, manager-kill, failover, services or line, as they print them; none = all
 	Quick    bool      // without Cases: a sample of them
 	Lines    io.Writer // one line a step, and the verdict
 }

@@ -41,18 +41,26 @@ func (s *Suite) ensureIdentity(ctx context.Context, n testbed.Node) (fresh bool,
 	other := !bytes.Equal(ours, theirs)
 	roles := []string{"node"}
 	if n.Name == s.manager().Name {
-		roles = append(roles, "manager")
+		roles = append(roles, managerRole)
 	}
 	for _, role := range roles {
 		if !other && exists(filepath.Join(dir, role+".crt")) {
 			continue
 		}
 		fresh = true
-		if _, err := s.Nsctl(ctx, "pki", "issue", n.Name, "--role", role, "--dir", s.pki(), "--out", dir); err != nil {
+		if err := s.issue(ctx, n, role); err != nil {
 			return false, err
 		}
 	}
 	return fresh, nil
+}
+
+const managerRole = "manager"
+
+// issue makes a certificate of a node, where its programs look for it.
+func (s *Suite) issue(ctx context.Context, n testbed.Node, role string) error {
+	_, err := s.Nsctl(ctx, "pki", "issue", n.Name, "--role", role, "--dir", s.pki(), "--out", s.Host(n, netmap.PKIDir))
+	return err
 }
 
 // pki is a path in the folder of the CA.

@@ -107,7 +107,7 @@ func (s *Suite) features(n testbed.Node) []string {
 	return everywhere
 }
 
-// manager is the node of bt-manager.
+// manager is the node of bt-manager; of several managers, that which founded their cluster.
 func (s *Suite) manager() testbed.Node {
 	for i, spec := range s.Bed.Topology.Nodes {
 		if spec.Manager {

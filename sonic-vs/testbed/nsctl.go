@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"sonic-netservices/internal/managers"
 	"sonic-netservices/netmap"
 )
 
@@ -15,8 +16,22 @@ func writeNsctl(instance string, topo *Topology, path string) error {
 		return nil
 	}
 	m := topo.manager()
-	text := fmt.Sprintf("# Left by sonic-vs up; removed by down.\nmanager: %s:%d\nmanager_name: %s\nnetns: %s\npki: %s\n",
-		m.Loopback, netmap.ManagerPort, m.Name, netnsPath(instance, topo.Clients[0].Name), filepath.Join(filepath.Dir(path), "pki"))
+	at := managers.At{Node: m.Name, Addr: fmt.Sprintf("%s:%d", m.Loopback, netmap.ManagerPort)}
+	return nsctlFile(instance, topo, path, []managers.At{at})
+}
+
+// WriteNsctl tells nsctl of several managers. One that is alive suffices.
+func (t *Testbed) WriteNsctl(path string, all []managers.At) error {
+	if len(t.Clients) == 0 {
+		return nil
+	}
+	return nsctlFile(t.Instance, t.Topology, path, all)
+}
+
+func nsctlFile(instance string, topo *Topology, path string, all []managers.At) error {
+	names, addrs := managers.Join(all)
+	text := fmt.Sprintf("# Left by sonic-vs up; removed by down.\nmanager: %s\nmanager_name: %s\nnetns: %s\npki: %s\n",
+		addrs, names, netnsPath(instance, topo.Clients[0].Name), filepath.Join(filepath.Dir(path), "pki"))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
