@@ -27,7 +27,8 @@ test: build check ## everyday tests, on real Redis, Docker and CRIU
 	go test $$(go list ./... | grep -vE '$(E2E)')
 	go test -p 1 -timeout 10m $$(go list ./... | grep -E '$(E2E)')
 
-test-full: test fuzz ## everyday tests, then all cases of the scenarios, the kill matrix, a storm, and every fuzz target
+test-full: test ## everyday tests, then all cases of the scenarios, the kill matrix, a storm, and every fuzz target for 10 s
+	$(MAKE) --no-print-directory fuzz FUZZTIME=10s
 	go test -timeout 15m -v -run 'TestKillMatrix|TestStorm' ./bt-manager/ -full
 	go test -timeout 20m ./sonic-vs/scenario/ -full
 
