@@ -1,5 +1,7 @@
 # Targets for people; `make` lists them. Outputs go to out/.
 export CGO_ENABLED := 0
+# The same for programs and tests: packages are compiled once, and no binary knows where it was made.
+export GOFLAGS := -trimpath
 FUZZTIME := 60s
 AREAS := migrate bt go
 PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
@@ -14,7 +16,7 @@ setup: ## install what a fresh Debian 12 with Go lacks
 
 build: setup ## build all programs into out/bin
 	@mkdir -p out/bin
-	go build -trimpath -o out/bin/ $(PROGRAMS)
+	go build -o out/bin/ $(PROGRAMS)
 
 generate: setup ## regenerate generated Go
 	build/generate.sh
