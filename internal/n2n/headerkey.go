@@ -24,6 +24,10 @@ func headerKeyOf(c Community, secret []byte) *HeaderKey {
 	return &HeaderKey{c, newSpeck128(key), newSpeck128(hash128(key[:]))}
 }
 
+// NewHeaderKeyOf makes the key of a community out of another's name. ntop's supernodes have one such by mistake: with the
+// option -F their federation keeps the key of the usual name.
+func NewHeaderKeyOf(c, secret Community) *HeaderKey { return headerKeyOf(c, secret[:]) }
+
 // Community is whose key this is.
 func (k *HeaderKey) Community() Community { return k.community }
 

@@ -24,6 +24,9 @@ type community struct {
 	drawn     map[[4]byte]draw // addresses that wait for their edge
 	subnet    netip.Prefix     // where addresses come from; invalid until the first is asked for
 	opened    atomic.Uint64    // encrypted packets, to try busy communities first
+
+	secrets map[n2n.PublicKey]*n2n.Secret // of its users; nil: it has none
+	dynamic atomic.Pointer[dynamic]       // nil: it has no users
 }
 
 // draw is an address given to who has no device yet.
@@ -33,11 +36,12 @@ type draw struct {
 	until time.Time
 }
 
-func newCommunity(e Entry, named bool, seed uint64) *community {
+func (m *Machine) newCommunity(e Entry, named bool) *community {
 	c := &community{name: e.Community, entry: e, named: named, static: n2n.NewHeaderKey(e.Community),
 		byAddress: map[[4]byte]*edge{}, drawn: map[[4]byte]draw{}, subnet: e.Subnet}
-	c.edges.seed = seed
+	c.edges.seed = m.config.Seed
 	c.header.Store(uint32(e.Header))
+	c.logins(m)
 	return c
 }
 

@@ -20,6 +20,10 @@ type Config struct {
 	// Federation is the name that supernodes share, and all that one has to know to become one of them. With "" only
 	// Peers and who they name are taken in, under n2n's own name "Federation".
 	Federation string
+	// AsNtop says that the others are ntop's and have the name by their option -F, which makes the key of another one.
+	AsNtop bool
+	// Federate says that Peers will be set later.
+	Federate bool
 	// Peers are the other supernodes to begin with.
 	Peers []netip.AddrPort
 

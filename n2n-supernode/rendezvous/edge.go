@@ -16,6 +16,9 @@ type edge struct {
 	community *community
 	path      atomic.Pointer[Path]
 	replay    replay
+	nat       atomic.Uint32 // n2n.NAT, as it says of itself
+	relayed   atomic.Uint64 // PACKETs from it to one other edge
+	relayedAt atomic.Int64  // the newest, Unix nanoseconds
 
 	subnet    n2n.Subnet
 	desc      n2n.Desc
@@ -26,6 +29,15 @@ type edge struct {
 	seen      time.Time      // its newest REGISTER_SUPER
 	confirmed bool           // the newest came the same way as the one before
 	touched   bool           // its row has changed
+}
+
+// learn reads what one of our own edges says behind the fields of a message.
+func (e *edge) learn(rest []byte) (news bool) {
+	if len(rest) == 0 {
+		return false
+	}
+	o, ok := n2n.ParseOurs(rest)
+	return ok && e.nat.Swap(uint32(o.NAT)) != uint32(o.NAT)
 }
 
 func (e *edge) to() Path { return *e.path.Load() }

@@ -11,11 +11,13 @@ import (
 
 // federation is the supernodes that share their edges.
 type federation struct {
-	key   *n2n.HeaderKey // nil: there is none
-	open  bool           // who knows the name is taken in
-	token n2n.Auth
-	peers atomic.Pointer[[]*peer]
-	check time.Time
+	name      string         // without the asterisk
+	community n2n.Community  // with it
+	key       *n2n.HeaderKey // nil: there is none
+	open      bool           // who knows the name is taken in
+	token     n2n.Auth
+	peers     atomic.Pointer[[]*peer]
+	check     time.Time
 }
 
 // peer is another supernode.
@@ -32,24 +34,50 @@ type peer struct {
 func (p *peer) alive(now time.Time) bool { return now.UnixNano()-p.seen.Load() < int64(peerLost) }
 func (p *peer) heard(now time.Time)      { p.seen.Store(now.UnixNano()) }
 
+// usualFederation is what ntop's supernodes are called if they are not told otherwise.
+const usualFederation = "Federation"
+
 func (f *federation) init(c Config, now time.Time) {
 	f.peers.Store(&[]*peer{})
-	if c.Federation == "" && len(c.Peers) == 0 {
+	f.name, f.open = c.Federation, c.Federation != ""
+	if !f.open {
+		f.name = usualFederation
+	}
+	copy(f.community[:len(f.community)-1], "*"+f.name)
+	switch {
+	case !f.open && !c.Federate && len(c.Peers) == 0:
 		return
+	case c.AsNtop:
+		// Its -F writes the name over the usual one, but keeps the key that it has made of that.
+		var usual n2n.Community
+		copy(usual[:], "*"+usualFederation)
+		f.community = usual
+		copy(f.community[:len(f.community)-1], "*"+f.name+"\x00")
+		f.key = n2n.NewHeaderKeyOf(f.community, usual)
+	default:
+		f.key = n2n.NewHeaderKey(f.community)
 	}
-	name := "Federation"
-	if c.Federation != "" {
-		name, f.open = c.Federation, true
-	}
-	community, err := n2n.CommunityOf("*" + name)
-	if err != nil {
-		return
-	}
-	f.key = n2n.NewHeaderKey(community)
 	f.token, _ = n2n.AuthOf(n2n.AuthID, c.Token[:]) // 16 bytes fit
 	for _, addr := range c.Peers {
 		f.add(addr, now).fixed = true
 	}
+}
+
+// SetPeers puts other addresses of the configuration in force, as names come to mean others. Those that are in it no more are
+// forgotten when they fall silent.
+func (m *Machine) SetPeers(peers []netip.AddrPort, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.federal.key == nil {
+		return
+	}
+	for _, p := range *m.federal.peers.Load() {
+		p.fixed = false
+	}
+	for _, addr := range peers {
+		m.federal.add(addr, now).fixed = true
+	}
+	m.federal.check = time.Time{} // ask them now
 }
 
 // any says whether there is a supernode that packets could go to.
@@ -78,10 +106,10 @@ func (f *federation) add(addr netip.AddrPort, now time.Time) *peer {
 	return p
 }
 
-// list adds the supernodes that live to what an ACK tells.
-func (f *federation) list(l n2n.SupernodeList, now time.Time) n2n.SupernodeList {
+// list adds the supernodes that live to what an ACK tells, but for the one it goes to: ntop would register with itself.
+func (f *federation) list(l n2n.SupernodeList, to Path, now time.Time) n2n.SupernodeList {
 	for _, p := range *f.peers.Load() {
-		if p.alive(now) && !p.mac.IsZero() && l.Len() < n2n.MaxSupernodes {
+		if p.path != to && p.alive(now) && !p.mac.IsZero() && l.Len() < n2n.MaxSupernodes {
 			l = l.Append(n2n.Supernode{Addr: p.path.Addr, MAC: p.mac})
 		}
 	}
@@ -102,7 +130,7 @@ func (f *federation) tick(m *Machine, now time.Time, w *Worker, out *Out) {
 			continue
 		}
 		p.cookie, p.asked = uint32(w.random.Uint64()), now
-		w.reply(out, p.path, n2n.Ordered, &n2n.RegisterSuper{Header: w.ours(), Cookie: p.cookie, MAC: m.config.MAC, Auth: f.token})
+		w.reply(out, p.path, n2n.Ordered, &n2n.RegisterSuper{Header: w.ours(), Cookie: p.cookie, MAC: m.config.MAC, Auth: f.token, KeyTime: m.keyTime})
 	}
 }
 
@@ -129,14 +157,15 @@ func (w *Worker) registerPeer(out *Out) Refusal {
 	}
 	p.mac = r.MAC
 	p.heard(w.now)
-	w.list = f.list(w.list[:0], w.now)
+	w.list = f.list(w.list[:0], w.from, w.now)
 	w.reply(out, w.from, n2n.Ordered, &n2n.RegisterSuperAck{Header: w.ours(), Cookie: r.Cookie, MAC: w.m.config.MAC,
-		Lifetime: ackLifetime, Sock: w.from.Addr, Supernodes: w.list})
+		Lifetime: ackLifetime, Sock: w.from.Addr, Supernodes: w.list, KeyTime: w.m.keyTime})
+	w.m.newKeyTime(w, r.KeyTime, out)
 	return accepted
 }
 
 // supernodeAck takes the answer of a supernode that this one registered with, and gets to know whom it knows.
-func (w *Worker) supernodeAck() Refusal {
+func (w *Worker) supernodeAck(out *Out) Refusal {
 	var a n2n.RegisterSuperAck
 	if err := a.Decode(w.bytes); err != nil {
 		return refusalOf(err)
@@ -156,6 +185,7 @@ func (w *Worker) supernodeAck() Refusal {
 			w.m.federal.add(s.Addr, w.now)
 		}
 	}
+	w.m.newKeyTime(w, a.KeyTime, out)
 	return accepted
 }
 
@@ -169,11 +199,11 @@ func (f *federation) isNew(s n2n.Supernode) bool {
 
 // relayRegistration lets the other supernodes know that an edge is here: they hold the same tokens.
 func (w *Worker) relayRegistration(out *Out) {
-	if !w.m.federal.any() || w.super.TTL == 0 {
+	if !w.m.federal.any() {
 		return
 	}
 	r := w.super
-	r.TTL--
+	r.TTL = n2n.DefaultTTL // as ntop
 	r.Flags |= n2n.FromSupernode
 	r.Sock = w.from.Addr
 	start := len(out.Bytes)
@@ -190,8 +220,11 @@ func (w *Worker) registeredElsewhere(out *Out) Refusal {
 	if w.community == nil || r.MAC.IsZero() {
 		return UnknownCommunity
 	}
+	if why := w.login(); why != accepted {
+		return why
+	}
 	if e := w.community.edges.get(r.MAC); e != nil {
-		if !e.auth.Equal(&r.Auth) && !w.m.config.AnyToken {
+		if !sameHolder(&e.auth, &r.Auth) && !w.m.config.AnyToken {
 			w.reply(out, w.from, n2n.Ordered, &n2n.RegisterSuperNak{Header: w.ours(), Cookie: r.Cookie, MAC: r.MAC})
 			return Taken
 		}

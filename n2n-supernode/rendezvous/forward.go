@@ -1,6 +1,10 @@
 package rendezvous
 
-import "sonic-netservices/internal/n2n"
+import (
+	"time"
+
+	"sonic-netservices/internal/n2n"
+)
 
 // forward passes a PACKET on: to the edge its frame is for, or to all of the community. Payloads are not looked at.
 func (w *Worker) forward(out *Out) Refusal {
@@ -11,7 +15,8 @@ func (w *Worker) forward(out *Out) Refusal {
 	if p.TTL == 0 {
 		return Refusal(n2n.ReasonTTL)
 	}
-	if why := w.sender(p.Src); why != accepted {
+	src, why := w.sender(p.Src)
+	if why != accepted {
 		return why
 	}
 	p.TTL--
@@ -44,10 +49,22 @@ func (w *Worker) forward(out *Out) Refusal {
 	case to != nil:
 		out.send(to.to(), start)
 		w.count.forwarded.Add(1)
+		src.relay(w.now)
 	default:
-		return w.toPlace(out, start, p.Dst)
+		if why := w.toPlace(out, start, p.Dst); why != accepted {
+			return why
+		}
+		src.relay(w.now)
 	}
 	return accepted
+}
+
+// relay counts what an edge did not send straight.
+func (e *edge) relay(now time.Time) {
+	if e != nil {
+		e.relayed.Add(1)
+		e.relayedAt.Store(now.UnixNano())
+	}
 }
 
 // handshake passes on a REGISTER that an edge sends to another by way of its supernode.
@@ -59,8 +76,14 @@ func (w *Worker) handshake(out *Out) Refusal {
 	if r.TTL == 0 {
 		return Refusal(n2n.ReasonTTL)
 	}
-	if why := w.sender(r.Src); why != accepted {
+	src, why := w.sender(r.Src)
+	if why != accepted {
 		return why
+	}
+	if src != nil && src.learn(r.Rest) {
+		w.m.mu.Lock()
+		w.m.touch(src)
+		w.m.mu.Unlock()
 	}
 	to := w.community.edges.get(r.Dst)
 	if to == nil && w.peer != nil {
@@ -83,12 +106,11 @@ func (w *Worker) handshake(out *Out) Refusal {
 }
 
 // sender checks who a PACKET or REGISTER comes from: a supernode, or the edge that it names.
-func (w *Worker) sender(src n2n.MAC) Refusal {
+func (w *Worker) sender(src n2n.MAC) (*edge, Refusal) {
 	if w.peer != nil {
-		return accepted
+		return nil, accepted
 	}
-	_, why := w.edgeAt(src)
-	return why
+	return w.edgeAt(src)
 }
 
 // toPlace sends what an edge has for one that is not registered here to the supernode it is at, or to all of them.

@@ -39,17 +39,17 @@ type Entry struct {
 // User may register in a community.
 type User struct {
 	Name string
-	Key  string // public, as n2n-keygen prints it
+	Key  n2n.PublicKey
 }
 
 // ParseList reads a community file: a line for a community, `name [subnet] [encrypted|clear]`, or for many, a regular
-// expression; below a name the users who alone may join, `* user key`; # begins a comment. An error says which line.
+// expression; below a name the users who alone may join, `* user key`, with the key that ntop's n2n-keygen prints; # begins a comment. An error says which line.
 //
 //	office
 //	lab 10.20.0.0/24 encrypted
 //	branch[0-9]+
 //	staff
-//	* alice mG7i6bBxrLr2lPGrZw3RzbiWsqHUFKAFWVhLfHn2ZdC
+//	* alice 6wSAUofwI7AnM5mHTK31o6Ai9sdUcBZ6-cn70v2f1dq
 func ParseList(text string) (*List, error) {
 	l := &List{}
 	seen := map[n2n.Community]bool{}
@@ -128,8 +128,12 @@ func (l *List) addUser(words []string) error {
 	if e.Header == ClearHeader {
 		return fmt.Errorf("user %q: community %q has clear headers, which passwords cannot go with", words[0], e.Community)
 	}
+	key, err := n2n.ParsePublicKey(words[1])
+	if err != nil {
+		return fmt.Errorf("user %q: %w", words[0], err)
+	}
 	e.Header = EncryptedHeader
-	e.Users = append(e.Users, User{words[0], words[1]})
+	e.Users = append(e.Users, User{words[0], key})
 	return nil
 }
 

@@ -28,6 +28,7 @@ type Machine struct {
 	swept   time.Time
 	started time.Time
 	touched []*edge // whose rows have changed since rows were taken; also of edges that are gone
+	keyTime uint32  // second of which the dynamic keys are made
 	version uint64  // of State
 	kept    uint64
 }
@@ -35,12 +36,12 @@ type Machine struct {
 // New makes a supernode that knows nobody yet.
 func New(c Config, now time.Time) *Machine {
 	c = c.withDefaults()
-	m := &Machine{config: c, limit: newLimiter(c.Rate), started: now, swept: now}
+	m := &Machine{config: c, limit: newLimiter(c.Rate), started: now, swept: now, keyTime: uint32(now.Unix())}
 	m.communities.Store(&map[n2n.Community]*community{})
+	m.federal.init(m.config, now)
 	if c.Communities != nil {
 		m.SetList(c.Communities)
 	}
-	m.federal.init(m.config, now)
 	m.order()
 	return m
 }
@@ -63,7 +64,7 @@ func (m *Machine) SetList(l *List) {
 	}
 	for _, e := range l.Named {
 		if next[e.Community] == nil {
-			next[e.Community] = newCommunity(e, true, m.config.Seed)
+			next[e.Community] = m.newCommunity(e, true)
 		}
 		next[e.Community].named = true
 	}
@@ -89,7 +90,7 @@ func (m *Machine) community(name n2n.Community) (*community, Refusal) {
 	case len(had)-m.config.Communities.named() >= m.config.MaxCommunities:
 		return nil, Full
 	}
-	c := newCommunity(entry, false, m.config.Seed)
+	c := m.newCommunity(entry, false)
 	next := maps.Clone(had)
 	next[name] = c
 	m.communities.Store(&next)
@@ -124,6 +125,13 @@ func (m *Machine) order() {
 		return cmp.Or(cmp.Compare(b.opened.Load(), a.opened.Load()), slices.Compare(a.name[:], b.name[:]))
 	})
 	m.encrypting.Store(&list)
+}
+
+// add shows an edge to the readers of packets, who look at it without a lock: it is complete.
+func (m *Machine) add(e *edge) {
+	e.community.edges.put(e)
+	e.community.members.Store(nil)
+	m.edges++
 }
 
 // drop takes an edge off.

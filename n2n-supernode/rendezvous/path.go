@@ -26,7 +26,8 @@ type Out struct {
 // Send is one message on one way. Many may have the same bytes.
 type Send struct {
 	To         Path
-	Start, End int // in Bytes
+	Start, End int  // in Bytes
+	OtherPort  bool // by UDP, from another port than edges send to: it comes through a full cone NAT only
 }
 
 // Reset empties it and keeps its memory.
@@ -36,5 +37,5 @@ func (o *Out) Reset() { o.Bytes, o.Sends = o.Bytes[:0], o.Sends[:0] }
 func (o *Out) Message(s Send) []byte { return o.Bytes[s.Start:s.End] }
 
 func (o *Out) send(to Path, start int) {
-	o.Sends = append(o.Sends, Send{to, start, len(o.Bytes)})
+	o.Sends = append(o.Sends, Send{To: to, Start: start, End: len(o.Bytes)})
 }

@@ -9,8 +9,6 @@ func (w *Worker) queryPeer(out *Out) Refusal {
 		return refusalOf(err)
 	}
 	switch {
-	case w.federal:
-		return NotForUs
 	case q.Target.IsZero() && w.peer == nil:
 		return w.pong(out)
 	case w.community == nil:
@@ -55,9 +53,15 @@ func (w *Worker) pong(out *Out) Refusal {
 	if !w.m.limit.allow(w.from.Addr.Addr(), w.now) {
 		return TooMany
 	}
+	o, ours := n2n.ParseOurs(w.query.Rest)
 	w.count.pings.Add(1)
 	w.reply(out, w.from, n2n.Jittered, &n2n.PeerInfo{Header: w.ours(), Src: w.m.config.MAC, Sock: w.from.Addr, Load: uint32(w.m.edges),
 		Uptime: uint32(w.now.Sub(w.m.started).Seconds()), Version: n2n.VersionTextOf(w.m.config.Version)})
+	if ours && o.OtherPort && w.from.Conn == 0 && w.m.limit.allow(w.from.Addr.Addr(), w.now) {
+		twice := out.Sends[len(out.Sends)-1]
+		twice.OtherPort = true
+		out.Sends = append(out.Sends, twice)
+	}
 	return accepted
 }
 

@@ -14,6 +14,7 @@ const (
 	Taken                                                  // MAC or address belongs to another token
 	WrongToken                                             // takes off an edge with another token
 	BadMAC                                                 // a MAC that no device has
+	Loop                                                   // an edge that comes through the overlay itself
 	TooMany                                                // from one IP address
 	Full                                                   // no room for more edges or communities
 	NoRoute                                                // for an edge that nobody knows
@@ -23,7 +24,7 @@ const (
 )
 
 var refusalNames = [...]string{"unknown_community", "wrong_header", "not_supernode", "unregistered", "wrong_address", "taken",
-	"wrong_token", "bad_mac", "too_many", "full", "no_route", "not_for_us", "unasked"}
+	"wrong_token", "bad_mac", "loop", "too_many", "full", "no_route", "not_for_us", "unasked"}
 
 func (r Refusal) String() string {
 	if r < Refusal(n2n.Reasons) {
@@ -33,7 +34,15 @@ func (r Refusal) String() string {
 }
 
 // refusalOf gives the refusal that an error of the codec is.
-func refusalOf(err error) Refusal { return Refusal(n2n.ReasonOf(err)) }
+func refusalOf(err error) Refusal {
+	if err == nil {
+		return accepted
+	}
+	if e, ok := err.(*n2n.Error); ok { // not errors.As, which allocates: there are floods of these
+		return Refusal(e.Reason)
+	}
+	return Refusal(n2n.ReasonOf(err))
+}
 
 // accepted is the Refusal of what was not refused.
 const accepted = Refusal(n2n.ReasonNone)

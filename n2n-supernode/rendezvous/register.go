@@ -27,11 +27,17 @@ func (w *Worker) registerSuper(out *Out) Refusal {
 			return WrongHeader
 		}
 	}
+	if why := w.login(); why != accepted {
+		return why
+	}
 	if r.MAC.IsZero() {
 		return w.draw(out)
 	}
 	if r.MAC[0]&1 != 0 || r.MAC == w.m.config.MAC {
 		return BadMAC
+	}
+	if w.loops() {
+		return Loop
 	}
 	e, why := w.admit()
 	if why == Taken {
@@ -44,6 +50,16 @@ func (w *Worker) registerSuper(out *Out) Refusal {
 	w.acknowledge(out, e)
 	w.relayRegistration(out)
 	return accepted
+}
+
+// loops says whether the edge comes from an address inside the overlay: its packets to the supernode go through the overlay,
+// whose packets go to the supernode. Refused, it tries again, by then perhaps straight.
+func (w *Worker) loops() bool {
+	ip := w.from.Addr.Addr()
+	if !ip.Is4() {
+		return false
+	}
+	return ip.As4() == w.super.Subnet.Addr || w.community.byAddress[ip.As4()] != nil
 }
 
 // admit finds the edge that registers, or makes it, and writes down what it says of itself.
@@ -69,29 +85,30 @@ func (w *Worker) admit() (*edge, Refusal) {
 	if e == nil && other == nil && w.m.edges >= w.m.config.MaxEdges {
 		return nil, Full
 	}
-	if e == nil {
+	isNew := e == nil
+	if isNew {
 		e = &edge{mac: r.MAC, community: c, first: w.now}
 		if other != nil {
 			e.replay.restore(other.replay.latest())
 		} else if why := w.fresh(e); why != accepted {
 			return nil, why
 		}
-		c.edges.put(e)
-		c.members.Store(nil)
-		w.m.edges++
-		c.settle(w.headerHere())
 	}
 	if other != nil { // its address goes to e
 		w.m.drop(other)
 	}
 	w.describe(e)
+	if isNew {
+		w.m.add(e)
+		c.settle(w.headerHere())
+	}
 	c.elsewhere.remove(r.MAC)
 	return e, accepted
 }
 
 // mayReplace says whether the edge that registers may be the one that is known by its MAC or address.
 func (w *Worker) mayReplace(had *edge) bool {
-	return had.auth.Equal(&w.super.Auth) || w.m.config.AnyToken ||
+	return sameHolder(&had.auth, &w.super.Auth) || w.m.config.AnyToken ||
 		w.m.config.Takeover && had.to().Addr.Addr() == w.from.Addr.Addr()
 }
 
@@ -108,7 +125,7 @@ func (w *Worker) describe(e *edge) {
 		from := w.from
 		e.path.Store(&from)
 	}
-	if !e.confirmed || subnet != e.subnet || r.Desc != e.desc || r.Sock != e.preferred || !r.Auth.Equal(&e.auth) {
+	if e.learn(r.Rest) || !e.confirmed || subnet != e.subnet || r.Desc != e.desc || r.Sock != e.preferred || !sameHolder(&r.Auth, &e.auth) {
 		w.m.touch(e)
 	}
 	w.community.setSubnet(e, subnet)
@@ -117,15 +134,25 @@ func (w *Worker) describe(e *edge) {
 
 // acknowledge tells an edge that it is in, and of the other supernodes once it has come again the same way.
 func (w *Worker) acknowledge(out *Out, e *edge) {
-	ack := n2n.RegisterSuperAck{Header: w.ours(), Cookie: w.super.Cookie, MAC: w.m.config.MAC, Lifetime: ackLifetime, Sock: w.from.Addr}
+	ack := &w.ack
+	*ack = w.yes()
 	if w.super.Subnet.WantsAddress() {
 		ack.Subnet = e.subnet
 	}
 	if e.confirmed {
-		w.list = w.m.federal.list(w.list[:0], w.now)
+		w.list = w.m.federal.list(w.list[:0], w.from, w.now)
 		ack.Supernodes = w.list
 	}
-	w.reply(out, w.from, n2n.Ordered, &ack)
+	w.reply(out, w.from, n2n.Ordered, ack)
+}
+
+// yes is the ACK of the registration at hand. Of a user it proves that this supernode knows the secret, and brings the key.
+func (w *Worker) yes() n2n.RegisterSuperAck {
+	ack := n2n.RegisterSuperAck{Header: w.ours(), Cookie: w.super.Cookie, MAC: w.m.config.MAC, Lifetime: ackLifetime, Sock: w.from.Addr}
+	if w.secret != nil {
+		ack.Auth, _ = w.secret.Answer(&w.super.Auth, w.community.dynamic.Load().key) // login has checked the token
+	}
+	return ack
 }
 
 // draw gives an address to who has no device yet. Nothing is kept but that the address is promised.
@@ -133,10 +160,13 @@ func (w *Worker) draw(out *Out) Refusal {
 	if !w.super.Subnet.WantsAddress() {
 		return BadMAC
 	}
-	subnet := w.community.assign(w, nil, w.super.Desc)
+	ack := w.yes()
+	ack.Subnet = w.community.assign(w, nil, w.super.Desc)
+	if ack.Subnet.WantsAddress() {
+		return Full
+	}
 	w.count.drawn.Add(1)
-	w.reply(out, w.from, n2n.Ordered, &n2n.RegisterSuperAck{Header: w.ours(), Cookie: w.super.Cookie, MAC: w.m.config.MAC,
-		Subnet: subnet, Lifetime: ackLifetime, Sock: w.from.Addr})
+	w.reply(out, w.from, n2n.Ordered, &ack)
 	return accepted
 }
 
@@ -153,7 +183,7 @@ func (w *Worker) unregisterSuper() Refusal {
 	switch {
 	case e == nil:
 		return Unregistered
-	case !e.auth.Equal(&r.Auth):
+	case !sameHolder(&e.auth, &r.Auth) || e.auth.Scheme == n2n.AuthLogin && e.to() != w.from:
 		return WrongToken
 	}
 	if why := w.fresh(e); why != accepted {

@@ -10,10 +10,11 @@ import (
 // State is what a supernode has to know to go on where it was: its edges, with the tokens that prove who they are. Whoever
 // reads it can be any of them.
 type State struct {
-	Format int         `json:"format"` // 1
-	MAC    string      `json:"mac"`
-	Token  []byte      `json:"token"`
-	Edges  []EdgeState `json:"edges"`
+	Format  int         `json:"format"` // 1
+	MAC     string      `json:"mac"`
+	Token   []byte      `json:"token"`
+	KeyTime uint32      `json:"key_time"` // of the dynamic keys: edges go on with theirs
+	Edges   []EdgeState `json:"edges"`
 }
 
 // StateFormat is the newest that this version writes.
@@ -54,7 +55,7 @@ func (m *Machine) Kept(version uint64) {
 func (m *Machine) State() (*State, uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := &State{Format: StateFormat, MAC: m.config.MAC.String(), Token: m.config.Token[:], Edges: make([]EdgeState, 0, m.edges)}
+	s := &State{Format: StateFormat, MAC: m.config.MAC.String(), Token: m.config.Token[:], KeyTime: m.keyTime, Edges: make([]EdgeState, 0, m.edges)}
 	for _, c := range *m.communities.Load() {
 		for e := range c.edges.all {
 			if e.to().Conn != 0 {
@@ -77,6 +78,14 @@ const restoreFor = 10 * time.Minute
 func (m *Machine) Restore(s *State, now time.Time) (restored int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if s.KeyTime != 0 && s.KeyTime <= m.keyTime {
+		m.keyTime = s.KeyTime
+		for _, c := range *m.communities.Load() {
+			if c.secrets != nil {
+				c.rekey(m)
+			}
+		}
+	}
 	for i := range s.Edges {
 		if m.restore(&s.Edges[i], now) {
 			restored++
@@ -103,9 +112,7 @@ func (m *Machine) restore(s *EdgeState, now time.Time) bool {
 	e := &edge{mac: mac, community: c, desc: n2n.DescOf(s.Name), auth: auth, preferred: s.Local, first: s.First, seen: now}
 	e.path.Store(&Path{Addr: s.Public})
 	e.replay.restore(n2n.Stamp(s.Stamp))
-	c.edges.put(e)
-	c.members.Store(nil)
-	m.edges++
+	m.add(e)
 	c.settle(header)
 	if subnet, err := n2n.SubnetOf(s.Address); err == nil && c.byAddress[subnet.Addr] == nil {
 		c.setSubnet(e, subnet)

@@ -18,6 +18,9 @@ type Edge struct {
 	Public    Path           // where it sends from
 	Local     netip.AddrPort // its socket in its own network; invalid: it did not say
 	Encrypted bool           // its headers
+	NAT       n2n.NAT        // as it says of itself
+	Relayed   uint64         // PACKETs from it to one other edge that went by here
+	RelayedAt time.Time      // the newest of them
 	First     time.Time      // it registered
 	Seen      time.Time      // its newest REGISTER_SUPER
 	Gone      bool           // it is registered no more
@@ -29,6 +32,10 @@ func (e *edge) view() Edge {
 		Encrypted: Header(e.community.header.Load()) == EncryptedHeader, First: e.first, Seen: e.seen}
 	if !e.subnet.WantsAddress() {
 		v.Address = e.subnet.Prefix()
+	}
+	v.NAT, v.Relayed = n2n.NAT(e.nat.Load()), e.relayed.Load()
+	if at := e.relayedAt.Load(); at != 0 {
+		v.RelayedAt = time.Unix(0, at)
 	}
 	v.Gone = e.community.edges.get(e.mac) != e
 	return v

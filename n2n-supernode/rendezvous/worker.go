@@ -20,6 +20,7 @@ type Worker struct {
 	super    n2n.RegisterSuper
 	query    n2n.QueryPeer
 	info     n2n.PeerInfo
+	ack      n2n.RegisterSuperAck
 	list     n2n.SupernodeList
 }
 
@@ -39,6 +40,11 @@ type arrival struct {
 	encrypted bool
 	stamp     n2n.Stamp // of an encrypted header
 	peer      *peer     // the supernode it comes from, if it says that it comes from one
+
+	// Of a registration in a community with users.
+	static  bool // opened with the community's name
+	trailer n2n.Trailer
+	secret  *n2n.Secret // of its user, who has proved it
 }
 
 // Worker makes a worker. Its random numbers are for headers and cookies.
@@ -77,6 +83,9 @@ func (w *Worker) take(out *Out) Refusal {
 			}
 		}
 	}
+	if w.federal && w.header.Type != n2n.TypeRegisterSuper && w.header.Type != n2n.TypeRegisterSuperAck {
+		return NotForUs // supernodes among themselves do nothing but register
+	}
 	switch w.header.Type {
 	case n2n.TypePacket:
 		return w.forward(out)
@@ -98,7 +107,7 @@ func (w *Worker) take(out *Out) Refusal {
 	case n2n.TypePeerInfo:
 		return w.peerInfo(out)
 	case n2n.TypeRegisterSuperAck:
-		return w.supernodeAck()
+		return w.supernodeAck(out)
 	default:
 		return w.supernodeNak(out)
 	}
@@ -149,20 +158,6 @@ func (w *Worker) decrypt() Refusal {
 		why = worse(why, err)
 	}
 	return why
-}
-
-func (w *Worker) openWith(c *community, why *Refusal) bool {
-	if !c.holds(EncryptedHeader) {
-		return false
-	}
-	stamp, _, err := c.static.Open(w.bytes)
-	if err != nil {
-		*why = worse(*why, err)
-		return false
-	}
-	c.opened.Add(1)
-	w.community, w.stamp = c, stamp
-	return true
 }
 
 // worse keeps the reason of the key that came nearest.
@@ -221,9 +216,28 @@ func (w *Worker) seal(out *Out, start, headerLen int, order n2n.Order) {
 	case w.federal:
 		w.m.federal.key.Seal(out.Bytes[start:], headerLen, w.m.stamps.next(w.now, order), uint32(w.random.Uint64()))
 	case w.encrypted:
-		w.community.static.Seal(out.Bytes[start:], headerLen, w.m.stamps.next(w.now, order), uint32(w.random.Uint64()))
+		key, d := w.community.static, w.community.dynamic.Load()
+		if d != nil && !w.static {
+			key = d.header
+			headerLen = min(headerLen+payloadIV, len(out.Bytes)-start)
+		}
+		key.Seal(out.Bytes[start:], headerLen, w.m.stamps.next(w.now, order), uint32(w.random.Uint64()))
+		if w.static {
+			out.Bytes = append(out.Bytes[:start], w.trail(out.Bytes[start:])...)
+		}
 	}
 }
+
+// trail adds the trailer of a registration's answer; without a user it only takes its room.
+func (w *Worker) trail(sealed []byte) []byte {
+	if w.secret == nil {
+		return append(sealed, make([]byte, n2n.TrailerLen)...)
+	}
+	return w.secret.AppendTrailer(sealed)
+}
+
+// payloadIV is how much of a frame's payload is encrypted with the header where there are users.
+const payloadIV = 16
 
 // message is what the codec writes.
 type message interface{ Append([]byte) []byte }
