@@ -288,7 +288,7 @@ func ScopeOf(key string) (scope Scope, node string) {
 }
 
 // localTables never leave the node.
-var localTables = map[string]bool{SeenTable: true, ForwardingTable: true}
+var localTables = map[string]bool{SeenTable: true, ForwardingTable: true, EdgeTable: true}
 
 // Foreign says that a key is of a table this version does not know, written by a newer one. Such rows are passed on.
 func Foreign(key string) bool {

@@ -75,6 +75,19 @@ func (d *DB) Apply(ctx context.Context, changes []Change) error {
 	return d.db.Apply(ctx, all)
 }
 
+// ChangeOf is the change that writes a row, or removes it.
+func (d *DB) ChangeOf(r Row, remove bool) (Change, error) {
+	key, err := d.key(r)
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{Key: key}
+	if !remove {
+		c.Row = r.Row()
+	}
+	return c, nil
+}
+
 // prefix of all tables; SNMP's rows in the same database have another.
 const prefix = "RESOUR_"
 

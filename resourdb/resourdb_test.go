@@ -2,12 +2,14 @@ package resourdb
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/internal/sonicdb/dbtest"
@@ -47,6 +49,9 @@ var samples = []Row{
 	Seen{Node: "leaf1", State: netmap.Alive, Heard: 420 * time.Millisecond},
 	Blackboard{Tree: "root", Entries: map[string]string{"Service1": "kms compute=0.2 memory=67108864", "Policy1": "leaf2"}},
 	Reserved{Node: "leaf2", Kind: netmap.Compute, Amount: 0.2},
+	Edge{Community: "office", MAC: "02:00:00:00:00:0a", Name: "alice", Address: netip.MustParsePrefix("10.99.0.2/24"),
+		Public: netip.MustParseAddrPort("192.0.2.10:5000"), Local: netip.MustParseAddrPort("192.168.1.5:5000"), NAT: "symmetric",
+		P1: 7401, P2: 7402, Since: at},
 }
 
 // parseAny reads a row of whichever table its key names.
@@ -78,6 +83,8 @@ func parseAny(key string, row map[string]string) (Row, error) {
 		return ParseSeen(key, row)
 	case BlackboardTable:
 		return ParseBlackboard(key, row)
+	case EdgeTable:
+		return ParseEdge(key, row)
 	case ReservedTable:
 		return ParseReserved(key, row)
 	default:
@@ -119,7 +126,7 @@ func TestSchema(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(r, got); diff != "" {
+		if diff := cmp.Diff(r, got, cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{})); diff != "" {
 			t.Errorf("%s comes back changed (-wrote +read):\n%s", key, diff)
 		}
 	}

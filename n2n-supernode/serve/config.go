@@ -34,6 +34,7 @@ type Config struct {
 	MAC         string        // of the supernode; empty: drawn once, and kept in Dir
 	Communities string        // file; empty: everyone may make communities
 	Federation  string        // name that supernodes share
+	AsNtop      bool          // the others have it by ntop's -F
 	Peers       string        // host:port,... of other supernodes
 	Lifetime    time.Duration // of an edge that is not heard
 	Takeover    bool          // a lost token may be replaced from the same public address
@@ -51,7 +52,6 @@ type Config struct {
 	from  map[string]string // where a setting comes from, by its name
 	mac   n2n.MAC
 	token [16]byte
-	peers []netip.AddrPort
 }
 
 // Flags defines the settings with their defaults.
@@ -61,6 +61,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.MAC, "mac", "", "`MAC` of this supernode (default: drawn once, kept in -dir)")
 	flags.StringVar(&c.Communities, "communities", "", "`file` of the communities, their subnets and users; read again on SIGHUP (default: edges make communities)")
 	flags.StringVar(&c.Federation, "federation", "", "`name` that supernodes share; who knows it is taken in (default: only -peers and those they name)")
+	flags.BoolVar(&c.AsNtop, "federation-as-ntop", false, "the other supernodes are ntop's and have the name by their -F, which makes the key of another name")
 	flags.StringVar(&c.Peers, "peers", "", "`host:port,...` of other supernodes")
 	flags.DurationVar(&c.Lifetime, "lifetime", 60*time.Second, "an edge that is silent for longer is forgotten; edges come each 20 to 30 s")
 	flags.BoolVar(&c.Takeover, "takeover", false, "an edge that lost its token gets its MAC and address back from the same public IP address; so does everyone else there")
@@ -112,7 +113,7 @@ func (c *Config) Complete(ctx context.Context, db *sonicdb.DB, file string) erro
 			*field = ""
 		}
 	}
-	return c.check(ctx)
+	return c.check()
 }
 
 func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
@@ -160,7 +161,7 @@ func (c *Config) apply(settings map[string]string, from string) error {
 // notSettings are flags that only a command line has.
 var notSettings = []string{"check", "version", "config", "redis-root", "log-level"}
 
-func (c *Config) check(ctx context.Context) (err error) {
+func (c *Config) check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -172,9 +173,8 @@ func (c *Config) check(ctx context.Context) (err error) {
 		c.mac = n2n.MAC(hw)
 	}
 	if c.Metrics != "" {
-		host, _, err := net.SplitHostPort(c.Metrics)
-		if ip, bad := netip.ParseAddr(host); err != nil || bad != nil || !ip.IsLoopback() {
-			return fmt.Errorf("metrics: %q: want a loopback address with port: there is no other protection", c.Metrics)
+		if err := daemon.CheckMetrics(c.Metrics); err != nil {
+			return fmt.Errorf("metrics: %w", err)
 		}
 	}
 	if c.Manage != "" {
@@ -201,34 +201,11 @@ func (c *Config) check(ctx context.Context) (err error) {
 	if c.Lifetime < 30*time.Second {
 		return fmt.Errorf("lifetime: %v: want 30s at least, edges register each 20 to 30 s", c.Lifetime)
 	}
-	if c.peers, err = resolve(ctx, c.Peers); err != nil {
+	if _, err := splitPeers(c.Peers); err != nil {
 		return fmt.Errorf("peers: %w", err)
 	}
-	_, err = c.list()
+	_, err := c.list()
 	return err
-}
-
-// resolve gives the addresses of host:port,...
-func resolve(ctx context.Context, list string) (addrs []netip.AddrPort, err error) {
-	for one := range strings.SplitSeq(list, ",") {
-		if one = strings.TrimSpace(one); one == "" {
-			continue
-		}
-		host, port, err := net.SplitHostPort(one)
-		if err != nil {
-			return nil, err
-		}
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", one, err)
-		}
-		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		if err != nil {
-			return nil, err
-		}
-		addrs = append(addrs, netip.AddrPortFrom(ips[0].Unmap(), uint16(n)))
-	}
-	return addrs, nil
 }
 
 // list reads the community file; nil when there is none.
@@ -278,7 +255,7 @@ func (c *Config) machine() (rendezvous.Config, error) {
 	if _, err := crand.Read(seed[:]); err != nil {
 		return rendezvous.Config{}, err
 	}
-	return rendezvous.Config{MAC: c.mac, Version: daemon.Version(), Communities: list, Federation: c.Federation, Peers: c.peers,
+	return rendezvous.Config{MAC: c.mac, Version: daemon.Version(), Communities: list, Federation: c.Federation, AsNtop: c.AsNtop, Federate: c.Peers != "",
 		Lifetime: c.Lifetime, Takeover: c.Takeover, AnyToken: c.AnyToken, Subnets: netip.MustParsePrefix(c.Subnets), Rate: c.Rate,
 		MaxEdges: c.MaxEdges, Token: c.token, Seed: binary.LittleEndian.Uint64(seed[:])}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"sync"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	crand "crypto/rand"
+
+	"golang.org/x/sys/unix"
 
 	"sonic-netservices/internal/sonicdb"
 	"sonic-netservices/n2n-supernode/rendezvous"
@@ -30,6 +33,7 @@ type server struct {
 	config  *Config
 	machine *rendezvous.Machine
 	tcp     *tcp
+	other   *net.UDPConn  // on another port, for those who ask for it
 	lost    atomic.Uint64 // messages that no socket took
 	keeper  keeper
 }
@@ -37,7 +41,11 @@ type server struct {
 // Run serves until ctx ends. dbs may be nil: then there is no Redis.
 func Run(ctx context.Context, config *Config, dbs *sonicdb.Set) error {
 	s := &server{config: config}
-	if err := s.start(); err != nil {
+	db, err := openRows(ctx, dbs)
+	if err != nil {
+		return err
+	}
+	if err := s.start(db != nil); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -46,16 +54,32 @@ func Run(ctx context.Context, config *Config, dbs *sonicdb.Set) error {
 	if err != nil {
 		return err
 	}
-	s.tcp, err = listenTCP(ctx, readers[0].conn.LocalAddr().String(), s.worker(), &s.lost)
-	if err != nil {
-		closeAll(readers)
+	defer closeAll(readers)
+	addr := readers[0].conn.LocalAddr()
+	if err := s.openOther(ctx, addr); err != nil {
 		return err
 	}
-	slog.Info("supernode ready", "addr", readers[0].conn.LocalAddr().String(), "readers", len(readers), "mac", s.config.mac.String(),
-		"communities", config.Communities, "peers", len(config.peers))
+	defer s.other.Close()
+	if s.tcp, err = listenTCP(ctx, addr.String(), s.worker(), &s.lost); err != nil {
+		return err
+	}
+	defer s.tcp.ln.Close()
+	tasks, err := s.manage(ctx)
+	if err != nil {
+		return err
+	}
+	if db != nil {
+		tasks = append(tasks, func() error { return s.writeRows(ctx, db) })
+	}
+	if config.Peers != "" {
+		tasks = append(tasks, func() error { return s.resolvePeers(ctx) })
+	}
+	slog.Info("supernode ready", "addr", addr.String(), "readers", len(readers), "mac", s.config.mac.String(),
+		"communities", config.Communities, "peers", config.Peers)
 
-	tasks := []func() error{func() error { return s.tcp.serve(readers[0].another()) },
-		func() error { return s.tick(ctx, readers[0].another()) }}
+	byTCP := readers[0].another()
+	s.tcp.flush = func(out *rendezvous.Out) { byTCP.flush(out, s.sendElsewhere) }
+	tasks = append(tasks, s.tcp.serve, func() error { return s.tick(ctx, readers[0].another()) })
 	for _, u := range readers {
 		w := s.worker()
 		tasks = append(tasks, func() error { return s.serveUDP(u, w) })
@@ -77,7 +101,7 @@ func Run(ctx context.Context, config *Config, dbs *sonicdb.Set) error {
 }
 
 // start makes the machine, with what it knew before it ended.
-func (s *server) start() error {
+func (s *server) start(rows bool) error {
 	state, err := s.keeper.open(s.config.Dir)
 	if err != nil {
 		return err
@@ -89,6 +113,7 @@ func (s *server) start() error {
 	if err != nil {
 		return err
 	}
+	machine.Rows = rows
 	now := time.Now()
 	s.machine = rendezvous.New(machine, now)
 	if state != nil {
@@ -110,6 +135,30 @@ func (s *server) listen(ctx context.Context) (readers []*udp, err error) {
 		addr = u.conn.LocalAddr().String() // also when the port was 0
 	}
 	return readers, nil
+}
+
+// openOther opens the other port, on the same addresses. Nothing is read from it.
+func (s *server) openOther(ctx context.Context, addr net.Addr) error {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 0) })
+	}}
+	conn, err := config.ListenPacket(ctx, "udp", netip.AddrPortFrom(addr.(*net.UDPAddr).AddrPort().Addr(), 0).String())
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s.other = conn.(*net.UDPConn)
+	return nil
+}
+
+// sendElsewhere sends what does not leave by the port that edges send to.
+func (s *server) sendElsewhere(send rendezvous.Send, message []byte) {
+	if !send.OtherPort {
+		s.tcp.send(send, message)
+		return
+	}
+	if _, err := s.other.WriteToUDPAddrPort(message, send.To.Addr); err != nil {
+		s.lost.Add(1)
+	}
 }
 
 func closeAll(readers []*udp) {
@@ -142,7 +191,7 @@ func (s *server) tick(ctx context.Context, send *sender) error {
 			s.reload()
 		case now := <-every.C:
 			s.machine.Tick(now, w, &out)
-			send.flush(&out, s.tcp.send)
+			send.flush(&out, s.sendElsewhere)
 			out.Reset()
 			if err := s.keeper.keepDue(s.machine, now); err != nil {
 				slog.Warn("edges would be lost in a restart", "err", err)
@@ -161,6 +210,3 @@ func (s *server) reload() {
 		slog.Info("community file taken in", "communities", len(list.Named), "patterns", len(list.Patterns))
 	}
 }
-
-// isClosed says that an error only means that Run ends.
-func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

@@ -55,7 +55,7 @@ func (s *sender) sendmmsg(fd uintptr) bool {
 func (s *sender) flush(out *rendezvous.Out, elsewhere func(rendezvous.Send, []byte)) {
 	for i := 0; i < len(out.Sends); {
 		first := out.Sends[i]
-		if first.To.Conn != 0 {
+		if first.To.Conn != 0 || first.OtherPort {
 			elsewhere(first, out.Message(first))
 			i++
 			continue
@@ -63,7 +63,7 @@ func (s *sender) flush(out *rendezvous.Out, elsewhere func(rendezvous.Send, []by
 		size, end, next := first.End-first.Start, first.End, i+1
 		for s.gso && next < len(out.Sends) && next-i < maxSegments {
 			t := out.Sends[next]
-			if t.To != first.To || t.Start != end || t.End-t.Start > size || t.End-first.Start > maxBurst {
+			if t.To != first.To || t.OtherPort || t.Start != end || t.End-t.Start > size || t.End-first.Start > maxBurst {
 				break
 			}
 			end = t.End

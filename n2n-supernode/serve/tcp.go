@@ -35,6 +35,7 @@ type tcp struct {
 	work   sync.Mutex // of the worker
 	worker *rendezvous.Worker
 	out    rendezvous.Out
+	flush  func(*rendezvous.Out)
 }
 
 type tcpConn struct {
@@ -68,8 +69,8 @@ func (t *tcp) send(s rendezvous.Send, message []byte) {
 	}
 }
 
-// serve takes connections until the listener is closed; udp sends what leaves that way.
-func (t *tcp) serve(udp *sender) error {
+// serve takes connections until the listener is closed.
+func (t *tcp) serve() error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer t.closeAll()
@@ -90,7 +91,7 @@ func (t *tcp) serve(udp *sender) error {
 		}
 		all.Go(func() { c.write() })
 		all.Go(func() {
-			t.read(c, udp)
+			t.read(c)
 			t.remove(c)
 		})
 	}
@@ -129,7 +130,7 @@ func (t *tcp) closeAll() {
 }
 
 // read takes messages in until the connection breaks or what comes is none.
-func (t *tcp) read(c *tcpConn, udp *sender) {
+func (t *tcp) read(c *tcpConn) {
 	buf := make([]byte, 0, 2*n2n.MaxPacket)
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(tcpIdle))
@@ -145,7 +146,7 @@ func (t *tcp) read(c *tcpConn, udp *sender) {
 			if message == nil {
 				break
 			}
-			t.take(c.path, message, udp)
+			t.take(c.path, message)
 			rest = more
 		}
 		buf = buf[:copy(buf[:cap(buf)], rest)]
@@ -158,11 +159,11 @@ func (t *tcp) read(c *tcpConn, udp *sender) {
 	}
 }
 
-func (t *tcp) take(from rendezvous.Path, b []byte, udp *sender) {
+func (t *tcp) take(from rendezvous.Path, b []byte) {
 	t.work.Lock()
 	defer t.work.Unlock()
 	t.worker.Packet(time.Now(), from, b, &t.out)
-	udp.flush(&t.out, t.send)
+	t.flush(&t.out)
 	t.out.Reset()
 }
 

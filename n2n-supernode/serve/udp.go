@@ -130,7 +130,7 @@ func (s *server) serveUDP(u *udp, w *rendezvous.Worker) error {
 		}
 		w.Packet(now, from, b, &out)
 		if len(out.Bytes) > flushAt || len(out.Sends) > flushSends {
-			u.flush(&out, s.tcp.send)
+			u.flush(&out, s.sendElsewhere)
 			out.Reset()
 		}
 	}
@@ -142,7 +142,7 @@ func (s *server) serveUDP(u *udp, w *rendezvous.Worker) error {
 			}
 			return fmt.Errorf("udp %s: %w", u.conn.LocalAddr(), err)
 		}
-		u.flush(&out, s.tcp.send)
+		u.flush(&out, s.sendElsewhere)
 		out.Reset()
 	}
 }
