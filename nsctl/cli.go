@@ -35,7 +35,7 @@ func (c *cli) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "answer in JSON")
 	root.PersistentFlags().StringVar(&c.config, "config", "", "where the manager is (default $NSCTL_CONFIG, ./out/nsctl.yaml, ~/.config/nsctl.yaml)")
 	root.AddCommand(c.deploy(), c.services(), c.migrate(), c.moves(), c.remove(), c.recover(),
-		c.nodes(), c.tree(), c.pause(), c.resume(), c.halt(), c.force(), c.release(), c.why(), c.replay(), c.groot(), c.lint(), c.drain(), c.image(), c.manager(), c.pki(), c.version())
+		c.nodes(), c.edges(), c.tree(), c.pause(), c.resume(), c.halt(), c.force(), c.release(), c.why(), c.replay(), c.groot(), c.lint(), c.drain(), c.image(), c.manager(), c.pki(), c.version())
 	c.mark(root)
 	return root
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
+	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/managers"
 	"sonic-netservices/internal/pki"
 )
@@ -29,6 +30,39 @@ func (c *cli) dial() (*managers.Conn, error) {
 	if err != nil {
 		return nil, refused(err)
 	}
+	at, err := config.managers()
+	if err != nil {
+		return nil, refused(err)
+	}
+	id, err := c.identity(config)
+	if err != nil {
+		return nil, err
+	}
+	return managers.New(id, func() []managers.At { return at }), nil
+}
+
+// overlay gives a client of the supernode.
+func (c *cli) overlay() (api.OverlayClient, error) {
+	config, err := loadConfig(c.config)
+	if err == nil {
+		err = config.need("supernode", config.Supernode, config.SupernodeName)
+	}
+	if err != nil {
+		return nil, refused(err)
+	}
+	id, err := c.identity(config)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := daemon.Dial(config.Supernode, id.Client(config.SupernodeName, pki.Node))
+	if err != nil {
+		return nil, fmt.Errorf("supernode %s: %w", config.Supernode, err)
+	}
+	return api.NewOverlayClient(conn), nil
+}
+
+// identity enters the network namespace from which the programs are reached, and gives who calls them.
+func (c *cli) identity(config config) (*pki.Identity, error) {
 	if config.NetNS != "" {
 		if err := enter(config.NetNS); err != nil {
 			return nil, err
@@ -43,7 +77,7 @@ func (c *cli) dial() (*managers.Conn, error) {
 	if id == nil {
 		return nil, refused(err)
 	}
-	return managers.New(id, func() []managers.At { return config.managers }), nil
+	return id, nil
 }
 
 // receiver is any stream of events.

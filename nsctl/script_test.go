@@ -37,15 +37,18 @@ func TestMain(m *testing.M) {
 //	netns              makes the network namespace $NETNS, and inside.yaml, which leads nsctl there
 //	image FILE NAME    writes an image as docker save does
 //	await FILE         waits for a file
+//	supernode [ARG...] starts n2n-supernode (overlay_test.go)
+//	join NAME MAC ADDRESS COMMUNITY   registers an edge there
 func TestScripts(t *testing.T) {
 	bin := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", bin, "sonic-netservices/bt-manager").CombinedOutput(); err != nil {
-		t.Fatalf("build bt-manager: %v\n%s", err, out)
+	if out, err := exec.Command("go", "build", "-o", bin, "sonic-netservices/bt-manager", "sonic-netservices/n2n-supernode").CombinedOutput(); err != nil {
+		t.Fatalf("build bt-manager and n2n-supernode: %v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BT_MANAGER", filepath.Join(bin, "bt-manager"))
+			env.Setenv("N2N_SUPERNODE", filepath.Join(bin, "n2n-supernode"))
 			env.Setenv("NSCTL_CONFIG", filepath.Join(env.WorkDir, "nsctl.yaml"))
 			env.Setenv("NETNS", fmt.Sprintf("nsctl-test-%d", os.Getpid()))
 			env.Values[managerKey{}] = &managerProcess{}
@@ -62,6 +65,8 @@ func TestScripts(t *testing.T) {
 			"image":        func(ts *testscript.TestScript, _ bool, args []string) { writeImage(ts, args[0], args[1]) },
 			"await":        func(ts *testscript.TestScript, _ bool, args []string) { await(ts, args[0]) },
 			"netns":        makeNetNS,
+			"supernode":    startSupernode,
+			"join":         joinOverlay,
 		},
 	})
 }
