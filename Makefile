@@ -4,9 +4,9 @@ export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 FUZZTIME := 60s
 AREAS := migrate bt go
-PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
+PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-supernode ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
-E2E := /(sonic-vs|mig-agent|n2n-edge)(/|$$)
+E2E := /(sonic-vs|mig-agent|n2n-edge|n2n-supernode/e2e)(/|$$)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
