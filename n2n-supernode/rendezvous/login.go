@@ -122,7 +122,7 @@ func (m *Machine) newKeyTime(w *Worker, at uint32, out *Out) {
 	m.version++
 	had := w.arrival
 	defer func() { w.arrival = had }()
-	for _, c := range *m.communities.Load() {
+	for _, c := range m.sorted() {
 		if c.secrets == nil {
 			continue
 		}

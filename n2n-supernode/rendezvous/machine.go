@@ -113,6 +113,11 @@ func (m *Machine) forget(c *community) {
 	m.order()
 }
 
+// sorted gives the communities in the order of their names: what leaves does not depend on chance.
+func (m *Machine) sorted() []*community {
+	return slices.SortedFunc(maps.Values(*m.communities.Load()), func(a, b *community) int { return slices.Compare(a.name[:], b.name[:]) })
+}
+
 // order sorts the communities that encrypt by what came for them: an encrypted header is tried with every key.
 func (m *Machine) order() {
 	var list []*community

@@ -56,7 +56,7 @@ func (m *Machine) State() (*State, uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := &State{Format: StateFormat, MAC: m.config.MAC.String(), Token: m.config.Token[:], KeyTime: m.keyTime, Edges: make([]EdgeState, 0, m.edges)}
-	for _, c := range *m.communities.Load() {
+	for _, c := range m.sorted() {
 		for e := range c.edges.all {
 			if e.to().Conn != 0 {
 				continue
