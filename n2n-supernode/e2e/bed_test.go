@@ -127,9 +127,12 @@ func (p *process) end(signal syscall.Signal) {
 	kill.Stop()
 }
 
+// supernode starts ours, and waits for it: an edge of ntop that finds no TCP port gives up.
 func (b *bed) supernode(host string, args ...string) *process {
 	b.t.Helper()
-	return b.start(host, supernode, append([]string{"-redis-root", "", "-manage", "none", "-mac", "02:00:00:00:00:01"}, args...)...)
+	p := b.start(host, supernode, append([]string{"-redis-root", "", "-manage", "none", "-mac", "02:00:00:00:00:01"}, args...)...)
+	b.metric(host, "n2n_supernode_edges")
+	return p
 }
 
 func (b *bed) edge(host string, n int, args ...string) *process {
