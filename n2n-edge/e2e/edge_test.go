@@ -192,3 +192,25 @@ func TestAutoAddress(t *testing.T) {
 	})
 	b.reach(20*time.Second, "a", addr)
 }
+
+// Two of ours find each other by IPv6 where IPv4 is shut, although their supernode knows IPv4 only.
+func TestIPv6Underlay(t *testing.T) {
+	b := raise(t, "sn", "a", "b")
+	for n, host := range []string{"a", "b"} {
+		b.in(host, "ip", "addr", "add", fmt.Sprintf("2001:db8::%d/64", n+2), "dev", "eth0", "nodad")
+	}
+	b.in("a", "iptables", "-A", "INPUT", "-s", "192.0.2.3", "-j", "DROP")
+	b.ntopSupernode("sn")
+	b.edge("a", 2, "-transform", "null")
+	b.edge("b", 3, "-transform", "null")
+	b.reach(20*time.Second, "a", overlay(3))
+	b.direct("a", mac(3))
+	s, err := b.status("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := s.Peering.Peers[0]; !p.Addr.Addr().Is6() || !p.Ours {
+		t.Errorf("%+v: want an address of IPv6", p)
+	}
+	b.noLoss("a", overlay(3))
+}

@@ -178,7 +178,7 @@ func (m *Machine) startOver(now time.Time) {
 	m.tries, m.nextTry, m.sweepAt = 0, now, now
 	for _, mac := range m.sortedPeers() {
 		p := m.peers[mac]
-		m.loseDirect(now, p)
+		m.loseDirect(p)
 		if p.public.IsValid() {
 			m.punch(now, p)
 		}

@@ -101,11 +101,11 @@ func (m *Machine) tickDirect(now time.Time, p *peer) {
 	case now.Sub(p.used) >= silence && quiet >= silence:
 		// Nobody speaks. The way is tried again with the next frame; until then it rests.
 		if quiet >= forget {
-			m.loseDirect(now, p)
+			m.loseDirect(p)
 		}
 	case quiet >= silence:
 		m.note("peer fell silent: by the supernode", "peer", p.mac, "addr", p.direct)
-		m.loseDirect(now, p)
+		m.loseDirect(p)
 		m.ask(now, p)
 		m.punch(now, p)
 	case quiet >= keepalive && now.Sub(p.sentAt) >= keepalive/2 && now.Sub(p.used) < silence:
@@ -122,7 +122,7 @@ func (m *Machine) drop(p *peer) {
 	delete(m.peers, p.mac)
 }
 
-func (m *Machine) loseDirect(_ time.Time, p *peer) {
+func (m *Machine) loseDirect(p *peer) {
 	if !p.direct.IsValid() {
 		return
 	}
@@ -170,7 +170,7 @@ func (m *Machine) Wanted(now time.Time, dst n2n.MAC) {
 	p.used = now
 	if p.direct.IsValid() {
 		if quiet := now.Sub(p.heard); fresh && quiet >= silence { // it rested; whether it still works has to be seen
-			m.loseDirect(now, p)
+			m.loseDirect(p)
 			m.ask(now, p)
 			m.punch(now, p)
 		}
@@ -280,7 +280,7 @@ func (m *Machine) guessPorts(now time.Time, p *peer) {
 	p.sentAt = now
 }
 
-// register deals with a REGISTER.
+// peerRegister deals with a REGISTER.
 func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Register) {
 	relayed := r.Flags&n2n.FromSupernode != 0
 	if r.Dst != m.cfg.MAC && (relayed || !r.Dst.IsZero()) {
@@ -296,7 +296,7 @@ func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Regist
 	if relayed {
 		p.used = now // who asks for us is about to send
 		if p.direct.IsValid() && r.Rank == n2n.RankForwarded && now.Sub(p.heard) >= keepalive {
-			m.loseDirect(now, p) // it lost its way to us; so did we, perhaps
+			m.loseDirect(p) // it lost its way to us; so did we, perhaps
 		}
 		m.found(now, p, r.Sock)
 		return
@@ -309,7 +309,7 @@ func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Regist
 		return
 	}
 	if !p.sentTo(from) && p.direct != from {
-		m.unsolicited(p, from)
+		m.unsolicited(from)
 	}
 	a := n2n.RegisterAck{Header: m.header, Rank: r.Rank, Dst: r.Src, Src: m.cfg.MAC, Rest: m.ours()}
 	to := from
@@ -358,7 +358,7 @@ func (p *peer) sentTo(a netip.AddrPort) bool {
 }
 
 // unsolicited notes that somebody came in to whom we had sent nothing.
-func (m *Machine) unsolicited(_ *peer, from netip.AddrPort) {
+func (m *Machine) unsolicited(from netip.AddrPort) {
 	for _, other := range m.peers {
 		if other.sentTo(from) {
 			return
@@ -413,7 +413,7 @@ func (m *Machine) peerInfo(now time.Time, i *n2n.PeerInfo) {
 		return
 	}
 	p.seen = now
-	if i.Preferred.IsValid() && m.acceptable(i.Preferred) && !slices.Contains(p.others, i.Preferred) {
+	if i.Preferred.IsValid() && m.acceptable(i.Preferred) && !slices.Contains(p.others, i.Preferred) && len(p.others) < n2n.MaxAddrs {
 		p.others = append(p.others, i.Preferred)
 		p.public = netip.AddrPort{} // all addresses are tried anew
 	}
