@@ -105,7 +105,8 @@ func (r *receiver) note(now time.Time, a *arrival, from netip.AddrPort, st *stat
 	tell := due(&st.heard, now)
 	if a.fromSupernode {
 		st.ReceivedRelay.Add(1)
-		if tell {
+		if tell || a.sock != st.sock {
+			st.sock = a.sock
 			src, sock := a.src, a.sock
 			r.e.tell(func(now time.Time) { r.e.machine.Relayed(now, src, sock) })
 		}

@@ -18,7 +18,8 @@ type station struct {
 	way    atomic.Pointer[way] // nil: by the supernode
 	told   atomic.Int64        // the second in which the machine last heard that frames go there
 	heard  atomic.Int64        // the second in which it last heard that frames come from there
-	replay n2n.Replay          // belongs to who delivers
+	replay n2n.Replay          // belongs to who delivers, as the next one
+	sock   netip.AddrPort      // where a supernode last had its frames from
 	Traffic
 }
 

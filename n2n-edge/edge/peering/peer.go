@@ -224,8 +224,11 @@ func (m *Machine) found(now time.Time, p *peer, public netip.AddrPort) {
 		m.Counts.Loop++
 		return
 	}
-	news := p.public != public
+	news, moved := p.public != public, p.public.IsValid() && p.public != public
 	p.public = public
+	if p.direct.IsValid() && moved { // or started again: nobody is where it was
+		m.loseDirect(p)
+	}
 	if m.cfg.Relayed || p.direct.IsValid() {
 		return
 	}
