@@ -40,7 +40,7 @@ type Experiment struct {
 
 // All experiments, by name.
 func All() []Experiment {
-	return []Experiment{carrying()}
+	return []Experiment{carrying(), labelled()}
 }
 
 // Find an experiment by name.
