@@ -85,14 +85,15 @@ func (m *Machine) supernodeMessage(now time.Time, from netip.AddrPort, t n2n.Typ
 }
 
 // otherPort takes the second answer of a supernode to a ping, from a port that we never sent to: it proves a NAT that lets
-// everybody in.
+// everybody in. It may overtake the first answer.
 func (m *Machine) otherPort(now time.Time, from netip.AddrPort, b []byte) bool {
 	var i n2n.PeerInfo
 	if i.Decode(b) != nil || !i.MAC.IsZero() {
 		return false
 	}
 	for _, s := range m.supernodes {
-		if s.addr.Addr() == from.Addr() && i.Src == s.mac && now.Sub(s.pong) < bootstrap {
+		asked := !s.pinged.IsZero() || now.Sub(s.pong) < bootstrap
+		if s.addr.Addr() == from.Addr() && asked && (i.Src == s.mac || s.mac.IsZero()) {
 			m.fullCone = true
 			return true
 		}
