@@ -44,7 +44,7 @@ func TestScenarios(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	buildPrograms(t)
-	for _, topology := range []string{triangle, bare, inLine} {
+	for _, topology := range []string{triangle, bare, inLine, internet} {
 		all := slices.DeleteFunc(All(), func(sc Scenario) bool { return sc.topology != topology })
 		t.Run(topology, func(t *testing.T) { playAll(ctx, t, all) })
 	}

@@ -35,6 +35,7 @@ const (
 	triangle = "triangle"
 	bare     = "bare" // its switches come without CRIU
 	inLine   = "line"
+	internet = "overlay" // plain hosts, most of them behind NAT boxes
 )
 
 // file of the topology it plays on.
@@ -66,6 +67,8 @@ func All() []Scenario {
 		{"upgrade", "another version of mig-agent while a service runs under load, then moves by the new one", bare, upgrade},
 		{"uninstall", "take mig-agent off a switch: refused while it is needed, then nothing is left; install it again", bare, uninstall},
 		{"line", "five switches in a line, overloaded: spike, hops, bandwidth, an idle switch, no room anywhere", inLine, overloadLine},
+		{"n2n-interop", "edges and supernodes, ours and ntop's, meet: each transform, clear, encrypted and with passwords", internet, n2nInterop},
+		{"n2n-nat", "two edges behind each pair of NATs: straight where that can be, else by the supernode, and they say why", internet, n2nNAT},
 	}
 }
 
@@ -76,7 +79,7 @@ type Config struct {
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
 	Rate     int       // requests a second of the load of agent-kill, manager-kill and failover
-	Cases    []string  // of agent-kill, manager-kill, failover, services or line, as they print them; none = all
+	Cases    []string  // of agent-kill, manager-kill, failover, services, line, n2n-interop or n2n-nat, as they print them; none = all
 	Quick    bool      // without Cases: a sample of them
 	Lines    io.Writer // one line a step, and the verdict
 }

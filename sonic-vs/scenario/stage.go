@@ -40,6 +40,7 @@ var restart = testbed.Restart{Sec: 2, LimitBurst: 1000, LimitSec: 1200}
 type stage struct {
 	Config
 	dir    string // of the records
+	bed    *testbed.Testbed
 	suite  *suite.Suite
 	nodes  []*node
 	faults []string
@@ -64,6 +65,10 @@ func raise(ctx context.Context, c Config) (*stage, error) {
 	bed, err := s.up(ctx)
 	if err != nil {
 		return nil, err
+	}
+	s.bed = bed
+	if len(bed.Nodes) == 0 { // plain hosts: nothing is installed there
+		return s, nil
 	}
 	if s.suite, err = suite.At(bed, s.suiteOptions()); err != nil {
 		return nil, err
