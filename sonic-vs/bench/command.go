@@ -10,12 +10,13 @@
 //	bare.json          in place of both: one checkpoint and restore without a move
 //
 // Every figure is computed from these files; <out>/bench.jsonl gets them as one JSON object a line. What a tick of a
-// behaviour tree costs is measured as well (bt.go), in this process, beside a plain walk. It is told by `sonic-vs bench`.
+// behaviour tree costs is measured as well (bt.go), in this process, beside a plain walk, and the N2N overlay beside ntop's (n2n.go). It is told by `sonic-vs bench`.
 package bench
 
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,8 +28,8 @@ import (
 
 // Command is `sonic-vs bench`.
 func Command() *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "measure moves beside what CRIU alone takes, and behaviour trees beside a plain walk"}
-	c.AddCommand(migrateCommand(), btCommand(), checkCommand(), playCommand())
+	c := &cobra.Command{Use: "bench", Short: "measure moves beside what CRIU alone takes, behaviour trees beside a plain walk, and the N2N overlay beside ntop's"}
+	c.AddCommand(migrateCommand(), btCommand(), n2nCommand(), checkCommand(), playCommand())
 	return c
 }
 
@@ -61,13 +62,16 @@ func checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check DIR",
 		Short: "compute every figure from the records of a bench",
-		Long: `Prints the figures of the runs in DIR, such as out/bench/migrate, computed from their records alone.
+		Long: `Prints the figures of the runs in DIR, such as out/bench/migrate or out/bench/n2n, computed from their records alone.
 Exit code 1: a record is missing or unreadable, a live move failed its clients, or the newest lines of bench.jsonl say
 something else.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if lines == "" {
 				lines = filepath.Join(args[0], "..", "..", figureFile)
+			}
+			if _, err := os.Stat(filepath.Join(args[0], wireFile)); err == nil {
+				return checkWire(args[0], lines, cmd.OutOrStdout())
 			}
 			runs, err := readRuns(args[0])
 			if err != nil {
