@@ -62,7 +62,7 @@ func TestWithNtop(t *testing.T) {
 func TestOurs(t *testing.T) {
 	for _, c := range []struct{ args, b string }{{"-transform null", ""}, {"-transform null", " -no-offload"}, {"-transform aes -key secret", ""},
 		{"-transform chacha20 -key secret -header-encryption", ""}, {"-transform speck -key secret -no-offload", ""},
-		{"-transform aes -key secret -relay-only", ""}} {
+		{"-transform speck -key secret -header-encryption -workers 2", ""}, {"-transform aes -key secret -relay-only", ""}} {
 		args := c.args
 		t.Run(args+c.b, func(t *testing.T) {
 			b := raise(t, "sn", "a", "b")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,7 @@ type Config struct {
 	Interval         time.Duration
 	PaceRate         int64  // bits a second
 	NoOffload        bool   // one frame, one packet, one call
+	Workers          int    // that encrypt each way; 0: who reads does it
 	State            string // folder of token and MAC
 	Status           string // socket of n2n-edge status
 	Metrics          string // host:port, loopback
@@ -90,6 +92,7 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.DurationVar(&c.Interval, "interval", 20*time.Second, "time between registrations; supernodes forget who is silent for 60 s")
 	flags.Int64Var(&c.PaceRate, "pace-rate", 500_000_000, "`bits` a second to a peer that runs ntop's edge, whose small buffer loses what comes faster")
 	flags.BoolVar(&c.NoOffload, "no-offload", false, "one packet at a time through the kernel: slow, and to find out what is wrong with a driver")
+	flags.IntVar(&c.Workers, "workers", -1, "`goroutines` that encrypt, and as many that decrypt, beside those that read and write; 0: none; -1: 2 fewer than cores, 4 at most, and none where nothing is encrypted")
 	flags.StringVar(&c.State, "state", "", "`folder` of token and MAC, by which supernodes know this edge again (default: "+netmap.EdgeDir+", or /var/lib/n2n-edge on a host that is no switch)")
 	flags.StringVar(&c.Status, "status", "", "`socket` of n2n-edge status; none: there is none (default: /run/n2n-edge-DEVICE.sock)")
 	flags.StringVar(&c.Metrics, "metrics", "127.0.0.1:"+strconv.Itoa(netmap.EdgeMetricsPort), "`host:port` of /metrics, loopback only; none: there are none")
@@ -167,9 +170,15 @@ func (c *Config) check() (err error) {
 		name                 string
 		value, lowest, above int64
 	}{{"mtu", int64(c.MTU), 576, 1931}, {"port", int64(c.Port), 0, 65536}, {"guess-ports", int64(c.GuessPorts), 0, 4097},
-		{"interval", int64(c.Interval / time.Second), 1, 56}, {"pace-rate", c.PaceRate, 1_000_000, 1 << 40}} {
+		{"interval", int64(c.Interval / time.Second), 1, 56}, {"pace-rate", c.PaceRate, 1_000_000, 1 << 40}, {"workers", int64(c.Workers), -1, 65}} {
 		if n.value < n.lowest || n.value >= n.above {
 			return fmt.Errorf("%s: %d: want %d to %d", n.name, n.value, n.lowest, n.above-1)
+		}
+	}
+	if c.Workers < 0 {
+		c.Workers = 0
+		if c.transform != n2n.TransformNull || c.HeaderEncryption {
+			c.Workers = min(max(runtime.GOMAXPROCS(0)-2, 0), 4)
 		}
 	}
 	if c.State == "" {

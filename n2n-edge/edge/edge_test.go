@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,7 +229,7 @@ func direct(e *Edge) bool {
 
 func TestFramesGoStraight(t *testing.T) {
 	for _, args := range []string{"-transform null", "-transform twofish", "-transform aes", "-transform chacha20", "-transform speck",
-		"-transform null -header-encryption", "-transform aes -header-encryption"} {
+		"-transform null -header-encryption", "-transform aes -header-encryption", "-transform aes -workers 3", "-transform speck -header-encryption -workers 2"} {
 		t.Run(args, func(t *testing.T) {
 			w := newWorld(t, strings.Fields(args)...)
 			w.await(t, offload.Header{}, frame(100, 1))
@@ -367,8 +368,7 @@ func TestPacketsDoNotAllocate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &receiver{e: in, replays: map[netip.AddrPort]*n2n.Replay{}}
-		r.join = offload.NewJoiner(r)
+		r := in.newReceiver()
 		var list []arrival
 		come := udp.Received{Buf: make([]byte, udp.MaxReceive), From: netip.AddrPortFrom(at(1), 5000)}
 		if n := testing.AllocsPerRun(50, func() {
@@ -377,12 +377,8 @@ func TestPacketsDoNotAllocate(t *testing.T) {
 			burst := &door.last[0]
 			come.N, come.Segment = copy(come.Buf, burst.Data), burst.Segment
 			list = open.open(list[:0], &come)
-			for i := range list {
-				r.deliver(time.Now(), &list[i], come.From)
-			}
-			if err := r.join.Flush(); err != nil {
-				t.Fatal(err)
-			}
+			r.all(time.Now(), list, come.From)
+			r.flush()
 		}); n >= 1 {
 			t.Errorf("%s: %v allocations for a burst that comes", args, n)
 		}
@@ -411,8 +407,7 @@ func TestBadPacketsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{e: in, replays: map[netip.AddrPort]*n2n.Replay{}}
-	r.join = offload.NewJoiner(r)
+	r := in.newReceiver()
 	from := netip.AddrPortFrom(at(1), 5000)
 	take := func(b []byte, now time.Time) {
 		come := udp.Received{Buf: bytes.Clone(b), N: len(b), From: from}
@@ -445,4 +440,38 @@ func TestBadPacketsAreCounted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Workers take their time; what they made comes out in order all the same.
+func TestLineKeepsOrder(t *testing.T) {
+	l := newLine(8, func() int { return 0 })
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			l.workOn(func(n *int) {
+				time.Sleep(time.Duration(*n%3) * time.Millisecond)
+				*n *= 2
+			})
+		})
+	}
+	all.Go(func() {
+		for i := range 100 {
+			task := l.take()
+			task.of = i
+			l.give(task)
+		}
+		l.close()
+	})
+	i := 0
+	for task := l.next(true); task != nil; task = l.next(true) {
+		if task.of != 2*i {
+			t.Errorf("%d came as number %d", task.of, i)
+		}
+		i++
+		l.back(task)
+	}
+	if i != 100 {
+		t.Errorf("%d of 100 came", i)
+	}
+	all.Wait()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"sonic-netservices/internal/n2n"
@@ -23,14 +24,23 @@ type receiver struct {
 	replays map[netip.AddrPort]*n2n.Replay // of supernodes
 }
 
+// incoming is what workers open.
+type incoming struct {
+	udp.Received
+	list []arrival
+	open *opener // whose memory the list may lie in, where frames came compressed
+}
+
 // receive is the way in, until the socket is closed.
 func (e *Edge) receive(ctx context.Context) error {
+	if e.cfg.Workers > 0 {
+		return e.receiveWithWorkers(ctx)
+	}
 	open, err := e.newOpener()
 	if err != nil {
 		return err
 	}
-	r := &receiver{e: e, replays: map[netip.AddrPort]*n2n.Replay{}}
-	r.join = offload.NewJoiner(r)
+	r := e.newReceiver()
 	come := make([]udp.Received, receiveBatch)
 	for i := range come {
 		come[i].Buf = make([]byte, udp.MaxReceive)
@@ -48,13 +58,99 @@ func (e *Edge) receive(ctx context.Context) error {
 		open.grown = open.grown[:0]
 		for i := range come[:n] {
 			list = open.open(list[:0], &come[i])
-			for k := range list {
-				r.deliver(now, &list[k], come[i].From)
+			r.all(now, list, come[i].From)
+		}
+		r.flush()
+	}
+}
+
+func (e *Edge) newReceiver() *receiver {
+	r := &receiver{e: e, replays: map[netip.AddrPort]*n2n.Replay{}}
+	r.join = offload.NewJoiner(r)
+	return r
+}
+
+func (r *receiver) all(now time.Time, list []arrival, from netip.AddrPort) {
+	for i := range list {
+		r.deliver(now, &list[i], from)
+	}
+}
+
+func (r *receiver) flush() {
+	if err := r.join.Flush(); err != nil {
+		r.e.log.Debug("to the device", "err", err)
+	}
+}
+
+// receiveWithWorkers reads, lets workers open what came, and delivers it in the order in which it came.
+func (e *Edge) receiveWithWorkers(ctx context.Context) error {
+	// A task has an opener of its own, as what was decompressed has to last until the kernel has it.
+	openers := make([]*opener, receiveBatch+4*e.cfg.Workers)
+	for i := range openers {
+		var err error
+		if openers[i], err = e.newOpener(); err != nil {
+			return err
+		}
+	}
+	next := 0
+	l := newLine(len(openers), func() incoming {
+		next++
+		return incoming{Received: udp.Received{Buf: make([]byte, udp.MaxReceive)}, open: openers[next-1]}
+	})
+	var all sync.WaitGroup
+	for range e.cfg.Workers {
+		all.Go(func() {
+			l.workOn(func(in *incoming) {
+				in.open.grown = in.open.grown[:0]
+				in.list = in.open.open(in.list[:0], &in.Received)
+			})
+		})
+	}
+	all.Go(func() { e.deliverOpened(l) })
+	defer func() { l.close(); all.Wait() }()
+
+	var tasks [receiveBatch]*task[incoming]
+	var come [receiveBatch]udp.Received
+	for {
+		for i := range tasks {
+			if tasks[i] == nil {
+				tasks[i] = l.take()
+				come[i].Buf = tasks[i].of.Buf
 			}
 		}
-		if err := r.join.Flush(); err != nil {
-			e.log.Debug("to the device", "err", err)
+		n, err := e.doors.Socket.Receive(come[:])
+		switch {
+		case errors.Is(err, udp.ErrClosed):
+			return ctx.Err()
+		case err != nil:
+			return err
 		}
+		for i := range n {
+			tasks[i].of.Received = come[i]
+			l.give(tasks[i])
+			tasks[i] = nil
+		}
+	}
+}
+
+// deliverOpened gives the kernel what workers have opened, and joins as much as has come at once.
+func (e *Edge) deliverOpened(l *line[incoming]) {
+	r := e.newReceiver()
+	var tasks []*task[incoming]
+	for t := l.next(true); t != nil; t = l.next(true) {
+		now := time.Now()
+		for ; t != nil; t = l.next(false) {
+			r.all(now, t.of.list, t.of.From)
+			tasks = append(tasks, t)
+			if len(tasks) == receiveBatch/2 {
+				break
+			}
+		}
+		r.flush()
+		for _, t := range tasks {
+			l.back(t)
+		}
+		tasks = tasks[:0]
 	}
 }
 

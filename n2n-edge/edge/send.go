@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"sonic-netservices/internal/n2n"
 	"sonic-netservices/n2n-edge/edge/offload"
 	"sonic-netservices/n2n-edge/edge/tap"
+	"sonic-netservices/n2n-edge/edge/udp"
 )
 
 // flushAt is how many bytes wait for company before they are sent. The receiver can begin while the next ones are made.
@@ -22,6 +24,20 @@ type sender struct {
 	paced  bool // something waits in the pacer
 	last   *station
 	relays []netip.AddrPort
+
+	line *line[outgoing] // nil: no workers
+	now  *task[outgoing] // what the frame was read into
+	gone bool            // it was given to the workers
+}
+
+// outgoing is a frame that workers make packets of.
+type outgoing struct {
+	buf   []byte
+	h     offload.Header
+	frame []byte
+	dst   n2n.MAC
+	to    netip.AddrPort
+	batch *batch
 }
 
 // send is the way out, until the device is closed.
@@ -32,6 +48,15 @@ func (e *Edge) send(ctx context.Context) error {
 	}
 	s := &sender{e: e, seal: seal, out: newBatch()}
 	buf := make([]byte, tap.MaxFrame)
+	if e.cfg.Workers > 0 {
+		end, err := s.hire()
+		if err != nil {
+			return err
+		}
+		defer end()
+		s.now = s.line.take()
+		buf = s.now.of.buf
+	}
 	for {
 		n, err := e.doors.Device.Read(buf, false)
 		if err == nil && n == 0 {
@@ -54,6 +79,57 @@ func (e *Edge) send(ctx context.Context) error {
 		if len(s.out.out) >= flushAt {
 			s.flush()
 		}
+		if s.gone {
+			s.line.give(s.now)
+			s.now, s.gone = s.line.take(), false
+			buf = s.now.of.buf
+		}
+	}
+}
+
+// hire starts workers that seal, and one that sends what they have made. The end waits for them.
+func (s *sender) hire() (end func(), err error) {
+	e := s.e
+	s.line = newLine(4*e.cfg.Workers, func() outgoing { return outgoing{buf: make([]byte, tap.MaxFrame), batch: newBatch()} })
+	var all sync.WaitGroup
+	for range e.cfg.Workers {
+		seal, err := e.newSealer()
+		if err != nil {
+			s.line.close()
+			return nil, err
+		}
+		all.Go(func() {
+			s.line.workOn(func(o *outgoing) {
+				if seal.split.Start(o.h, o.frame) == nil {
+					seal.seal(time.Now(), o.batch, o.dst, o.to)
+				}
+			})
+		})
+	}
+	all.Go(func() { e.sendMade(s.line) })
+	return func() { s.line.close(); all.Wait() }, nil
+}
+
+// sendMade sends what workers have made, in order, as much as there is at once.
+func (e *Edge) sendMade(l *line[outgoing]) {
+	var tasks []*task[outgoing]
+	var bursts []udp.Burst
+	for t := l.next(true); t != nil; t = l.next(true) {
+		for ; t != nil; t = l.next(false) {
+			tasks, bursts = append(tasks, t), append(bursts, t.of.batch.bursts...)
+			if len(bursts) >= udp.MaxSegments {
+				break
+			}
+		}
+		if err := e.doors.Socket.Send(bursts); err != nil {
+			e.count.drop(dropSend)
+			e.log.Debug("send", "err", err)
+		}
+		for _, t := range tasks {
+			t.of.batch.reset()
+			l.back(t)
+		}
+		tasks, bursts = tasks[:0], bursts[:0]
 	}
 }
 
@@ -113,7 +189,12 @@ func (s *sender) to(now time.Time, h offload.Header, frame []byte, dst n2n.MAC, 
 		return
 	}
 	var n int
-	if count := s.seal.split.Count(); fast || e.pacer.direct(now, count, count*s.seal.split.Size()) {
+	if fast && s.now != nil && st != nil {
+		// All that goes to a peer goes this way, so that it keeps its order.
+		o := &s.now.of
+		o.h, o.frame, o.dst, o.to = h, frame, dst, to
+		s.gone, n = true, s.seal.split.Count()
+	} else if count := s.seal.split.Count(); fast || e.pacer.direct(now, count, count*s.seal.split.Size()) {
 		if !s.seal.fits(s.out) {
 			s.flush()
 		}
