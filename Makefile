@@ -53,7 +53,7 @@ chaos: build ## 300 moves, each with something broken at one of its steps; write
 experiments: build ## run the experiments of all papers in full; writes out/experiments
 	@for e in relay scn chain labels balance; do out/bin/scheduler experiment $$e --paper || exit; done
 
-bench: setup ## measure one AREA (migrate: moves; bt: behaviour trees; go: Go benchmarks) or all; figures go to out/bench.jsonl
+bench: setup ## measure one AREA (migrate: moves; bt: behaviour trees; n2n: the overlay beside ntop's; go: Go benchmarks) or all; figures go to out/bench.jsonl
 	@for a in $(or $(AREA),$(AREAS)); do case " $(AREAS) " in *" $$a "*) ;; \
 		*) echo "AREA=$$a: no such area; there are: $(AREAS)" >&2; exit 2;; esac; done
 	@for a in $(or $(AREA),$(AREAS)); do $(MAKE) --no-print-directory bench-$$a || exit; done
@@ -64,10 +64,14 @@ bench-migrate: build
 bench-bt: build
 	out/bin/sonic-vs bench bt
 
+AREAS += n2n
+bench-n2n: build
+	out/bin/sonic-vs bench n2n
+
 bench-go: setup
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos experiments bench bench-migrate bench-bt bench-go clean-testbed
+.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos experiments bench bench-migrate bench-bt bench-n2n bench-go clean-testbed
