@@ -29,10 +29,11 @@ test: build check ## everyday tests, on real Redis, Docker and CRIU
 	go test $$(go list ./... | grep -vE '$(E2E)')
 	go test -p 1 -timeout 10m $$(go list ./... | grep -E '$(E2E)')
 
-test-full: test ## everyday tests, then all cases of the scenarios, the kill matrix, a storm, and every fuzz target for 10 s
+test-full: test ## everyday tests, then all cases of the scenarios, the kill matrix, a storm, and every fuzz target for 10 s, every proof of an optimum
 	$(MAKE) --no-print-directory fuzz FUZZTIME=10s
 	go test -timeout 15m -v -run 'TestKillMatrix|TestStorm' ./bt-manager/ -full
 	go test -timeout 20m ./sonic-vs/scenario/ -full
+	go test -timeout 40m -run TestFrozenOptima ./scheduler/experiment/ -full
 
 fuzz: setup ## each fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \

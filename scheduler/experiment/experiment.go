@@ -40,7 +40,7 @@ type Experiment struct {
 
 // All experiments, by name.
 func All() []Experiment {
-	return []Experiment{carrying(), labelled(), relayed()}
+	return []Experiment{chains(), carrying(), labelled(), relayed()}
 }
 
 // Find an experiment by name.
