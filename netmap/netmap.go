@@ -92,7 +92,7 @@ const (
 const OverlayMetricsPort = 7308
 
 // EdgeMetricsPort is where n2n-edge has its metrics, on the loopback address.
-const EdgeMetricsPort = 7309
+const EdgeMetricsPort = 7310
 
 // Folders on the switch, outside containers. /host survives an upgrade of the SONiC image.
 const (
