@@ -17,6 +17,7 @@ var known = []struct {
 	links        string // "name neighbour ...", a line each
 }{
 	{"abilene", "SNDlib, network abilene (Internet2, 2004)", abileneNodes, abileneLinks},
+	{"nobel-eu", "SNDlib, network nobel-eu (basic topology of COST 266)", nobelNodes, nobelLinks},
 }
 
 const abileneNodes = `
@@ -43,6 +44,62 @@ indianapolis kansas-city
 los-angeles sunnyvale
 new-york washington
 seattle sunnyvale
+`
+
+const nobelNodes = `
+amsterdam 4.9 52.4
+athens 23.7 38
+barcelona 2.2 41.4
+belgrade 20.5 44.8
+berlin 13.4 52.5
+bordeaux -0.6 44.8
+brussels 4.4 50.8
+budapest 19 47.5
+copenhagen 12.6 55.7
+dublin -6.3 53.3
+frankfurt 8.7 50.1
+glasgow -4.3 55.9
+hamburg 10 53.6
+london -0.1 51.5
+lyon 4.8 45.8
+madrid -3.7 40.4
+milan 9.2 45.5
+munich 11.6 48.1
+oslo 10.8 59.9
+paris 2.4 48.9
+prague 14.4 50.1
+rome 12.5 41.9
+stockholm 18.1 59.3
+strasbourg 7.8 48.6
+vienna 16.4 48.2
+warsaw 21 52.2
+zagreb 16 45.8
+zurich 8.5 47.4
+`
+
+const nobelLinks = `
+amsterdam brussels glasgow hamburg london
+athens belgrade rome
+barcelona lyon madrid
+belgrade budapest zagreb
+berlin copenhagen hamburg munich prague warsaw
+bordeaux madrid paris
+brussels frankfurt paris
+budapest prague warsaw
+copenhagen oslo
+dublin glasgow london
+frankfurt hamburg munich strasbourg
+london paris
+lyon paris zurich
+milan munich rome zurich
+munich vienna
+oslo stockholm
+paris strasbourg
+prague vienna
+rome zagreb
+stockholm warsaw
+strasbourg zurich
+vienna zagreb
 `
 
 // Random networks that ByName makes, as experiments use them.
