@@ -40,7 +40,7 @@ type Experiment struct {
 
 // All experiments, by name.
 func All() []Experiment {
-	return []Experiment{chains(), carrying(), labelled(), relayed()}
+	return []Experiment{carrying(), chains(), labelled(), balanced(), relayed()}
 }
 
 // Find an experiment by name.

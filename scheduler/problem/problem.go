@@ -6,6 +6,7 @@ package problem
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,3 +66,5 @@ func demand(m map[string]float64) netmap.Demand {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func kinds(d netmap.Demand) []netmap.Kind { return slices.Sorted(maps.Keys(d)) }
