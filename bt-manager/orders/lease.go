@@ -29,13 +29,7 @@ func (m *Manager) keepLeases(ctx context.Context) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
 	for {
-		m.mu.Lock()
-		requests := map[string]*api.RenewRequest{}
-		for node := range m.here {
-			requests[node] = m.state.leases(node)
-		}
-		members := maps.Clone(m.state.Members)
-		m.mu.Unlock()
+		members, requests := m.renewals()
 		for node, request := range requests {
 			go m.renew(ctx, members[node], request)
 		}
@@ -45,6 +39,21 @@ func (m *Manager) keepLeases(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// renewals are what each node is told now. A manager that has just begun to lead tells every node, also those that are
+// not here: it is how they hear that their former leader, which may be without power and has closed nothing, leads no
+// more. Their leases end long before they notice that themselves.
+func (m *Manager) renewals() (members map[string]Member, requests map[string]*api.RenewRequest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	requests = map[string]*api.RenewRequest{}
+	for node := range m.state.Members {
+		if !m.gone[node] {
+			requests[node] = m.state.leases(node)
+		}
+	}
+	return maps.Clone(m.state.Members), requests
 }
 
 // leases lists what a node is to go on serving, and all that it is to have: one that was without power starts nothing

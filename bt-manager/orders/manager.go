@@ -39,6 +39,7 @@ type Manager struct {
 	leads   bool
 	ctx     context.Context
 	here    map[string]session   // by node: agents whose Join stream is open
+	gone    map[string]bool      // by node: agents that were here since this manager leads, and are not
 	joins   int                  // streams opened so far
 	feeds   map[string]*Feed     // by ID: operations in flight
 	waiting map[string]*Feed     // by replica: deployments that the trees have not placed yet
@@ -71,7 +72,8 @@ func New(c Config, store *images.Store, id *pki.Identity) *Manager {
 // empty forgets what only a leader has. The caller holds mu, or nobody else has the manager yet.
 func (m *Manager) empty() {
 	m.leads, m.ctx, m.started = false, nil, time.Time{}
-	m.here, m.feeds, m.waiting, m.renewed = map[string]session{}, map[string]*Feed{}, map[string]*Feed{}, map[string]time.Time{}
+	m.here, m.gone = map[string]session{}, map[string]bool{}
+	m.feeds, m.waiting, m.renewed = map[string]*Feed{}, map[string]*Feed{}, map[string]time.Time{}
 }
 
 // command runs one of State's commands and begins the operations it gives.

@@ -184,6 +184,34 @@ func TestLead(t *testing.T) {
 	}
 }
 
+// TestRenewals: a new leader speaks to the nodes of its predecessor at once, before they have noticed and joined it; who
+// leaves after that is lost, and its leases end.
+func TestRenewals(t *testing.T) {
+	member := Member{Node: "leaf1", Address: "10.1.0.1", Agent: "10.1.0.1:7302"}
+	m, _, _ := run(t, Record{Kind: Founded, Cluster: &Cluster{ID: "one"}}, Record{Kind: Started, Epoch: 4}, Record{Kind: Joined, Member: &member})
+	told := func() bool {
+		members, requests := m.renewals()
+		request := requests["leaf1"]
+		return request.GetEpoch() == 5 && members["leaf1"].Agent == member.Agent
+	}
+	if !told() {
+		t.Error("a node that was the former leader's is told nothing")
+	}
+	number, err := m.enter(member)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !told() {
+		t.Error("a node that is here is told nothing")
+	}
+	if m.leave("leaf1", number); told() {
+		t.Error("a node that has left goes on with its leases")
+	}
+	if _, err := m.enter(member); err != nil || !told() {
+		t.Errorf("a node that has come back is told nothing (%v)", err)
+	}
+}
+
 // TestFoundedAnew: epochs of a cluster that takes another one's place are larger than those of that.
 func TestFoundedAnew(t *testing.T) {
 	m := New(Config{Anew: true}, nil, nil)

@@ -74,6 +74,7 @@ func (m *Manager) enter(member Member) (number int, err error) {
 		m.joins++
 		number = m.joins
 		m.here[member.Node] = session{number, member.Address}
+		delete(m.gone, member.Node)
 		m.tell()
 	})
 	return number, err
@@ -84,6 +85,7 @@ func (m *Manager) leave(node string, number int) {
 	defer m.mu.Unlock()
 	if m.here[node].number == number {
 		delete(m.here, node)
+		m.gone[node] = true
 	}
 }
 

@@ -88,6 +88,7 @@ type Agent struct {
 	mu       sync.Mutex
 	budget   Budget
 	obeys    allegiance
+	joined   *joined // nil: not joined
 	locals   map[netmap.ReplicaID]*local
 	ops      map[string]*operation // by op id and step
 	sources  map[string]*sourceMove

@@ -92,5 +92,6 @@ func (a *Agent) admit(o order) error {
 	}
 	a.log.Info("obeys", "cluster", now.Cluster, "epoch", now.Epoch)
 	a.obeys = now
+	a.succeeded(now)
 	return nil
 }

@@ -1,6 +1,8 @@
 package orders
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"strings"
@@ -60,5 +62,29 @@ func TestAdmit(t *testing.T) {
 	}
 	if _, err := readAllegiance(dir); err == nil {
 		t.Error("a damaged file was read as nothing: any manager would be obeyed")
+	}
+}
+
+// TestSucceeded: a node leaves a manager as soon as a newer one gives orders, and no other for it.
+func TestSucceeded(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		order *api.RenewRequest
+		stays bool
+	}{
+		{"the manager itself", &api.RenewRequest{Cluster: "one", Epoch: 3}, true},
+		{"the one before it", &api.RenewRequest{Cluster: "one", Epoch: 2}, true},
+		{"of another cluster", &api.RenewRequest{Cluster: "two", Epoch: 9}, true},
+		{"the next one", &api.RenewRequest{Cluster: "one", Epoch: 4}, false},
+		{"one in place of lost ones", &api.RenewRequest{Cluster: "two", Epoch: 1, Anew: true}, false},
+	} {
+		ctx, leave := context.WithCancelCause(t.Context())
+		a := &Agent{cfg: Config{Dir: t.TempDir()}, obeys: allegiance{Cluster: "one", Epoch: 3},
+			joined: &joined{"one", 3, leave}, log: slog.New(slog.DiscardHandler)}
+		_ = a.admit(c.order) // whether it is obeyed is TestAdmit's
+		if left := errors.Is(context.Cause(ctx), errSucceeded); left == c.stays {
+			t.Errorf("%s orders: leaves the manager it is joined to: %v", c.name, left)
+		}
+		leave(nil)
 	}
 }

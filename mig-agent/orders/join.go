@@ -2,6 +2,7 @@ package orders
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,6 +35,24 @@ func (a *Agent) stayJoined(ctx context.Context) {
 	}
 }
 
+// joined is where this node is joined.
+type joined struct {
+	cluster string // of the manager
+	epoch   uint64
+	leave   context.CancelCauseFunc
+}
+
+// errSucceeded ends a stay at a manager that has a successor.
+var errSucceeded = errors.New("another manager leads now")
+
+// succeeded leaves the manager that this node is joined to when a newer one gives orders: one that lost its power does
+// not say that it is gone. The caller holds mu.
+func (a *Agent) succeeded(by allegiance) {
+	if a.joined != nil && (a.joined.cluster != by.Cluster || a.joined.epoch < by.Epoch) {
+		a.joined.leave(errSucceeded)
+	}
+}
+
 func (a *Agent) join(ctx context.Context, conn *managers.Conn) error {
 	hello, err := a.hello(ctx)
 	if err != nil {
@@ -43,6 +62,13 @@ func (a *Agent) join(ctx context.Context, conn *managers.Conn) error {
 	if err != nil {
 		return err
 	}
+	ctx, leave := context.WithCancelCause(ctx)
+	defer func() {
+		a.mu.Lock()
+		a.joined = nil
+		a.mu.Unlock()
+		leave(nil)
+	}()
 	stream, err := api.NewManagerClient(to).Join(ctx, hello)
 	if err != nil {
 		return err
@@ -50,9 +76,13 @@ func (a *Agent) join(ctx context.Context, conn *managers.Conn) error {
 	for {
 		members, err := stream.Recv()
 		if err != nil {
+			if cause := context.Cause(ctx); errors.Is(cause, errSucceeded) {
+				err = cause
+			}
 			return fmt.Errorf("%s: %w", leader.Node, err)
 		}
 		a.mu.Lock()
+		a.joined = &joined{members.Cluster, members.Epoch, leave}
 		_, err = a.obeys.hears(members)
 		changed := !proto.Equal(known(a.members, a.managers), known(members.Members, members.Managers))
 		if err == nil {
