@@ -136,6 +136,10 @@ func (s *stage) badCalls(ctx context.Context, owner string) ([]attempt, error) {
 	if err != nil {
 		return nil, err
 	}
+	managers, err := s.suite.Managers(ctx)
+	if err != nil {
+		return nil, err
+	}
 
 	var list []attempt
 	call := func(name, want string, who caller, n *node, role pki.Role, f func(context.Context, *grpc.ClientConn) error) {
@@ -143,7 +147,7 @@ func (s *stage) badCalls(ctx context.Context, owner string) ([]attempt, error) {
 	}
 	remove := func(epoch uint64) func(context.Context, *grpc.ClientConn) error {
 		return func(ctx context.Context, conn *grpc.ClientConn) error {
-			stream, err := api.NewAgentClient(conn).Do(ctx, &api.Order{Op: "badinput", Epoch: epoch,
+			stream, err := api.NewAgentClient(conn).Do(ctx, &api.Order{Op: "badinput", Epoch: epoch, Cluster: managers.Cluster,
 				What: &api.Order_Remove{Remove: &api.RemoveOrder{Service: service}}})
 			if err != nil {
 				return err
@@ -161,9 +165,18 @@ func (s *stage) badCalls(ctx context.Context, owner string) ([]attempt, error) {
 	}
 	call("an order with a stale epoch", "^FailedPrecondition: .*epoch", manager, home, pki.Node, remove(epoch-1))
 	call("a reservation with a stale epoch", "^FailedPrecondition: .*epoch", peer, home, pki.Node, reserve(peer.id.Name, epoch-1))
+	call("an order of other managers", "^FailedPrecondition: cluster: this node obeys the managers of "+managers.Cluster, manager, home, pki.Node,
+		func(ctx context.Context, conn *grpc.ClientConn) error {
+			stream, err := api.NewAgentClient(conn).Do(ctx, &api.Order{Op: "badinput", Epoch: epoch + 1, Cluster: "others",
+				What: &api.Order_Remove{Remove: &api.RemoveOrder{Service: service}}})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		})
 	call("an order without an order", "^InvalidArgument: what", manager, home, pki.Node,
 		func(ctx context.Context, conn *grpc.ClientConn) error {
-			stream, err := api.NewAgentClient(conn).Do(ctx, &api.Order{Op: "badinput", Epoch: epoch})
+			stream, err := api.NewAgentClient(conn).Do(ctx, &api.Order{Op: "badinput", Epoch: epoch, Cluster: managers.Cluster})
 			if err == nil {
 				_, err = stream.Recv()
 			}

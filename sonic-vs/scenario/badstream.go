@@ -73,6 +73,7 @@ type player struct {
 	foreign caller // a node that has nothing to do with it
 	manager caller
 	epoch   uint64
+	cluster string
 	image   string
 	tree    []byte // a volume, as a source sends it
 	ops     int
@@ -93,6 +94,11 @@ func (s *stage) player(ctx context.Context, moved suite.Move) (*player, error) {
 	if p.epoch, err = epochOf(ctx, p.manager, p.home); err != nil {
 		return nil, err
 	}
+	managers, err := s.suite.Managers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.cluster = managers.Cluster
 	services, err := s.suite.Services(ctx)
 	if err != nil {
 		return nil, err
@@ -192,11 +198,11 @@ func (p *player) attempts() []attempt {
 			return converse(ctx, peer, switchWord(op), partWord("delta/keys", p.tree[:len(p.tree)/2]))
 		}),
 		{"a move of a container that is not there", "^FailedPrecondition: .*" + ghost + " is unloaded on " + p.home.Name, func(ctx context.Context) string {
-			return p.manager.order(ctx, p.home, &api.Order{Op: "badstream-unknown", Epoch: p.epoch, What: &api.Order_Transfer{Transfer: &api.MoveOrder{
+			return p.manager.order(ctx, p.home, &api.Order{Op: "badstream-unknown", Epoch: p.epoch, Cluster: p.cluster, What: &api.Order_Transfer{Transfer: &api.MoveOrder{
 				Service: "ghost", Mode: api.Mode_LIVE, To: p.target.Name, ToAgent: addressOf(p.target, pki.Node)}}})
 		}},
 		{"a cut-over that was done is replayed", "^COMMITTED$", func(ctx context.Context) string {
-			return p.manager.order(ctx, p.target, &api.Order{Op: p.moved.Op, Epoch: p.epoch, What: &api.Order_Cutover{Cutover: &api.MoveOrder{
+			return p.manager.order(ctx, p.target, &api.Order{Op: p.moved.Op, Epoch: p.epoch, Cluster: p.cluster, What: &api.Order_Cutover{Cutover: &api.MoveOrder{
 				Service: service, Mode: api.Mode_LIVE, To: p.home.Name, ToAgent: addressOf(p.home, pki.Node)}}})
 		}},
 	}

@@ -30,8 +30,13 @@ func contractKept(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
+	managers, err := s.suite.Managers(ctx)
+	if err != nil {
+		return err
+	}
 	bed := contract.Bed{
-		To: &api.Hello{Node: target.Name, Agent: addressOf(target, pki.Node), Helper: fmt.Sprintf("%s:%d", target.Loopback, netmap.HelperPort)},
+		Cluster: managers.Cluster,
+		To:      &api.Hello{Node: target.Name, Agent: addressOf(target, pki.Node), Helper: fmt.Sprintf("%s:%d", target.Loopback, netmap.HelperPort)},
 		Replica: &api.Replica{Address: "10.20.0.90/24", Volumes: []*api.Volume{{Name: "keys", Target: "/data"}},
 			Probe: &api.Probe{Http: ":8080/healthz"}},
 		Spare: "10.20.0.91/24",

@@ -28,6 +28,7 @@ type Bed struct {
 	Replica        *api.Replica // one that can run: image, which is on the source, volumes, address free in the segment
 	Spare          string       // another address that is free
 	Mode           api.Mode
+	Cluster        string // whose orders the agents obey
 	Tag            string // part of every operation's ID; another one for every run
 }
 
@@ -125,7 +126,7 @@ func (c *check) older() {
 	c.epoch--
 	c.refused(c.Source, "deploy-old", order, codes.FailedPrecondition, "epoch")
 	c.refused(c.Source, "transfer-old", c.transfer(), codes.FailedPrecondition, "epoch")
-	if _, err := c.Source.Renew(c.ctx, &api.RenewRequest{Epoch: c.epoch}); status.Code(err) != codes.FailedPrecondition {
+	if _, err := c.Source.Renew(c.ctx, &api.RenewRequest{Epoch: c.epoch, Cluster: c.Cluster}); status.Code(err) != codes.FailedPrecondition {
 		c.fault("renew of an older epoch: %v", err)
 	}
 	c.epoch++
@@ -187,7 +188,7 @@ func (c *check) clean() {
 
 // do gives an order and waits for its last event.
 func (c *check) do(agent api.AgentClient, op string, order *api.Order) (*api.Event, error) {
-	order.Op, order.Epoch = c.op(op), c.epoch
+	order.Op, order.Epoch, order.Cluster = c.op(op), c.epoch, c.Cluster
 	stream, err := agent.Do(c.ctx, order)
 	if err != nil {
 		return nil, err
