@@ -23,7 +23,7 @@ import (
 )
 
 // describe lists a tree by other means than the package's own, one line a path.
-func describe(t testing.TB, root string) []string {
+func describe(t tester, root string) []string {
 	t.Helper()
 	var lines []string
 	names := map[uint64]string{} // inode -> first path
@@ -73,14 +73,22 @@ func describe(t testing.TB, root string) []string {
 	return lines
 }
 
-func same(t testing.TB, source, target string) {
+// tester is a test or one try of a property.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+}
+
+func same(t tester, source, target string) {
 	t.Helper()
 	if diff := cmp.Diff(describe(t, source), describe(t, target)); diff != "" {
 		t.Fatalf("trees differ (-source +target):\n%s", diff)
 	}
 }
 
-func must(t testing.TB, err error) {
+func must(t tester, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +96,7 @@ func must(t testing.TB, err error) {
 }
 
 // sendFull carries the tree; the manifest is for the next delta.
-func sendFull(t testing.TB, source, target string, kind Kind) Manifest {
+func sendFull(t tester, source, target string, kind Kind) Manifest {
 	t.Helper()
 	var b bytes.Buffer
 	m, sent, err := WriteFull(&b, source, kind)
@@ -98,7 +106,7 @@ func sendFull(t testing.TB, source, target string, kind Kind) Manifest {
 }
 
 // sendDelta carries what changed; with more another delta follows.
-func sendDelta(t testing.TB, source, target string, have Manifest, kind Kind, more bool) (Manifest, Stats) {
+func sendDelta(t tester, source, target string, have Manifest, kind Kind, more bool) (Manifest, Stats) {
 	t.Helper()
 	var b bytes.Buffer
 	m, sent, err := WriteDelta(&b, source, have, kind, more)
@@ -107,7 +115,7 @@ func sendDelta(t testing.TB, source, target string, have Manifest, kind Kind, mo
 	return m, sent
 }
 
-func apply(t testing.TB, stream []byte, target string, sent Stats) {
+func apply(t tester, stream []byte, target string, sent Stats) {
 	t.Helper()
 	got, err := Apply(bytes.NewReader(stream), target, false)
 	must(t, err)
@@ -257,11 +265,11 @@ func TestTravel(t *testing.T) {
 func TestPieces(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp("", "nstree")
-		must(t, err)
+		must(rt, err)
 		defer os.RemoveAll(dir)
 		source, target := filepath.Join(dir, "source"), filepath.Join(dir, "target")
-		must(t, os.Mkdir(source, 0o750))
-		must(t, os.MkdirAll(filepath.Join(target, "a/left"), 0o755))
+		must(rt, os.Mkdir(source, 0o750))
+		must(rt, os.MkdirAll(filepath.Join(target, "a/left"), 0o755))
 		random := rand.New(rand.NewSource(3))
 		change := func() {
 			for range rapid.IntRange(0, 6).Draw(rt, "changes") {
@@ -291,20 +299,20 @@ func TestPieces(t *testing.T) {
 			}
 			have = m
 			if err == nil {
-				apply(t, b.Bytes(), target, sent)
+				apply(rt, b.Bytes(), target, sent)
 			} else if _, aerr := Apply(bytes.NewReader(b.Bytes()), target, false); aerr == nil {
-				t.Fatal("a stream that broke was applied without an error")
+				rt.Fatal("a stream that broke was applied without an error")
 			}
 		}
 		for cut := true; cut; {
 			var b bytes.Buffer
 			var sent Stats
 			have, cut, sent, err = WritePiece(&b, source, have, Volume, 2*blockSize)
-			must(t, err)
-			apply(t, b.Bytes(), target, sent)
+			must(rt, err)
+			apply(rt, b.Bytes(), target, sent)
 		}
-		sendDelta(t, source, target, have, Volume, false)
-		same(t, source, target)
+		sendDelta(rt, source, target, have, Volume, false)
+		same(rt, source, target)
 	})
 }
 

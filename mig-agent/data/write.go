@@ -144,6 +144,9 @@ func (s *sender) unsure(have Manifest) Manifest {
 		}
 	}
 	left := have.Unsure(now)
+	if _, known := left[s.sending]; !known && s.sending != "" {
+		left[s.sending] = Entry{} // it is new, and some of it may be there
+	}
 	if s.going {
 		old := have[s.sending]
 		old.rough = true
