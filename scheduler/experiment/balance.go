@@ -108,7 +108,7 @@ func p1Draw(seed uint64, services int, given *topology.Topology) (w p1World, err
 	r := chance.New(seed, "world")
 	w.names = shape.Names
 	for _, l := range shape.Links {
-		speed := []float64{1e9, 10e9}[r.IntN(2)]
+		const speed = 1e9 // on every hop alike, as in eq. 4
 		w.links = append(w.links, netmap.Link{From: w.names[l.A], To: w.names[l.B], SpeedBPS: speed}, netmap.Link{From: w.names[l.B], To: w.names[l.A], SpeedBPS: speed})
 	}
 	n := len(w.names)
