@@ -129,7 +129,7 @@ func p1Draw(seed uint64, services int, given *topology.Topology) (w p1World, err
 		for k := range d {
 			d[k] = r.Exp(0.45) + 0.1
 		}
-		w.demand, w.data = append(w.demand, d), append(w.data, r.Uniform(1e8, 2e9))
+		w.demand, w.data = append(w.demand, d), append(w.data, r.Uniform(2e7, 5e8))
 	}
 	// Every service begins on the emptiest of three nodes that it draws.
 	used := make([][]float64, n)
