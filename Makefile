@@ -27,7 +27,7 @@ check: setup ## formatting and vet
 
 test: build check ## everyday tests, on real Redis, Docker and CRIU
 	go test $$(go list ./... | grep -vE '$(E2E)')
-	go test -p 1 -timeout 15m $$(go list ./... | grep -E '$(E2E)')
+	go test -p 1 -timeout 25m $$(go list ./... | grep -E '$(E2E)')
 
 test-full: test ## everyday tests, then all cases of the scenarios, the kill matrix, a storm, and every fuzz target for 10 s, every proof of an optimum
 	$(MAKE) --no-print-directory fuzz FUZZTIME=10s

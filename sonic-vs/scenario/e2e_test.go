@@ -41,7 +41,7 @@ var full = flag.Bool("full", false, "run all cases of every scenario, not a samp
 // TestScenarios raises one test bed of each topology with the suite of out/bin on it and runs its scenarios there. A
 // scenario's own lines are the log; its faults fail the test.
 func TestScenarios(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 24*time.Minute)
 	defer cancel()
 	buildPrograms(t)
 	for _, topology := range []string{triangle, bare, inLine, internet} {
