@@ -237,7 +237,8 @@ func (s *stage) restartWithTree(ctx context.Context, path string) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	limit, cancel := context.WithTimeout(ctx, settleTime)
+	// After further deaths SONiC starts a feature again only after a while.
+	limit, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	want := path
 	if want == "" {
