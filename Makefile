@@ -3,7 +3,7 @@ export CGO_ENABLED := 0
 # The same for programs and tests: packages are compiled once, and no binary knows where it was made.
 export GOFLAGS := -trimpath
 FUZZTIME := 60s
-AREAS := migrate bt go
+AREAS := migrate bt n2n go
 PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-supernode ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
 E2E := /(sonic-vs|mig-agent|n2n-edge|n2n-supernode/e2e)(/|$$)
@@ -65,7 +65,6 @@ bench-migrate: build
 bench-bt: build
 	out/bin/sonic-vs bench bt
 
-AREAS += n2n
 bench-n2n: build
 	out/bin/sonic-vs bench n2n
 

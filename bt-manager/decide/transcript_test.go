@@ -1,21 +1,15 @@
 package decide
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"sonic-netservices/internal/transcript"
 	"sonic-netservices/netmap"
 )
-
-var update = flag.Bool("update", false, "record the transcripts anew")
 
 // TestTranscripts runs each testdata/*.txt: a line that begins with "> " is a command, what follows it is everything
 // that happened. Time begins at 0 s; a period is 1 s. Commands:
@@ -29,30 +23,7 @@ var update = flag.Bool("update", false, "record the transcripts anew")
 //	end REPLICA
 //	leave REPLICA FROM
 //	enter TO
-func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(text))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(text), got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
+func TestTranscripts(t *testing.T) { transcript.Test(t, play) }
 
 type machine struct {
 	t     *testing.T

@@ -2,12 +2,9 @@ package orders
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,11 +17,10 @@ import (
 
 	"sonic-netservices/api"
 	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/internal/transcript"
 	"sonic-netservices/netmap"
 	"sonic-netservices/spec"
 )
-
-var update = flag.Bool("update", false, "record the transcripts anew")
 
 // TestTranscripts runs each testdata/*.txt: a line that begins with "> " is a command, what follows it is everything
 // that happened. Commands:
@@ -42,30 +38,7 @@ var update = flag.Bool("update", false, "record the transcripts anew")
 //	sum                              the journal is replaced by its sum
 //	restart                          bt-manager is killed and begins again from its journal
 //	services                         where the replicas are
-func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(text))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(text), got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
+func TestTranscripts(t *testing.T) { transcript.Test(t, play) }
 
 // machine is a State with a journal of its records.
 type machine struct {

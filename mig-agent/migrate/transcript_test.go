@@ -2,20 +2,14 @@ package migrate
 
 import (
 	"bufio"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"sonic-netservices/internal/transcript"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/netmap"
 )
-
-var update = flag.Bool("update", false, "record the transcripts anew")
 
 // machine is what both sides have in common.
 type machine interface {
@@ -36,30 +30,7 @@ type machine interface {
 //	< ACTION=gone: text           the memory that it waits for will not come
 //	< ACTION=committed|aborted    that question gets this answer (once)
 //	< EVENT [text]                an order or event
-func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(want))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("the protocol changed (-recorded +now); look at every line, then -update:\n%s", diff)
-			}
-		})
-	}
-}
+func TestTranscripts(t *testing.T) { transcript.Test(t, play) }
 
 // play runs the told lines of a transcript and writes it with the answers of now.
 func play(t *testing.T, script string) string {

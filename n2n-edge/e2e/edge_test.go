@@ -87,12 +87,12 @@ func TestOurs(t *testing.T) {
 			b.noLoss("a", overlay(3))
 			b.transfer("b", "a", overlay(3)+":9000", size)
 			for n, host := range []string{"a", "b"} {
-				b.in(host, "ip", "addr", "add", fmt.Sprintf("fd99::%d/64", n+2), "dev", "tap0", "nodad")
+				b.In(host, "ip", "addr", "add", fmt.Sprintf("fd99::%d/64", n+2), "dev", "tap0", "nodad")
 			}
 			b.reach(20*time.Second, "a", "fd99::3")
 			b.transfer("b", "a", "[fd99::3]:9001", size)
 			for _, host := range []string{"a", "b"} {
-				if bad := checksumErrors(b.in(host, "cat", "/proc/net/snmp")); bad != "0" {
+				if bad := checksumErrors(b.In(host, "cat", "/proc/net/snmp")); bad != "0" {
 					t.Errorf("%s: %s TCP segments with a wrong checksum", host, bad)
 				}
 				s, err := b.status(host)
@@ -137,7 +137,7 @@ func TestCrash(t *testing.T) {
 	b.edge("b", 3, "-transform", "null")
 	a := b.edge("a", 2, "-transform", "null")
 	b.reach(20*time.Second, "a", overlay(3))
-	a.end(syscall.SIGKILL)
+	a.End(syscall.SIGKILL)
 	b.edge("a", 2, "-transform", "null")
 	b.reach(10*time.Second, "a", overlay(3))
 }
@@ -152,8 +152,8 @@ func TestUnderlayChanges(t *testing.T) {
 	b.edge("b", 3, fast...)
 	b.reach(20*time.Second, "a", overlay(3))
 	b.direct("a", mac(3))
-	b.in("a", "ip", "addr", "del", "192.0.2.2/24", "dev", "eth0")
-	b.in("a", "ip", "addr", "add", "192.0.2.22/24", "dev", "eth0")
+	b.In("a", "ip", "addr", "del", "192.0.2.2/24", "dev", "eth0")
+	b.In("a", "ip", "addr", "add", "192.0.2.22/24", "dev", "eth0")
 	b.eventually(15*time.Second, "a is seen at its new address", func() error {
 		s, err := b.status("a")
 		if err == nil && s.Peering.Public.Addr().String() != "192.0.2.22" {
@@ -163,7 +163,7 @@ func TestUnderlayChanges(t *testing.T) {
 	})
 	b.reach(15*time.Second, "a", overlay(3))
 	b.direct("b", mac(2))
-	first.end(syscall.SIGKILL)
+	first.End(syscall.SIGKILL)
 	b.eventually(30*time.Second, "both are at the other supernode", func() error {
 		for _, host := range []string{"a", "b"} {
 			if s, err := b.status(host); err != nil || !s.Peering.Registered || s.Peering.Supernode.String() != "192.0.2.4:7654" {
@@ -197,9 +197,9 @@ func TestAutoAddress(t *testing.T) {
 func TestIPv6Underlay(t *testing.T) {
 	b := raise(t, "sn", "a", "b")
 	for n, host := range []string{"a", "b"} {
-		b.in(host, "ip", "addr", "add", fmt.Sprintf("2001:db8::%d/64", n+2), "dev", "eth0", "nodad")
+		b.In(host, "ip", "addr", "add", fmt.Sprintf("2001:db8::%d/64", n+2), "dev", "eth0", "nodad")
 	}
-	b.in("a", "iptables", "-A", "INPUT", "-s", "192.0.2.3", "-j", "DROP")
+	b.In("a", "iptables", "-A", "INPUT", "-s", "192.0.2.3", "-j", "DROP")
 	b.ntopSupernode("sn")
 	b.edge("a", 2, "-transform", "null")
 	b.edge("b", 3, "-transform", "null")

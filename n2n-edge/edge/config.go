@@ -5,17 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/n2n"
@@ -56,8 +52,8 @@ type Config struct {
 	Status           string // socket of n2n-edge status
 	Metrics          string // host:port, loopback
 
-	flags *flag.FlagSet
-	from  map[string]string // where a setting comes from, by its name
+	flags    *flag.FlagSet
+	settings *daemon.Settings
 
 	community  n2n.Community
 	transform  n2n.TransformID
@@ -98,61 +94,23 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Metrics, "metrics", "127.0.0.1:"+strconv.Itoa(netmap.EdgeMetricsPort), "`host:port` of /metrics, loopback only; none: there are none")
 }
 
-// notSettings are flags that only a command line has.
-var notSettings = []string{"check", "version", "config", "redis-root", "log-level"}
-
-// secrets are not printed.
-var secrets = []string{"key", "password"}
-
 // Complete takes over what CONFIG_DB and the file say, where no flag was given, and checks the whole. db may be nil, file
 // empty.
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB, file string) error {
-	c.from = map[string]string{}
-	c.flags.Visit(func(f *flag.Flag) { c.from[f.Name] = "flag" })
+	c.settings = daemon.NewSettings(c.flags)
 	if db != nil {
 		row, err := db.HGetAll(ctx, db.Key("NETSERVICES", "edge"))
 		if err != nil {
 			return err
 		}
-		settings := map[string]string{}
-		for field, value := range row {
-			settings[strings.ReplaceAll(field, "_", "-")] = value
-		}
-		if err := c.apply(settings, "CONFIG_DB NETSERVICES|edge"); err != nil {
+		if err := c.settings.Row(row, "CONFIG_DB NETSERVICES|edge"); err != nil {
 			return err
 		}
 	}
-	if file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("config: %w", err)
-		}
-		settings := map[string]string{}
-		if err := yaml.Unmarshal(text, &settings); err != nil {
-			return fmt.Errorf("config: %s: %w", file, err)
-		}
-		if err := c.apply(settings, file); err != nil {
-			return err
-		}
+	if err := c.settings.File(file); err != nil {
+		return err
 	}
 	return c.check()
-}
-
-// apply takes settings over that nobody before has made.
-func (c *Config) apply(settings map[string]string, from string) error {
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		if c.flags.Lookup(name) == nil || slices.Contains(notSettings, name) {
-			return fmt.Errorf("%s: %s: no such setting", from, name)
-		}
-		if c.from[name] != "" {
-			continue
-		}
-		if err := c.flags.Set(name, settings[name]); err != nil {
-			return fmt.Errorf("%s: %s: %w", from, name, err)
-		}
-		c.from[name] = from
-	}
-	return nil
 }
 
 // check reads what the settings mean, and names the first that means nothing.
@@ -276,21 +234,7 @@ func (c *Config) desc() string {
 }
 
 // Print writes the settings in effect and where each comes from.
-func (c *Config) Print(w io.Writer) {
-	c.flags.VisitAll(func(f *flag.Flag) {
-		if slices.Contains(notSettings, f.Name) {
-			return
-		}
-		from, value := c.from[f.Name], f.Value.String()
-		if from == "" {
-			from = "default"
-		}
-		if slices.Contains(secrets, f.Name) && value != "" {
-			value = "(set)"
-		}
-		fmt.Fprintf(w, "%s: %s  # %s\n", f.Name, strconv.Quote(value), from)
-	})
-}
+func (c *Config) Print(w io.Writer) { c.settings.Print(w, "key", "password") }
 
 // Identity is by what supernodes and peers know this edge.
 type Identity struct {

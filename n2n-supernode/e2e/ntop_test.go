@@ -94,7 +94,7 @@ func TestAutoIP(t *testing.T) {
 	for _, host := range []string{"alice", "bob"} {
 		b.start(host, ntop+"/edge", "-f", "-l", "192.0.2.1:7654", "-c", "office", "-A1", "-d", "n2n0", "-I", host)
 		b.await(host+" has an address", 20*time.Second, func() error {
-			out, err := b.command(host, "ip", "-4", "addr", "show", "dev", "n2n0").Output()
+			out, err := b.Command(host, "ip", "-4", "addr", "show", "dev", "n2n0").Output()
 			if m := addr.FindSubmatch(out); m != nil {
 				got[host] = string(m[1])
 				return nil
@@ -129,16 +129,16 @@ func TestKill(t *testing.T) {
 	if info, err := os.Stat(dir + "/state.json"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("state.json: %v, %v", info.Mode(), err)
 	}
-	sn.end(syscall.SIGKILL)
+	sn.End(syscall.SIGKILL)
 	sn = b.supernode("sn", "-dir", dir)
-	b.await("frames pass", 2*time.Second, func() error { return b.command("alice", "ping", "-c1", "-W1", "10.99.0.3").Run() })
+	b.await("frames pass", 2*time.Second, func() error { return b.Command("alice", "ping", "-c1", "-W1", "10.99.0.3").Run() })
 
-	sn.end(syscall.SIGKILL)
+	sn.End(syscall.SIGKILL)
 	if err := os.Remove(dir + "/state.json"); err != nil {
 		t.Fatal(err)
 	}
 	b.supernode("sn", "-dir", dir)
-	b.await("the edges are back", 35*time.Second, func() error { return b.command("alice", "ping", "-c1", "-W1", "10.99.0.3").Run() })
+	b.await("the edges are back", 35*time.Second, func() error { return b.Command("alice", "ping", "-c1", "-W1", "10.99.0.3").Run() })
 }
 
 // An edge at our supernode and one at ntop's reach each other, whichever of the two has been told of the other.

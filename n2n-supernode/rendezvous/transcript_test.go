@@ -2,7 +2,6 @@ package rendezvous
 
 import (
 	"bufio"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -15,12 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"sonic-netservices/internal/n2n"
+	"sonic-netservices/internal/transcript"
 )
-
-var update = flag.Bool("update", false, "record the transcripts anew")
 
 // TestTranscripts plays testdata/*.txt. A line that begins with "<" comes in, the lines with ">" below it are what the
 // supernode sends or why it refuses:
@@ -40,30 +36,7 @@ var update = flag.Bool("update", false, "record the transcripts anew")
 //	< peers ADDR...                names of supernodes mean other addresses now
 //	< restart                      a new one from the state of the old one
 //	< edges                        who is registered
-func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(want))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("the supernode changed (-recorded +now); look at every line, then -update:\n%s", diff)
-			}
-		})
-	}
-}
+func TestTranscripts(t *testing.T) { transcript.Test(t, play) }
 
 // stage is one transcript at play.
 type stage struct {

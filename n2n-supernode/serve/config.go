@@ -7,18 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/n2n"
@@ -48,10 +44,10 @@ type Config struct {
 	Metrics     string        // host:port of /metrics, loopback only; "none"
 	PKI         string        // folder of the certificate of the Overlay service
 
-	flags *flag.FlagSet
-	from  map[string]string // where a setting comes from, by its name
-	mac   n2n.MAC
-	token [16]byte
+	flags    *flag.FlagSet
+	settings *daemon.Settings
+	mac      n2n.MAC
+	token    [16]byte
 }
 
 // Flags defines the settings with their defaults.
@@ -79,25 +75,14 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 // Complete takes over what CONFIG_DB and the file say, where no flag was given, and checks the whole. db may be nil, file
 // empty.
 func (c *Config) Complete(ctx context.Context, db *sonicdb.DB, file string) error {
-	c.from = map[string]string{}
-	c.flags.Visit(func(f *flag.Flag) { c.from[f.Name] = "flag" })
+	c.settings = daemon.NewSettings(c.flags)
 	if db != nil {
 		if err := c.readConfigDB(ctx, db); err != nil {
 			return err
 		}
 	}
-	if file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("config: %w", err)
-		}
-		settings := map[string]string{}
-		if err := yaml.Unmarshal(text, &settings); err != nil {
-			return fmt.Errorf("config: %s: %w", file, err)
-		}
-		if err := c.apply(settings, file); err != nil {
-			return err
-		}
+	if err := c.settings.File(file); err != nil {
+		return err
 	}
 	if c.Readers == 0 {
 		c.Readers = min(runtime.GOMAXPROCS(0), 4)
@@ -121,11 +106,7 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 	if err != nil {
 		return err
 	}
-	settings := map[string]string{}
-	for field, value := range row {
-		settings[strings.ReplaceAll(field, "_", "-")] = value
-	}
-	if err := c.apply(settings, "CONFIG_DB NETSERVICES|supernode"); err != nil {
+	if err := c.settings.Row(row, "CONFIG_DB NETSERVICES|supernode"); err != nil {
 		return err
 	}
 	prefix := db.Key("LOOPBACK_INTERFACE", "Loopback0", "")
@@ -135,31 +116,11 @@ func (c *Config) readConfigDB(ctx context.Context, db *sonicdb.DB) error {
 	}
 	for _, key := range keys {
 		if p, err := netip.ParsePrefix(strings.TrimPrefix(key, prefix)); err == nil && p.Addr().Is4() {
-			return c.apply(map[string]string{"manage": net.JoinHostPort(p.Addr().String(), strconv.Itoa(netmap.OverlayPort))}, "CONFIG_DB Loopback0")
+			return c.settings.Take(map[string]string{"manage": net.JoinHostPort(p.Addr().String(), strconv.Itoa(netmap.OverlayPort))}, "CONFIG_DB Loopback0")
 		}
 	}
 	return nil
 }
-
-// apply takes settings over that nobody before has made.
-func (c *Config) apply(settings map[string]string, from string) error {
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		if c.flags.Lookup(name) == nil || slices.Contains(notSettings, name) {
-			return fmt.Errorf("%s: %s: no such setting", from, name)
-		}
-		if c.from[name] != "" {
-			continue
-		}
-		if err := c.flags.Set(name, settings[name]); err != nil {
-			return fmt.Errorf("%s: %s: %w", from, name, err)
-		}
-		c.from[name] = from
-	}
-	return nil
-}
-
-// notSettings are flags that only a command line has.
-var notSettings = []string{"check", "version", "config", "redis-root", "log-level"}
 
 func (c *Config) check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
@@ -261,15 +222,4 @@ func (c *Config) machine() (rendezvous.Config, error) {
 }
 
 // Print writes the settings in effect, and where they come from.
-func (c *Config) Print(w io.Writer) {
-	c.flags.VisitAll(func(f *flag.Flag) {
-		if slices.Contains(notSettings, f.Name) {
-			return
-		}
-		from := c.from[f.Name]
-		if from == "" {
-			from = "default"
-		}
-		fmt.Fprintf(w, "%s %q (%s)\n", f.Name, f.Value.String(), from)
-	})
-}
+func (c *Config) Print(w io.Writer) { c.settings.Print(w) }

@@ -40,8 +40,8 @@ func TestWhereSettingsComeFrom(t *testing.T) {
 	}
 	var out strings.Builder
 	c.Print(&out)
-	for _, want := range []string{`rate "40" (flag)`, `max-edges "10" (CONFIG_DB NETSERVICES|supernode)`, `takeover "true" (CONFIG_DB NETSERVICES|supernode)`,
-		`lifetime "1m30s" (` + file + `)`, `subnets "10.128.0.0/9" (default)`, `manage "10.1.0.3:7307" (CONFIG_DB Loopback0)`} {
+	for _, want := range []string{`rate: "40"  # flag`, `max-edges: "10"  # CONFIG_DB NETSERVICES|supernode`, `takeover: "true"  # CONFIG_DB NETSERVICES|supernode`,
+		`lifetime: "1m30s"  # ` + file, `subnets: "10.128.0.0/9"  # default`, `manage: "10.1.0.3:7307"  # CONFIG_DB Loopback0`} {
 		if !strings.Contains(out.String(), want+"\n") {
 			t.Errorf("no line %s in\n%s", want, out.String())
 		}

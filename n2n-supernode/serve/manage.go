@@ -28,7 +28,7 @@ func (s *server) manage(ctx context.Context) (tasks []func() error, err error) {
 		return tasks, nil
 	}
 	id, err := pki.Load(s.config.PKI, pki.Node)
-	if errors.Is(err, fs.ErrNotExist) && s.config.from["manage"] != "flag" {
+	if errors.Is(err, fs.ErrNotExist) && !s.config.settings.ByFlag("manage") {
 		slog.Warn("no certificate: nsctl cannot look", "pki", s.config.PKI)
 		return tasks, nil
 	}

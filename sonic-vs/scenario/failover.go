@@ -14,7 +14,6 @@ import (
 	"sonic-netservices/bt-manager/orders"
 	"sonic-netservices/internal/pki"
 	"sonic-netservices/mig-agent/journal"
-	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/suite"
 )
 
@@ -28,12 +27,9 @@ var leaderSteps = []journal.Step{journal.Step(orders.StepTransfer), journal.Step
 // failover has managers on all switches, and takes the one that leads away in the middle of moves: another one leads and
 // finishes them, and nobody obeys the old one.
 func failover(ctx context.Context, s *stage) (err error) {
-	owner, faults, err := s.settle(ctx)
+	owner, err := s.quiet(ctx)
 	if err != nil {
 		return err
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("not ready to begin: %s", strings.Join(faults, "; "))
 	}
 	var cases []kill
 	for _, step := range leaderSteps {
@@ -63,45 +59,11 @@ func failover(ctx context.Context, s *stage) (err error) {
 		return err
 	}
 	s.say("%s", strings.TrimSpace(status))
-	if err := s.drain(ctx, s.leader().Name); err != nil { // the service can go to the other home only
+	if err := s.treeMoves(ctx, owner, cases, s.loseLeader); err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, s.undrain(context.WithoutCancel(ctx))) }()
-	clients, err := s.startLoad(ctx)
-	if err != nil {
-		return err
-	}
-	defer clients.kill()
-	for i := range cases {
-		k := &cases[i]
-		begin := time.Now()
-		if owner, err = s.loseLeader(ctx, owner, k); err != nil {
-			return fmt.Errorf("%s: %w", k.Case, err)
-		}
-		s.say("%-24s %-9s by %s, settled after %5d ms on %s", k.Case, k.Outcome, k.Op, k.SettledMS, k.Owner)
-		for _, f := range k.Faults {
-			s.fault("%s: %s", k.Case, f)
-		}
-		event := load.Event{Kind: "live", Move: i + 1, From: k.Case, To: k.Owner, Begin: begin, End: time.Now()}
-		if err := errors.Join(load.AppendEvent(clients.dir, event), writeKills(s.dir, cases[:i+1])); err != nil {
-			return err
-		}
-		if owner == "" {
-			break // nothing can move any more
-		}
-	}
-	report, err := clients.stop(s, owner)
-	if err != nil {
-		return err
-	}
-	s.judge(report, cases)
-	for _, p := range report.Parts {
-		if p.Failed+p.Broken > 0 {
-			s.fault("load: %d failed requests, %d broken connections: managers are not in anybody's way", p.Failed, p.Broken)
-		}
 	}
 	s.table(cases)
-	return writeKills(s.dir, cases)
+	return nil
 }
 
 // loseLeader has the tree move the service away from owner, takes the manager that leads away at a step, and waits until

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sonic-netservices/mig-agent/journal"
-	"sonic-netservices/sonic-vs/load"
 )
 
 // Who is killed, and at which record of the source's journal; reserved is the target's, the source writes nothing
@@ -31,48 +30,15 @@ func agentKill(ctx context.Context, s *stage) error {
 	if len(cases) == 0 {
 		return fmt.Errorf("no case is called %s", strings.Join(s.Cases, " or "))
 	}
-	owner, faults, err := s.settle(ctx)
+	owner, err := s.quiet(ctx)
 	if err != nil {
 		return err
 	}
-	if len(faults) > 0 {
-		return fmt.Errorf("not ready to begin: %s", strings.Join(faults, "; "))
-	}
-	clients, err := s.startLoad(ctx)
-	if err != nil {
+	if _, err := s.underLoad(ctx, owner, cases, s.killOnce); err != nil {
 		return err
 	}
-	defer clients.kill()
-	for i := range cases {
-		k := &cases[i]
-		begin := time.Now()
-		if owner, err = s.killOnce(ctx, owner, k); err != nil {
-			return fmt.Errorf("%s: %w", k.Case, err)
-		}
-		s.say("%-24s %-9s by %s, settled after %5d ms on %s", k.Case, k.Outcome, k.Node, k.SettledMS, k.Owner)
-		for _, f := range k.Faults {
-			s.fault("%s: %s", k.Case, f)
-		}
-		err := load.AppendEvent(clients.dir, load.Event{
-			Kind: "live", Move: i + 1, From: cases[i].Case, To: k.Owner, Begin: begin, End: time.Now(),
-		})
-		if err != nil {
-			return err
-		}
-		if err := writeKills(s.dir, cases[:i+1]); err != nil {
-			return err
-		}
-		if owner == "" {
-			break // nothing can move any more
-		}
-	}
-	report, err := clients.stop(s, owner)
-	if err != nil {
-		return err
-	}
-	s.judge(report, cases)
 	s.table(cases)
-	return writeKills(s.dir, cases)
+	return nil
 }
 
 // cases are those asked for, step by step: two moves in a row never have the same victim. The sample has each record

@@ -11,7 +11,6 @@ import (
 
 	"sonic-netservices/bt-manager/orders"
 	"sonic-netservices/mig-agent/journal"
-	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/suite"
 )
 
@@ -23,12 +22,9 @@ var managerSteps = []journal.Step{
 
 // managerKill drains the node of the service, so that the tree moves it, and kills bt-manager in each phase of a move.
 func managerKill(ctx context.Context, s *stage) error {
-	owner, faults, err := s.settle(ctx)
+	owner, err := s.quiet(ctx)
 	if err != nil {
 		return err
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("not ready to begin: %s", strings.Join(faults, "; "))
 	}
 	var cases []kill
 	for _, step := range managerSteps {
@@ -39,55 +35,11 @@ func managerKill(ctx context.Context, s *stage) error {
 	if len(cases) == 0 {
 		return fmt.Errorf("no case is called %s", strings.Join(s.Cases, " or "))
 	}
-	// The service can go to the other home only.
-	if err := s.drain(ctx, s.leader().Name); err != nil {
+	if err := s.treeMoves(ctx, owner, cases, s.killManager); err != nil {
 		return err
-	}
-	defer func() {
-		if err := s.undrain(context.WithoutCancel(ctx)); err != nil {
-			s.fault("end of the drains: %v", err)
-		}
-	}()
-	clients, err := s.startLoad(ctx)
-	if err != nil {
-		return err
-	}
-	defer clients.kill()
-	for i := range cases {
-		k := &cases[i]
-		begin := time.Now()
-		if owner, err = s.killManager(ctx, owner, k); err != nil {
-			return fmt.Errorf("%s: %w", k.Case, err)
-		}
-		s.say("%-24s %-9s by %s, settled after %5d ms on %s", k.Case, k.Outcome, k.Op, k.SettledMS, k.Owner)
-		for _, f := range k.Faults {
-			s.fault("%s: %s", k.Case, f)
-		}
-		err := load.AppendEvent(clients.dir, load.Event{
-			Kind: "live", Move: i + 1, From: k.Case, To: k.Owner, Begin: begin, End: time.Now(),
-		})
-		if err != nil {
-			return err
-		}
-		if err := writeKills(s.dir, cases[:i+1]); err != nil {
-			return err
-		}
-		if owner == "" {
-			break // nothing can move any more
-		}
-	}
-	report, err := clients.stop(s, owner)
-	if err != nil {
-		return err
-	}
-	s.judge(report, cases)
-	for _, p := range report.Parts {
-		if p.Failed+p.Broken > 0 {
-			s.fault("load: %d failed requests, %d broken connections: a manager is not in anybody's way", p.Failed, p.Broken)
-		}
 	}
 	s.table(cases)
-	return writeKills(s.dir, cases)
+	return nil
 }
 
 // killManager has the tree move the service away from owner, kills bt-manager at a step, and waits until all is

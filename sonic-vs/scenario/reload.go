@@ -16,7 +16,6 @@ import (
 	"sonic-netservices/bt-manager/trees"
 	"sonic-netservices/mig-agent/journal"
 	"sonic-netservices/netmap"
-	"sonic-netservices/sonic-vs/load"
 	"sonic-netservices/sonic-vs/suite"
 )
 
@@ -50,12 +49,9 @@ type treesStatus struct {
 // reload exchanges the file of trees in the middle of moves that a tree has ordered: a good one takes effect and the move
 // goes on, a broken one is refused by file, line and column, and the former trees go on.
 func reload(ctx context.Context, s *stage) (err error) {
-	owner, faults, err := s.settle(ctx)
+	owner, err := s.quiet(ctx)
 	if err != nil {
 		return err
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("not ready to begin: %s", strings.Join(faults, "; "))
 	}
 	if err := s.writeTrees(string(trees.Manager)); err != nil {
 		return err
@@ -65,42 +61,16 @@ func reload(ctx context.Context, s *stage) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.restartWithTree(context.WithoutCancel(ctx), "")) }()
-	if err := s.drain(ctx, s.leader().Name); err != nil { // the service can go to the other home only
-		return err
+	var cases []kill
+	files := map[string]newFile{}
+	for _, f := range newFiles {
+		name := "reload/" + f.name
+		files[name] = f
+		cases = append(cases, kill{Case: name, Victim: suite.Manager, Node: s.leader().Name, Step: journal.Step(orders.StepTransfer)})
 	}
-	defer func() { err = errors.Join(err, s.undrain(context.WithoutCancel(ctx))) }()
-	clients, err := s.startLoad(ctx)
-	if err != nil {
-		return err
-	}
-	defer clients.kill()
-	var moved []kill
-	for i, e := range newFiles {
-		begin := time.Now()
-		k := kill{Case: "reload/" + e.name, Victim: suite.Manager, Node: s.leader().Name, Step: journal.Step(orders.StepTransfer), KilledAt: begin.UTC()}
-		if owner, err = s.exchange(ctx, owner, e, &k); err != nil {
-			return fmt.Errorf("%s: %w", k.Case, err)
-		}
-		for _, f := range k.Faults {
-			s.fault("%s: %s", k.Case, f)
-		}
-		moved = append(moved, k)
-		event := load.Event{Kind: "live", Move: i + 1, From: k.Case, To: owner, Begin: begin, End: time.Now()}
-		if err := load.AppendEvent(clients.dir, event); err != nil {
-			return err
-		}
-	}
-	report, err := clients.stop(s, owner)
-	if err != nil {
-		return err
-	}
-	s.judge(report, moved)
-	for _, p := range report.Parts {
-		if p.Failed+p.Broken > 0 {
-			s.fault("load: %d failed requests, %d broken connections: trees are not in anybody's way", p.Failed, p.Broken)
-		}
-	}
-	return nil
+	return s.treeMoves(ctx, owner, cases, func(ctx context.Context, owner string, k *kill) (string, error) {
+		return s.exchange(ctx, owner, files[k.Case], k)
+	})
 }
 
 // exchange has the tree move the service away from owner, exchanges the file while the data goes over, and waits until
@@ -139,6 +109,7 @@ func (s *stage) exchange(ctx context.Context, owner string, e newFile, k *kill) 
 	if k.Op, err = s.leader().awaitStep(limit, w, len(records), orders.Step(k.Step)); err != nil {
 		return "", fmt.Errorf("%s is drained, but the tree does not come to %s: %w", owner, k.Step, err)
 	}
+	k.KilledAt = time.Now().UTC() // the former trees, if you like
 	if err := s.writeTrees(e.text()); err != nil {
 		return "", err
 	}
@@ -191,7 +162,7 @@ func (s *stage) exchange(ctx context.Context, owner string, e newFile, k *kill) 
 	if err := s.oneMove(k, since, moves); err != nil {
 		return "", err
 	}
-	s.say("%-18s %s %s, on %s", k.Case, k.Op, k.Outcome, k.Owner)
+	k.SettledMS = time.Since(k.KilledAt).Milliseconds()
 	return k.Owner, nil
 }
 

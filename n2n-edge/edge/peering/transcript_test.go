@@ -2,21 +2,15 @@ package peering
 
 import (
 	"bufio"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"sonic-netservices/internal/n2n"
+	"sonic-netservices/internal/transcript"
 )
-
-var update = flag.Bool("update", false, "record the transcripts anew")
 
 // TestTranscripts plays testdata/*.txt. A line that begins with "<" is told to the machine, the lines with ">" below it are
 // what it wants done, with the time since the start. mN is the MAC 02:00:00:00:00:0N, or "nobody"; options are key=value.
@@ -33,30 +27,7 @@ var update = flag.Bool("update", false, "record the transcripts anew")
 //	< acked A mN rank=R [ours=NAT]                           a REGISTER_ACK
 //	< relayed mN A | heard mN A | wanted mN                  frames that came by the supernode, came straight, are to go
 //	< rekey A | changed | stop | status | counts
-func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(want))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("the edge behaves in another way (-recorded +now); look at every line, then -update:\n%s", diff)
-			}
-		})
-	}
-}
+func TestTranscripts(t *testing.T) { transcript.Test(t, play) }
 
 var epoch = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 
