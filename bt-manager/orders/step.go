@@ -183,6 +183,8 @@ func (t *turn) moved() {
 		t.committed()
 	case t.r.Answer == No:
 		t.end(Aborted, codes.OK, t.r.Error)
+	case t.op.Step == StepTransfer && t.r.Code != codes.Internal && t.op.Sent > 1: // what the first one began is over
+		t.cancel(t.unheard() + "; sent again it is refused: " + t.r.Error)
 	case t.op.Step == StepTransfer && t.r.Code != codes.Internal: // refused: nothing was begun
 		t.end(Aborted, t.r.Code, t.r.Error)
 	default:
@@ -217,11 +219,16 @@ func (t *turn) takeBack() {
 		t.step(StepCancel)
 		return
 	}
+	t.cancel(t.unheard())
+}
+
+// unheard is the problem of an order whose answer did not come.
+func (t *turn) unheard() string {
 	problem := "the answer to " + string(t.op.Step) + " was lost"
 	if t.op.Problem != "" {
 		problem += ": " + t.op.Problem
 	}
-	t.cancel(problem)
+	return problem
 }
 
 // asked: an answer about an order whose own answer was lost.
