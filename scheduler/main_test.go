@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sonic-netservices/plan"
+	"sonic-netservices/plan/topology"
 )
 
 func scheduler(args ...string) (code int, stdout, stderr string) {
@@ -54,6 +55,20 @@ func TestRefusals(t *testing.T) {
 		code, out, errs := scheduler(strings.Fields(c.args)...)
 		if code != 2 || out != "" || !strings.Contains(errs, c.want) {
 			t.Errorf("%s: exit %d, %q, %q", c.args, code, out, errs)
+		}
+	}
+}
+
+// Every network that has a name, and one that a user wrote down, takes the place of the paper's.
+func TestTopologies(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring.yaml")
+	if err := os.WriteFile(file, []byte("nodes: [{name: a}, {name: b}, {name: c}]\nlinks: [{a: a, b: b}, {a: b, b: c}, {a: c, b: a}]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(strings.Split(topology.Choices(), ", "), file) {
+		code, out, errs := scheduler("experiment", "relay", "--quick", "--topology", name, "--out", t.TempDir())
+		if code != 0 || !strings.Contains(out, "Pairs that a relay improves") {
+			t.Errorf("%s: exit %d: %s%s", name, code, out, errs)
 		}
 	}
 }

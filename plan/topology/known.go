@@ -17,6 +17,8 @@ var known = []struct {
 	links        string // "name neighbour ...", a line each
 }{
 	{"abilene", "SNDlib, network abilene (Internet2, 2004)", abileneNodes, abileneLinks},
+	{"geant", "SNDlib, network geant (GÉANT, 2005; nodes by the city that they are in)", geantNodes, geantLinks},
+	{"germany50", "SNDlib, network germany50", germanyNodes, germanyLinks},
 	{"nobel-eu", "SNDlib, network nobel-eu (basic topology of COST 266)", nobelNodes, nobelLinks},
 }
 
@@ -100,6 +102,145 @@ rome zagreb
 stockholm warsaw
 strasbourg zurich
 vienna zagreb
+`
+
+const geantNodes = `
+amsterdam 4.94 52.32
+athens 23.58 37.98
+bratislava 17.13 48.15
+brussels 4.35 50.85
+budapest 19.09 47.5
+dublin -6.26 53.34
+frankfurt 8.68 50.11
+geneva 6.14 46.2
+lisbon -9.14 38.71
+ljubljana 14.51 46.06
+london -0.13 51.51
+luxembourg 6.13 49.61
+madrid -3.7 40.42
+milan 9.19 45.46
+new-york -73.94 40.67
+paris 2.35 48.86
+poznan 16.89 52.4
+prague 14.44 50.08
+stockholm 17.87 59.36
+tel-aviv 34.81 32.07
+vienna 16.37 48.21
+zagreb 15.96 45.81
+`
+
+const geantLinks = `
+amsterdam brussels frankfurt london tel-aviv
+athens frankfurt milan
+bratislava budapest prague
+brussels luxembourg paris
+budapest vienna zagreb
+dublin frankfurt london
+frankfurt milan paris prague stockholm vienna
+geneva milan paris vienna
+lisbon london madrid
+ljubljana vienna zagreb
+london new-york paris stockholm
+luxembourg paris
+madrid milan paris
+milan tel-aviv
+new-york vienna
+poznan prague stockholm
+`
+
+const germanyNodes = `
+aachen 6.04 50.76
+augsburg 10.9 48.33
+bayreuth 11.59 49.93
+berlin 13.39 52.52
+bielefeld 8.5 52.04
+braunschweig 10.55 52.28
+bremen 8.85 53.11
+bremerhaven 8.58 53.54
+chemnitz 12.93 50.84
+darmstadt 8.65 49.89
+dortmund 7.45 51.51
+dresden 13.73 51.03
+duesseldorf 6.77 51.25
+erfurt 11.04 50.98
+essen 7.02 51.46
+flensburg 9.45 54.77
+frankfurt 8.71 50.12
+freiburg 7.8 47.98
+fulda 9.69 50.56
+giessen 8.67 50.57
+greifswald 13.4 54.09
+hamburg 9.99 53.57
+hannover 9.72 52.38
+kaiserslautern 7.75 49.43
+karlsruhe 8.41 49.01
+kassel 9.51 51.32
+kempten 10.32 47.72
+kiel 10.12 54.34
+koblenz 7.52 50.4
+koeln 6.87 50.94
+konstanz 9.18 47.66
+leipzig 12.38 51.34
+magdeburg 11.64 52.14
+mannheim 8.49 49.49
+muenchen 11.57 48.15
+muenster 7.6 51.97
+norden 7.21 53.6
+nuernberg 11.03 49.57
+oldenburg 8.21 53.11
+osnabrueck 8.03 52.28
+passau 13.46 48.57
+regensburg 12.09 49
+saarbruecken 7.03 49.23
+schwerin 11.45 53.55
+siegen 8.03 50.91
+stuttgart 9.1 48.74
+trier 6.68 49.75
+ulm 9.99 48.4
+wesel 6.37 51.39
+wuerzburg 9.97 49.78
+`
+
+const germanyLinks = `
+aachen koeln trier wesel
+augsburg muenchen ulm wuerzburg
+bayreuth chemnitz leipzig nuernberg
+berlin dresden greifswald leipzig magdeburg schwerin
+bielefeld braunschweig hannover muenster siegen
+braunschweig hamburg hannover kassel magdeburg
+bremen bremerhaven hannover oldenburg
+bremerhaven flensburg
+chemnitz dresden erfurt
+darmstadt frankfurt kaiserslautern mannheim
+dortmund essen kassel muenster siegen
+dresden erfurt leipzig
+duesseldorf essen koeln
+erfurt kassel leipzig wuerzburg
+essen wesel
+flensburg kiel
+frankfurt fulda giessen koblenz
+freiburg karlsruhe konstanz
+fulda giessen kassel wuerzburg
+giessen kassel siegen
+greifswald schwerin
+hamburg hannover kiel schwerin
+hannover osnabrueck
+kaiserslautern karlsruhe koblenz saarbruecken
+karlsruhe mannheim saarbruecken stuttgart
+kempten konstanz muenchen
+kiel schwerin
+koblenz koeln siegen trier
+konstanz stuttgart
+leipzig magdeburg
+magdeburg schwerin
+muenchen nuernberg passau regensburg
+muenster osnabrueck
+norden oldenburg wesel
+nuernberg regensburg wuerzburg
+oldenburg osnabrueck wesel
+passau regensburg
+saarbruecken trier
+stuttgart ulm wuerzburg
 `
 
 // Random networks that ByName makes, as experiments use them.

@@ -60,7 +60,7 @@ func TestTransitStubHangsTogether(t *testing.T) {
 
 // The sizes are those that were published.
 func TestKnownNetworks(t *testing.T) {
-	sizes := map[string][2]int{"abilene": {12, 15}, "nobel-eu": {28, 41}}
+	sizes := map[string][2]int{"abilene": {12, 15}, "geant": {22, 36}, "germany50": {50, 88}, "nobel-eu": {28, 41}}
 	if len(sizes) != len(known) {
 		t.Errorf("%d networks are typed, %d sizes known", len(known), len(sizes))
 	}
