@@ -97,13 +97,16 @@ type Network struct {
 	CPU, Memory []float64 // capacity by node, less what others use
 	Cloud       Cloud
 
-	delay, perBit []float64 // of the path of least delay, by from * n + to; ms
+	ways []way // of least delay, by from * n + to
 }
+
+// way is what a request takes from node to node.
+type way struct{ delay, perBit float64 } // ms
 
 // NewNetwork measures all pairs of a view.
 func NewNetwork(view *plan.View, cloud Cloud) *Network {
 	n := len(view.Nodes)
-	net := &Network{Cloud: cloud, delay: make([]float64, n*n), perBit: make([]float64, n*n)}
+	net := &Network{Cloud: cloud, ways: make([]way, n*n)}
 	for _, node := range view.Nodes {
 		net.CPU = append(net.CPU, node.Free(netmap.Compute))
 		net.Memory = append(net.Memory, node.Free(netmap.Memory))
@@ -121,14 +124,14 @@ func NewNetwork(view *plan.View, cloud Cloud) *Network {
 		for to := range n {
 			path, ok := s.Path(view.Graph(), int32(to))
 			if !ok {
-				net.delay[from*n+to] = math.Inf(1)
+				net.ways[from*n+to].delay = math.Inf(1)
 				continue
 			}
 			narrowest := math.Inf(1)
 			for _, l := range path.Links {
 				narrowest = min(narrowest, view.Links[l].Bandwidth)
 			}
-			net.delay[from*n+to], net.perBit[from*n+to] = path.Length, 1/(1000*narrowest)
+			net.ways[from*n+to] = way{path.Length, 1 / (1000 * narrowest)}
 		}
 	}
 	return net
@@ -136,19 +139,44 @@ func NewNetwork(view *plan.View, cloud Cloud) *Network {
 
 // IT is what a request from near one node takes to another (claim 2, reconstructed as a sum).
 func (net *Network) IT(s Service, from, to int32) float64 {
-	i := int(from)*len(net.CPU) + int(to)
-	return s.Bits*net.perBit[i] + net.delay[i]
+	w := net.ways[int(from)*len(net.CPU)+int(to)]
+	return s.Bits*w.perBit + w.delay
 }
 
-// State is zeta(t): load, allocation, who serves and in what time, by service * nodes + node. A replica is where there
-// is an allocation.
+// State is zeta(t): load, allocation, who serves and in what time. What is 0 is not in it: in a large network a service has
+// few clients and fewer replicas.
 type State struct {
-	Slot   int
-	Load   []float64 // l
-	CPU    []float64 // pi; > 0: x = 1
-	Server []int32   // node that serves the clients near a node; At: the cloud
-	Time   []float64 // y, 0 where there is no load
-	Idle   []int     // slots that a replica has had no load
+	Slot     int
+	Services []Deployed // as in the problem
+}
+
+// Deployed is a service in a slot.
+type Deployed struct {
+	Clients  []Clients // by node
+	Replicas []Replica // by node
+}
+
+// Clients are those near a node, where there is load.
+type Clients struct {
+	Node   int32
+	Server int32   // node that serves them; At: the cloud
+	Load   float64 // l
+	Time   float64 // y
+}
+
+// Replica is a service's on a node: x = 1.
+type Replica struct {
+	Node int32
+	Idle int32   // slots that it has had no load
+	CPU  float64 // pi
+}
+
+// Load of a service in all.
+func (d Deployed) Load() (total float64) {
+	for _, c := range d.Clients {
+		total += c.Load
+	}
+	return total
 }
 
 // Label of a service in a slot.
@@ -170,25 +198,15 @@ func (l Label) Set() int {
 // SetNames are the sets, in their order.
 var SetNames = [...]string{"SLR", "SHR", "SHM", "SHA", "SLM", "SLA"}
 
-// LabelOf a service, by its loads of this slot and the one before.
-func LabelOf(s Service, now, before []float64, p Params) Label {
-	l := Label{Sens: 1}
-	if s.Bound < p.Sensitive {
-		l.Sens = 0
-	}
-	last := 0.0
-	for i, x := range now {
-		l.Load += x
-		if before != nil {
-			last += before[i]
-		}
-	}
-	switch change := l.Load - last; {
+// LabelOf a service, by its load in all of this slot and of the one before.
+func LabelOf(s Service, now, before float64, p Params) Label {
+	l := Label{Sens: s.sensitivity(p), Load: now}
+	switch change := now - before; {
 	case change == 0:
-	case last == 0:
+	case before == 0:
 		l.Sigma = math.Inf(1)
 	default:
-		l.Sigma = change / last
+		l.Sigma = change / before
 	}
 	switch {
 	case l.Sigma < -p.Gradient:
@@ -197,4 +215,12 @@ func LabelOf(s Service, now, before []float64, p Params) Label {
 		l.Loa = 1
 	}
 	return l
+}
+
+// sensitivity is 0 for high, 1 for low.
+func (s Service) sensitivity(p Params) int {
+	if s.Bound < p.Sensitive {
+		return 0
+	}
+	return 1
 }

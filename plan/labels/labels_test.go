@@ -36,6 +36,37 @@ func planner(v *plan.View, services ...Service) *Planner {
 	return &Planner{Net: NewNetwork(v, far), Services: services, Params: Defaults()}
 }
 
+// table is a state with all its zeroes, by service * nodes + node.
+type table struct {
+	CPU, Time []float64
+	Server    []int32
+}
+
+func (p *Planner) table(s *State) (t table) {
+	n := len(p.Net.CPU)
+	size := n * len(s.Services)
+	t.CPU, t.Time, t.Server = make([]float64, size), make([]float64, size), make([]int32, size)
+	for i := range t.Server {
+		t.Server[i] = At
+	}
+	for i, d := range s.Services {
+		for _, r := range d.Replicas {
+			t.CPU[i*n+int(r.Node)] = r.CPU
+		}
+		for _, c := range d.Clients {
+			t.Time[i*n+int(c.Node)], t.Server[i*n+int(c.Node)] = c.Time, c.Server
+		}
+	}
+	return t
+}
+
+func sum(values []float64) (total float64) {
+	for _, x := range values {
+		total += x
+	}
+	return total
+}
+
 // P3-9 to P3-11: the labels, with 0/0 and x/0.
 func TestPaper10Labels(t *testing.T) {
 	for _, c := range []struct {
@@ -52,7 +83,7 @@ func TestPaper10Labels(t *testing.T) {
 		{50, nil, []float64{1, 0}, "SLA"},
 		{50, []float64{5, 5}, []float64{1, 1}, "SLR"},
 	} {
-		if got := SetNames[LabelOf(Service{Bound: c.bound}, c.now, c.before, Defaults()).Set()]; got != c.want {
+		if got := SetNames[LabelOf(Service{Bound: c.bound}, sum(c.now), sum(c.before), Defaults()).Set()]; got != c.want {
 			t.Errorf("bound %v, %v to %v: %s, want %s", c.bound, c.before, c.now, got, c.want)
 		}
 	}
@@ -85,8 +116,8 @@ func TestPaper28SizeInvertsTime(t *testing.T) {
 // P3-16, P3-25: a highly sensitive service has a replica on every node with load; P3-27: none where there is none.
 func TestPaper16High(t *testing.T) {
 	p := planner(row(t, 10, 10, 10), Service{Name: "h", Bound: 10, Alpha: 1, Memory: 1})
-	s := p.Slot([]float64{50, 0, 20}, nil)
-	if got := fmt.Sprint(s.CPU, s.Server, s.Time); got != "[5 0 2] [0 -1 2] [10 0 10]" && got != "[5 0 2] [0 0 2] [10 0 10]" {
+	s := p.table(p.Slot([]float64{50, 0, 20}, nil))
+	if got := fmt.Sprint(s.CPU, s.Server, s.Time); got != "[5 0 2] [0 -1 2] [10 0 10]" {
 		t.Error(got)
 	}
 }
@@ -95,12 +126,12 @@ func TestPaper16High(t *testing.T) {
 // the others keep theirs.
 func TestPaper26Short(t *testing.T) {
 	p := planner(row(t, 4, 20, 20), Service{Name: "h", Bound: 10, Alpha: 1})
-	s := p.Slot([]float64{50, 30, 30}, nil) // a would need 5
+	s := p.table(p.Slot([]float64{50, 30, 30}, nil)) // a would need 5
 	if s.Server[0] != 1 || s.Server[1] != 1 || s.Server[2] != 2 || s.Time[0] > 10 || s.CPU[1] < 80.0/9 {
 		t.Errorf("%+v", s)
 	}
 	p = planner(row(t, 4, 5, 3), Service{Name: "h", Bound: 10, Alpha: 1})
-	if s = p.Slot([]float64{50, 30, 30}, nil); s.Server[0] != At || s.Server[1] != 1 || s.Time[0] != 50 {
+	if s = p.table(p.Slot([]float64{50, 30, 30}, nil)); s.Server[0] != At || s.Server[1] != 1 || s.Time[0] != 50 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -108,8 +139,8 @@ func TestPaper26Short(t *testing.T) {
 // P3-16, P3-17, P3-22: one replica for a service of low sensitivity; the others wait for the way, too.
 func TestPaper17Low(t *testing.T) {
 	p := planner(row(t, 10, 10, 10), Service{Name: "l", Bound: 32, Alpha: 1})
-	s := p.Slot([]float64{100, 0, 50}, nil)
-	if got := fmt.Sprint(s.CPU, s.Server, s.Time); got != "[5 0 0] [0 0 0] [30 0 32]" {
+	s := p.table(p.Slot([]float64{100, 0, 50}, nil))
+	if got := fmt.Sprint(s.CPU, s.Server, s.Time); got != "[5 0 0] [0 -1 0] [30 0 32]" {
 		t.Error(got)
 	}
 }
@@ -119,22 +150,44 @@ func TestPaper19OldHosts(t *testing.T) {
 	p := planner(row(t, 10, 10), Service{Name: "l", Bound: 100, Alpha: 1})
 	s := p.Slot([]float64{100, 50}, nil)
 	s = p.Slot([]float64{50, 100}, s) // b has the larger np now
-	if s.CPU[0] == 0 {
-		t.Errorf("left its host: %v", s.CPU)
+	if now := p.table(s); now.CPU[0] == 0 {
+		t.Errorf("left its host: %v", now.CPU)
 	}
-	if s = p.Slot([]float64{50, 1500}, s); s.CPU[0] != 0 || s.Server[0] != At { // 16 cores: nowhere
-		t.Errorf("%v", s.CPU)
+	if now := p.table(p.Slot([]float64{50, 1500}, s)); now.CPU[0] != 0 || now.Server[0] != At { // 16 cores: nowhere
+		t.Errorf("%v", now.CPU)
+	}
+}
+
+// A node without load hosts a service when those with load have no room for it: the emptiest in time.
+func TestLowGoesElsewhere(t *testing.T) {
+	p := planner(row(t, 2, 40, 8, 40), Service{Name: "first", Bound: 100, Alpha: 1}, Service{Name: "second", Bound: 32, Alpha: 1})
+	s := p.table(p.Slot([]float64{0, 900, 0, 0, 100, 0, 0, 0}, nil)) // 9 of b; 100/31 of b, or 100/30 of c
+	if got := fmt.Sprint(s.Server); got != "[-1 1 -1 -1 2 -1 -1 -1]" || s.CPU[6] != 100.0/30 {
+		t.Errorf("%v %v", got, s.CPU)
+	}
+}
+
+// A placement that stays answers whatever load comes: whom it does not know, by the nearest replica.
+func TestStatic(t *testing.T) {
+	p := planner(row(t, 9, 9, 9), Service{Name: "l", Bound: 40, Alpha: 1})
+	first := p.Slot([]float64{90, 0, 0}, nil)
+	s := p.table(p.Answer(first, []float64{180, 0, 9}))
+	if s.CPU[0] != 2.25 || s.Server[2] != 0 || s.Time[0] != 84 || s.Time[2] != 86 {
+		t.Errorf("%+v", s)
+	}
+	if s = p.table(first); s.Time[0] != 40 {
+		t.Errorf("the placement was changed: %+v", s)
 	}
 }
 
 // P3-14: falling services give back first, and high sensitivity is served before low.
 func TestPaper14Order(t *testing.T) {
 	p := planner(row(t, 10), Service{Name: "low", Bound: 100, Alpha: 1}, Service{Name: "high", Bound: 10, Alpha: 1})
-	if s := p.Slot([]float64{900, 80}, nil); s.CPU[1] != 8 || s.CPU[0] != 0 { // 9 and 8 of 10
+	if s := p.table(p.Slot([]float64{900, 80}, nil)); s.CPU[1] != 8 || s.CPU[0] != 0 { // 9 and 8 of 10
 		t.Errorf("%v", s.CPU)
 	}
 	p.Params.Unlabeled = true
-	if s := p.Slot([]float64{900, 80}, nil); s.CPU[1] != 0 || s.CPU[0] != 9 {
+	if s := p.table(p.Slot([]float64{900, 80}, nil)); s.CPU[1] != 0 || s.CPU[0] != 9 {
 		t.Errorf("without labels, by load: %v", s.CPU)
 	}
 }
@@ -144,8 +197,9 @@ func TestPaper27KeepAlive(t *testing.T) {
 	p := planner(row(t, 10), Service{Name: "h", Bound: 10, Alpha: 1})
 	s := p.Slot([]float64{10}, nil)
 	for slot, want := range []float64{0.05, 0.05, 0, 0} {
-		if s = p.Slot([]float64{0}, s); s.CPU[0] != want {
-			t.Errorf("slot %d without load: %v, want %v", slot, s.CPU[0], want)
+		s = p.Slot([]float64{0}, s)
+		if now := p.table(s); now.CPU[0] != want {
+			t.Errorf("slot %d without load: %v, want %v", slot, now.CPU[0], want)
 		}
 	}
 }
@@ -178,11 +232,12 @@ func TestCapacityIsConserved(t *testing.T) {
 				}
 			}
 			s = p.Slot(load, s)
+			now := p.table(s)
 			cpu, memory := p.Free()
 			for n := range cores {
 				usedCPU, usedMemory := 0.0, 0.0
 				for i, service := range services {
-					if x := s.CPU[i*len(cores)+n]; x > 0 {
+					if x := now.CPU[i*len(cores)+n]; x > 0 {
 						usedCPU += x
 						usedMemory += service.Memory
 					}
@@ -191,13 +246,13 @@ func TestCapacityIsConserved(t *testing.T) {
 					t.Fatalf("seed %d slot %d node %d: %v + %v of %v cores, %v + %v of 100 bytes", seed, s.Slot, n, usedCPU, cpu[n], cores[n], usedMemory, memory[n])
 				}
 			}
-			for i, x := range s.Load {
-				if server := s.Server[i]; x > 0 && server != At {
-					if s.CPU[i/len(cores)*len(cores)+int(server)] == 0 {
+			for i, x := range load {
+				if server := now.Server[i]; x > 0 && server != At {
+					if now.CPU[i/len(cores)*len(cores)+int(server)] == 0 {
 						t.Fatalf("seed %d: served where no replica is", seed)
 					}
-					if bound := services[i/len(cores)].Bound; s.Time[i] > bound*(1+1e-9) {
-						t.Fatalf("seed %d: a replica answers in %v, bound %v", seed, s.Time[i], bound)
+					if bound := services[i/len(cores)].Bound; now.Time[i] > bound*(1+1e-9) {
+						t.Fatalf("seed %d: a replica answers in %v, bound %v", seed, now.Time[i], bound)
 					}
 				}
 			}
@@ -237,25 +292,29 @@ func TestDecision(t *testing.T) {
 }
 
 func BenchmarkSlot1000x1000(b *testing.B) {
-	r := chance.New(1)
-	const n = 1000
-	net := &Network{Cloud: far, delay: make([]float64, n*n), perBit: make([]float64, n*n)}
-	for i := range net.delay {
-		net.delay[i] = r.Uniform(0, 3)
-	}
-	for range n {
-		net.CPU, net.Memory = append(net.CPU, 100), append(net.Memory, 1e12)
-	}
-	p := &Planner{Net: net, Params: Defaults()}
-	load := make([]float64, n*n)
-	for i := range n {
-		p.Services = append(p.Services, Service{Name: fmt.Sprint(i), Bound: r.Uniform(5, 60), Alpha: 1, Memory: 1})
-		for range 20 {
-			load[i*n+r.IntN(n)] = r.Uniform(0, 40)
-		}
-	}
-	s := p.Slot(load, nil)
-	for b.Loop() {
-		p.Slot(load, s)
+	for _, room := range []float64{100, 10} {
+		b.Run(fmt.Sprint(room, "cores"), func(b *testing.B) {
+			r := chance.New(1)
+			const n = 1000
+			net := &Network{Cloud: far, ways: make([]way, n*n)}
+			for i := range net.ways {
+				net.ways[i].delay = r.Uniform(0, 3)
+			}
+			for range n {
+				net.CPU, net.Memory = append(net.CPU, room), append(net.Memory, 1e12)
+			}
+			p := &Planner{Net: net, Params: Defaults()}
+			load := make([]float64, n*n)
+			for i := range n {
+				p.Services = append(p.Services, Service{Name: fmt.Sprint(i), Bound: r.Uniform(5, 60), Alpha: 1, Memory: 1})
+				for range 20 {
+					load[i*n+r.IntN(n)] = r.Uniform(0, 40)
+				}
+			}
+			s := p.Slot(load, nil)
+			for b.Loop() {
+				p.Slot(load, s)
+			}
+		})
 	}
 }

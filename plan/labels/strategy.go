@@ -51,8 +51,18 @@ func (p Problem) Check(view *plan.View) error {
 			return fmt.Errorf("labels: slot %d: service %s at %s: load %v is not an amount", t, p.Services[i/len(view.Nodes)].Name, view.Nodes[i%len(view.Nodes)].Name, load[i])
 		}
 	}
-	if p.Before != nil && (len(p.Before.Load) != size || len(p.Before.CPU) != size || len(p.Before.Idle) != size) {
-		return fmt.Errorf("labels: the slot before has %d allocations, want %d", len(p.Before.CPU), size)
+	if p.Before == nil {
+		return nil
+	}
+	if len(p.Before.Services) != len(p.Services) {
+		return fmt.Errorf("labels: the slot before has %d services, want %d", len(p.Before.Services), len(p.Services))
+	}
+	for i, d := range p.Before.Services {
+		for _, r := range d.Replicas {
+			if r.Node < 0 || int(r.Node) >= len(view.Nodes) || !plan.Amount(r.CPU) || r.CPU == 0 {
+				return fmt.Errorf("labels: the slot before: service %s has %v cores on node %d of %d", p.Services[i].Name, r.CPU, r.Node, len(view.Nodes))
+			}
+		}
 	}
 	return nil
 }
@@ -82,27 +92,25 @@ func (s Strategy) Plan(ctx context.Context, view *plan.View, problem plan.Proble
 		before, now = now, planner.Slot(load, now)
 		d.Work++
 	}
-	d.Score = planner.Violations(now, now.Load)
+	d.Score = planner.Violations(now)
 	explain(&d, view, planner, before, now)
 	return d, nil
 }
 
 // explain writes the changes of a slot as actions: first what is given back, then what is taken.
 func explain(d *plan.Decision, view *plan.View, p *Planner, before, now *State) {
-	n := len(view.Nodes)
 	var give, take []plan.Action
 	amount := func(s int, cpu float64) netmap.Demand {
 		return netmap.Demand{netmap.Compute: cpu, netmap.Memory: p.Services[s].Memory}
 	}
 	for s, service := range p.Services {
-		late, cloud := 0.0, 0
-		for node := range n {
-			i, had := s*n+node, 0.0
-			if before != nil {
-				had = before.CPU[i]
-			}
+		var old []Replica
+		if before != nil {
+			old = before.Services[s].Replicas
+		}
+		changes(old, now.Services[s].Replicas, func(node int32, had, cpu float64) {
 			a := plan.Action{Subject: service.Name, To: view.Nodes[node].Name}
-			switch cpu := now.CPU[i]; {
+			switch {
 			case cpu == had:
 			case cpu == 0:
 				a.Kind, a.From, a.To, a.Amount = plan.Remove, a.To, "", amount(s, had)
@@ -118,11 +126,14 @@ func explain(d *plan.Decision, view *plan.View, p *Planner, before, now *State) 
 					take = append(take, a)
 				}
 			}
-			if now.Load[i] > 0 && now.Server[i] == At {
+		})
+		late, cloud := 0.0, 0
+		for _, c := range now.Services[s].Clients {
+			if c.Server == At {
 				cloud++
 			}
-			if now.Time[i] > service.Bound*(1+1e-9) {
-				late += now.Load[i]
+			if c.Late(service) {
+				late += c.Load
 			}
 		}
 		l := p.Labels()[s]
@@ -136,6 +147,23 @@ func explain(d *plan.Decision, view *plan.View, p *Planner, before, now *State) 
 		}
 	}
 	d.Actions = append(give, take...)
+}
+
+// changes tells of each node with a replica, before or now, how much computing it had and has; by node.
+func changes(before, now []Replica, tell func(node int32, had, cpu float64)) {
+	for len(before) > 0 || len(now) > 0 {
+		switch {
+		case len(now) == 0 || len(before) > 0 && before[0].Node < now[0].Node:
+			tell(before[0].Node, before[0].CPU, 0)
+			before = before[1:]
+		case len(before) == 0 || now[0].Node < before[0].Node:
+			tell(now[0].Node, 0, now[0].CPU)
+			now = now[1:]
+		default:
+			tell(now[0].Node, before[0].CPU, now[0].CPU)
+			before, now = before[1:], now[1:]
+		}
+	}
 }
 
 func percent(part float64) string {

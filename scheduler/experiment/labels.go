@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"sonic-netservices/netmap"
 	"sonic-netservices/plan"
@@ -119,36 +120,50 @@ type p3Outcome struct {
 
 func p3Run(c p3Case, p labels.Params, static bool) (o p3Outcome) {
 	planner := &labels.Planner{Net: c.net, Services: c.services, Params: p}
-	n := len(c.net.CPU)
 	var state *labels.State
 	for t, load := range c.load {
-		before := state
+		var now *labels.State
 		if static && t > 0 {
-			planner.Answer(state, load)
+			now = planner.Answer(state, load)
 		} else {
-			state = planner.Slot(load, state)
+			now = planner.Slot(load, state)
+			if state != nil {
+				o.starts += float64(started(state, now)) / float64(len(c.load)-1)
+			}
+			state = now
 		}
-		late := planner.Violations(state, load)
+		late := planner.Violations(now)
 		o.perSlot = append(o.perSlot, late)
 		o.late += late / float64(len(c.load))
 		var cloud, all [2]float64
-		for i, x := range load {
-			if before != nil && !static && state.CPU[i] > 0 && before.CPU[i] == 0 {
-				o.starts += 1 / float64(len(c.load)-1)
-			}
+		for s, d := range now.Services {
 			sens := 1
-			if c.services[i/n].Bound < p.Sensitive {
+			if c.services[s].Bound < p.Sensitive {
 				sens = 0
 			}
-			all[sens] += x
-			if x > 0 && state.Server[i] == labels.At {
-				cloud[sens] += x
+			for _, x := range d.Clients {
+				all[sens] += x.Load
+				if x.Server == labels.At {
+					cloud[sens] += x.Load
+				}
 			}
 		}
 		o.cloudHigh += cloud[0] / max(all[0], 1) / float64(len(c.load))
 		o.cloudLow += cloud[1] / max(all[1], 1) / float64(len(c.load))
 	}
 	return o
+}
+
+// started counts the replicas that were not there in the slot before.
+func started(before, now *labels.State) (count int) {
+	for s, d := range now.Services {
+		for _, r := range d.Replicas {
+			if !slices.ContainsFunc(before.Services[s].Replicas, func(old labels.Replica) bool { return old.Node == r.Node }) {
+				count++
+			}
+		}
+	}
+	return count
 }
 
 var p3Methods = []struct {
