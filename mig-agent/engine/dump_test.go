@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,13 +16,21 @@ import (
 
 const dumped = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" // a container
 
-// TestMain is also the child process of a dump: the runtime's executable of fakeHost is this test.
+// TestMain is also the child process of a dump: the runtime's executable of fakeHost is this test; and the runc of
+// TestKilledRestore.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "dump" {
 		if err := RunDump(os.Args[2:], os.Stdin); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	}
+	if slices.Contains(os.Args, "restore") {
+		if err := restoreThatIsKilled(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -82,31 +81,25 @@ func (o *orphans) look() {
 	}
 }
 
-// holder is a process that has the lock's file open.
-type holder struct {
-	parent int
-	name   string
-}
-
 // orphansOf gives those whose parent is not one of the holders, and all below them. The first of a dump, runc, is none,
 // and this process, which waits for the lock, is none either.
-func orphansOf(all map[int]holder) (pids []int) {
-	for pid, h := range all {
-		for h.name != "runc" {
-			parent, ok := all[h.parent]
+func orphansOf(all map[int]procStat) (pids []int) {
+	for pid, p := range all {
+		for p.name != "runc" {
+			parent, ok := all[p.parent]
 			if !ok {
 				pids = append(pids, pid)
 				break
 			}
-			h = parent
+			p = parent
 		}
 	}
 	return pids
 }
 
 // holders finds the processes, except this one, that have a file open.
-func holders(file string) map[int]holder {
-	all := map[int]holder{}
+func holders(file string) map[int]procStat {
+	all := map[int]procStat{}
 	want, err := os.Stat(file)
 	if err != nil {
 		return all
@@ -117,8 +110,8 @@ func holders(file string) map[int]holder {
 		if err != nil || pid == os.Getpid() || !hasOpen(dir, want) {
 			continue
 		}
-		if h, ok := readHolder(dir); ok {
-			all[pid] = h
+		if p, ok := readStat(pid); ok {
+			all[pid] = p
 		}
 	}
 	return all
@@ -132,24 +125,4 @@ func hasOpen(dir string, want os.FileInfo) bool {
 		}
 	}
 	return false
-}
-
-// readHolder reads /proc/PID/stat: "PID (NAME) STATE PARENT ...", where the name may hold anything.
-func readHolder(dir string) (h holder, ok bool) {
-	text, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return h, false
-	}
-	_, rest, _ := strings.Cut(string(text), "(")
-	end := strings.LastIndex(rest, ")")
-	if end < 0 {
-		return h, false
-	}
-	fields := strings.Fields(rest[end+1:])
-	if len(fields) < 2 {
-		return h, false
-	}
-	h.name = rest[:end]
-	h.parent, err = strconv.Atoi(fields[1])
-	return h, err == nil
 }

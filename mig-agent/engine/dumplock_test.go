@@ -29,13 +29,13 @@ func TestOrphansOfKilledCRIU(t *testing.T) {
 
 func TestOrphansOf(t *testing.T) {
 	for name, c := range map[string]struct {
-		all  map[int]holder
+		all  map[int]procStat
 		want []int
 	}{
-		"a dump":           {map[int]holder{10: {1, "runc"}, 11: {10, "criu"}, 12: {11, "criu"}}, nil},
-		"runc alone":       {map[int]holder{10: {1, "runc"}}, nil},
-		"CRIU was killed":  {map[int]holder{10: {1, "runc"}, 12: {1, "criu"}}, []int{12}},
-		"and runc as well": {map[int]holder{12: {1, "criu"}}, []int{12}},
+		"a dump":           {map[int]procStat{10: {parent: 1, name: "runc"}, 11: {parent: 10, name: "criu"}, 12: {parent: 11, name: "criu"}}, nil},
+		"runc alone":       {map[int]procStat{10: {parent: 1, name: "runc"}}, nil},
+		"CRIU was killed":  {map[int]procStat{10: {parent: 1, name: "runc"}, 12: {parent: 1, name: "criu"}}, []int{12}},
+		"and runc as well": {map[int]procStat{12: {parent: 1, name: "criu"}}, []int{12}},
 	} {
 		if diff := cmp.Diff(c.want, orphansOf(c.all)); diff != "" {
 			t.Errorf("%s: %s", name, diff)

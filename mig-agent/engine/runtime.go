@@ -125,7 +125,7 @@ func restoreArmed(runc, dir string, call runtimeCall) error {
 	// The restored processes inherit these three, so they must be the shim's own: a pipe of ours would never close.
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	res := RestoreResult{}
-	if err := cmd.Run(); err != nil {
+	if err := runRestore(cmd); err != nil {
 		res.Error = fmt.Sprintf("runc restore: %v: %s", err, lastError(call.log))
 	} else if pid, err := readPID(call.pidFile); err == nil {
 		res.PID = pid
@@ -143,6 +143,16 @@ func restoreArmed(runc, dir string, call runtimeCall) error {
 		return errors.New("mig-runc: " + res.Error)
 	}
 	return nil
+}
+
+func runRestore(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go endKilled(ctx, cmd.Process.Pid)
+	return cmd.Wait()
 }
 
 // awaitWord polls for the word file: a rename makes it appear whole, and 1 ms of polling costs less than a FIFO's

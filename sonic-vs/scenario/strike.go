@@ -60,7 +60,9 @@ func (s *stage) killCRIU(node string) strike {
 	return strike{hit: func(ctx context.Context) error {
 		for limit := time.Now().Add(2 * time.Second); time.Now().Before(limit); {
 			if pids := suite.Processes(s.node(node).Node, "criu"); len(pids) > 0 {
-				return kill9(pids...)
+				if err := kill9(pids...); !errors.Is(err, syscall.ESRCH) { // it may just have ended
+					return err
+				}
 			}
 		}
 		return fmt.Errorf("%w: CRIU did not run on %s", errMissed, node)
@@ -100,11 +102,16 @@ func (s *stage) killDockerd(node string, liveRestore bool) strike {
 	return k
 }
 
+// kill9 kills all of them. That some have just ended is no error, unless all have.
 func kill9(pids ...int) error {
+	var errs []error
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("kill %d: %w", pid, err)
+			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
 		}
 	}
-	return nil
+	if len(errs) < len(pids) {
+		return nil
+	}
+	return errors.Join(errs...)
 }
