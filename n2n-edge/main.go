@@ -77,7 +77,8 @@ func run(ctx context.Context, cfg *edge.Config, file, redis string, check bool, 
 	f := sock.Features()
 	log.Info("n2n-edge", "version", daemon.Version(), "device", device.Name(), "mac", id.MAC, "port", sock.Port(),
 		"tap_offload", device.Offload(), "gso", f.GSO, "gro", f.GRO, "ipv6", f.IPv6, "receive_buffer", f.ReceiveBuffer, "send_buffer", f.SendBuffer)
-	return edge.Run(ctx, cfg, id, edge.Doors{Device: device, Socket: sock, Host: network, Resolve: resolve}, log)
+	open := func() (udp.Socket, error) { return udp.Open(udp.Config{NoOffload: cfg.NoOffload}) }
+	return edge.Run(ctx, cfg, id, edge.Doors{Device: device, Socket: sock, Open: open, Host: network, Resolve: resolve}, log)
 }
 
 // complete reads the configuration, on a switch also that of CONFIG_DB.

@@ -5,11 +5,13 @@ import "net/netip"
 // Ours is what our programs tell each other behind the fields of a message, in its Rest: ntop reads no further than its own
 // fields. It is "nsv", the version, flags, NAT, and a list of addresses. Newer versions append to it.
 //
-// It is in REGISTER_SUPER, REGISTER and REGISTER_ACK (Fast, NAT, Addrs), in the QUERY_PEER that pings a supernode (OtherPort), and in the
-// PEER_INFO that answers it (Fast).
+// It is in REGISTER_SUPER, REGISTER and REGISTER_ACK (Fast, NAT, Addrs, Draws, Fan), in the QUERY_PEER that pings a supernode (OtherPort),
+// and in the PEER_INFO that answers it (Fast).
 type Ours struct {
 	Fast      bool // takes bursts: has a large buffer and reads many packets at a time
 	OtherPort bool // asks a supernode to send its PEER_INFO twice, the second time from a port of its own: who gets it is behind a full cone
+	Draws     bool // tries ports by chance when it is told of a fan
+	Fan       bool // has opened many ports towards the receiver: one of them can be found by chance
 	NAT       NAT
 	addrs     [MaxAddrs]netip.AddrPort
 	n         int
@@ -43,6 +45,8 @@ const (
 	oursVersion   = 1
 	oursFast      = 1
 	oursOtherPort = 2
+	oursDraws     = 4
+	oursFan       = 8
 )
 
 // Addrs are where else the sender may be reached: its addresses in its own network, and IPv6.
@@ -65,6 +69,12 @@ func (o *Ours) Append(b []byte) []byte {
 	if o.OtherPort {
 		flags |= oursOtherPort
 	}
+	if o.Draws {
+		flags |= oursDraws
+	}
+	if o.Fan {
+		flags |= oursFan
+	}
 	b = append(b, 'n', 's', 'v', oursVersion, flags, byte(o.NAT), byte(o.n))
 	for _, a := range o.Addrs() {
 		b = appendSock(b, a)
@@ -81,6 +91,7 @@ func ParseOurs(rest []byte) (o Ours, ok bool) {
 	}
 	flags := r.u8(FieldOurs)
 	o.Fast, o.OtherPort = flags&oursFast != 0, flags&oursOtherPort != 0
+	o.Draws, o.Fan = flags&oursDraws != 0, flags&oursFan != 0
 	if o.NAT = NAT(r.u8(FieldOurs)); o.NAT >= nats {
 		o.NAT = NATUnknown
 	}

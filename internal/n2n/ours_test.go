@@ -6,7 +6,7 @@ import (
 )
 
 func TestOursTravels(t *testing.T) {
-	o := Ours{Fast: true, NAT: NATSymmetric}
+	o := Ours{Fast: true, Draws: true, Fan: true, NAT: NATSymmetric}
 	o.AddAddr(netip.MustParseAddrPort("192.0.2.1:7000"))
 	o.AddAddr(netip.MustParseAddrPort("[2001:db8::1]:7000"))
 	m := Register{Header: Header{TTL: 2}, Rest: o.Append(nil)}

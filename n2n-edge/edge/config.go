@@ -44,6 +44,9 @@ type Config struct {
 	Multicast        bool   // is carried
 	Routing          bool   // frames of and for other hosts are carried
 	GuessPorts       int    // beyond a peer's known one
+	FanSockets       int    // towards a peer, out of a NAT that draws ports
+	FanDraws         int    // ports of such a peer
+	FanRate          int    // packets a second
 	Interval         time.Duration
 	PaceRate         int64  // bits a second
 	NoOffload        bool   // one frame, one packet, one call
@@ -85,6 +88,9 @@ func (c *Config) Flags(flags *flag.FlagSet) {
 	flags.BoolVar(&c.Multicast, "multicast", true, "multicast is carried, which IPv6 cannot do without; ntop's edges carry none unless told to (-E)")
 	flags.BoolVar(&c.Routing, "routing", false, "frames of and for other hosts are carried, as for a router or a bridge")
 	flags.IntVar(&c.GuessPorts, "guess-ports", 64, "`ports` tried beyond the one a peer was seen at, when it does not answer there; 0: none")
+	flags.IntVar(&c.FanSockets, "fan-sockets", 256, "`sockets` opened for some seconds towards a peer, when this host's NAT draws a port by chance for each receiver and the peer's lets in only who was sent to; 0: none, and such peers are reached by the supernode")
+	flags.IntVar(&c.FanDraws, "fan-draws", 2048, "`ports` tried by chance of a peer that has opened such sockets; 1,024 find one of 256 in 98 of 100 cases; 0: none")
+	flags.IntVar(&c.FanRate, "fan-rate", 500, "`packets` a second that the two cost at most; a NAT remembers each for half a minute")
 	flags.DurationVar(&c.Interval, "interval", 20*time.Second, "time between registrations; supernodes forget who is silent for 60 s")
 	flags.Int64Var(&c.PaceRate, "pace-rate", 500_000_000, "`bits` a second to a peer that runs ntop's edge, whose small buffer loses what comes faster")
 	flags.BoolVar(&c.NoOffload, "no-offload", false, "one packet at a time through the kernel: slow, and to find out what is wrong with a driver")
@@ -128,6 +134,7 @@ func (c *Config) check() (err error) {
 		name                 string
 		value, lowest, above int64
 	}{{"mtu", int64(c.MTU), 576, 1931}, {"port", int64(c.Port), 0, 65536}, {"guess-ports", int64(c.GuessPorts), 0, 4097},
+		{"fan-sockets", int64(c.FanSockets), 0, 1025}, {"fan-draws", int64(c.FanDraws), 0, 16385}, {"fan-rate", int64(c.FanRate), 10, 10_001},
 		{"interval", int64(c.Interval / time.Second), 1, 56}, {"pace-rate", c.PaceRate, 1_000_000, 1 << 40}, {"workers", int64(c.Workers), -1, 65}} {
 		if n.value < n.lowest || n.value >= n.above {
 			return fmt.Errorf("%s: %d: want %d to %d", n.name, n.value, n.lowest, n.above-1)

@@ -36,6 +36,12 @@ func (e *Edge) do(a peering.Action) {
 			e.count.drop(dropSend)
 			e.log.Debug("send", "err", err)
 		}
+	case peering.Fan:
+		e.spread(a)
+	case peering.Fold:
+		if err := e.fans.fold(a.To); err != nil {
+			e.log.Warn("close a fan", "addr", a.To, "err", err)
+		}
 	case peering.Route:
 		e.route(a)
 	case peering.Relay:
@@ -113,11 +119,42 @@ func (e *Edge) lookAround(towards netip.AddrPort) {
 	e.machine.Local(time.Now(), source, addrs, e.doors.Socket.Port())
 }
 
+// transmit sends bursts by the sockets that their receivers are reached by.
+func (e *Edge) transmit(bursts []udp.Burst) error {
+	ways := e.fans.ways.Load()
+	if ways == nil {
+		return e.doors.Socket.Send(bursts)
+	}
+	var first error
+	for n := 0; n < len(bursts); bursts = bursts[n:] {
+		sock := e.socketTo(*ways, bursts[0].To)
+		for n = 1; n < len(bursts) && e.socketTo(*ways, bursts[n].To) == sock; n++ {
+		}
+		if err := sock.Send(bursts[:n]); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (e *Edge) socketTo(ways map[netip.AddrPort]udp.Socket, to netip.AddrPort) udp.Socket {
+	if sock := ways[to]; sock != nil {
+		return sock
+	}
+	return e.doors.Socket
+}
+
 // sendMessage seals and sends a control message.
 func (e *Edge) sendMessage(a peering.Send) error {
-	b := a.Message
+	return e.sealAndSend(a.Message, func(b []byte) error {
+		return e.transmit([]udp.Burst{{To: a.To, Data: b, TTL: a.TTL}})
+	})
+}
+
+// sealAndSend encrypts a control message in place and has it sent, before a later one is stamped.
+func (e *Edge) sealAndSend(b []byte, send func([]byte) error) error {
 	if e.keys == nil {
-		return e.doors.Socket.Send([]udp.Burst{{To: a.To, Data: b, TTL: a.TTL}})
+		return send(b)
 	}
 	h, err := n2n.ParseHeader(b)
 	if err != nil {
@@ -135,7 +172,7 @@ func (e *Edge) sendMessage(a peering.Send) error {
 	if e.keys.secret != nil && registers {
 		b = e.keys.secret.AppendTrailer(b)
 	}
-	return e.doors.Socket.Send([]udp.Burst{{To: a.To, Data: b, TTL: a.TTL}})
+	return send(b)
 }
 
 // announce tells everybody that this MAC has this address, by two gratuitous ARP replies: others find us by them.
@@ -159,7 +196,7 @@ func (e *Edge) announce() {
 			e.own.seal(time.Now(), e.ownOut, n2n.MAC(frame[:6]), relay.to)
 		}
 	}
-	if err := e.doors.Socket.Send(e.ownOut.bursts); err != nil {
+	if err := e.transmit(e.ownOut.bursts); err != nil {
 		e.log.Debug("announce", "err", err)
 	}
 	e.ownOut.reset()

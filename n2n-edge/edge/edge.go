@@ -38,6 +38,8 @@ import (
 type Doors struct {
 	Device tap.Device
 	Socket udp.Socket
+	// Open gives one more socket, on a port of its own.
+	Open func() (udp.Socket, error)
 	// Host tells the addresses of this host, without those of the device, and sends whenever they or routes change.
 	Host Host
 	// Resolve gives the addresses of a supernode, host:port.
@@ -69,9 +71,11 @@ type Edge struct {
 	own     *sealer // for announcements
 	ownOut  *batch
 
-	pacer   *pacer
-	resolve chan string
-	started time.Time
+	pacer    *pacer
+	receiver *receiver
+	fans     fans
+	resolve  chan string
+	started  time.Time
 }
 
 // tick is how often the machine looks at the clock.
@@ -101,7 +105,8 @@ func newEdge(cfg *Config, id Identity, doors Doors, log *slog.Logger) (*Edge, er
 		return nil, err
 	}
 	c := peering.Config{Community: cfg.community, MAC: id.MAC, Desc: n2n.DescOf(cfg.desc()), Token: token, Preferred: cfg.preferred,
-		Interval: cfg.Interval, Relayed: cfg.RelayOnly, Ports: cfg.GuessPorts}
+		Interval: cfg.Interval, Relayed: cfg.RelayOnly, Ports: cfg.GuessPorts,
+		Fan: cfg.FanSockets, Draws: cfg.FanDraws, Rate: cfg.FanRate}
 	if k != nil {
 		c.User, c.Secret = k.user, k.secret
 	}
@@ -112,7 +117,8 @@ func newEdge(cfg *Config, id Identity, doors Doors, log *slog.Logger) (*Edge, er
 	}
 	e.machine = peering.New(c, cfg.supernodes, e.newRandom())
 	e.pacer = newPacer(e)
-	return e, nil
+	e.receiver, err = e.newReceiver()
+	return e, err
 }
 
 // newRandom gives a source of its own to each goroutine.
@@ -143,6 +149,7 @@ func (e *Edge) run(ctx context.Context) error {
 		g.Go(func() error { daemon.Metrics(ctx, e.cfg.Metrics, (*collector)(e)); return nil })
 	}
 	err := g.Wait()
+	e.fans.listeners.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -154,7 +161,7 @@ func (e *Edge) run(ctx context.Context) error {
 func (e *Edge) drive(ctx context.Context) error {
 	defer func() {
 		e.tell(func(now time.Time) { e.machine.Stop(now) })
-		if err := errors.Join(e.doors.Device.Close(), e.doors.Socket.Close()); err != nil {
+		if err := errors.Join(e.doors.Device.Close(), e.doors.Socket.Close(), e.fans.close()); err != nil {
 			e.log.Warn("close", "err", err)
 		}
 	}()

@@ -27,10 +27,11 @@ var supernodeAt = netip.MustParseAddrPort("192.0.2.1:7654")
 
 // supernode is as much of one as two edges need.
 type supernode struct {
-	sock  udp.Socket
-	edges map[n2n.MAC]netip.AddrPort
-	key   *n2n.HeaderKey
-	stamp n2n.Stamper
+	sock   udp.Socket
+	edges  map[n2n.MAC]netip.AddrPort
+	key    *n2n.HeaderKey
+	stamp  n2n.Stamper
+	others []netip.AddrPort
 }
 
 func (s *supernode) run() {
@@ -67,7 +68,11 @@ func (s *supernode) message(from netip.AddrPort, b []byte) {
 		var m n2n.RegisterSuper
 		if m.Decode(b) == nil {
 			s.edges[m.MAC] = from
-			s.send(from, (&n2n.RegisterSuperAck{Header: own, Cookie: m.Cookie, MAC: n2n.MAC{0xaa}, Sock: from}).Append(nil), 0)
+			a := n2n.RegisterSuperAck{Header: own, Cookie: m.Cookie, MAC: n2n.MAC{0xaa}, Sock: from}
+			for _, other := range s.others {
+				a.Supernodes = a.Supernodes.Append(n2n.Supernode{Addr: other})
+			}
+			s.send(from, a.Append(nil), 0)
 		}
 	case n2n.TypeQueryPeer:
 		var m n2n.QueryPeer
@@ -162,7 +167,7 @@ func newWorld(t *testing.T, args ...string) *world {
 			t.Fatal(err)
 		}
 		device := tap.NewFake("mem", 256)
-		e, err := newEdge(cfg, Identity{MAC: mac(n)}, Doors{device, sock, still{at(n)}, resolveTo(supernodeAt)}, quiet())
+		e, err := newEdge(cfg, Identity{MAC: mac(n)}, Doors{device, sock, nil, still{at(n)}, resolveTo(supernodeAt)}, quiet())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +338,7 @@ func (s *sink) Port() uint16                               { return 1 }
 func pathOf(t testing.TB, args ...string) (*Edge, *sink) {
 	t.Helper()
 	door := &sink{}
-	e, err := newEdge(config(t, 1, args...), Identity{MAC: mac(1)}, Doors{door, door, still{at(1)}, nil}, quiet())
+	e, err := newEdge(config(t, 1, args...), Identity{MAC: mac(1)}, Doors{door, door, nil, still{at(1)}, nil}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +373,7 @@ func TestPacketsDoNotAllocate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := in.newReceiver()
+		r := in.receiver
 		var list []arrival
 		come := udp.Received{Buf: make([]byte, udp.MaxReceive), From: netip.AddrPortFrom(at(1), 5000)}
 		if n := testing.AllocsPerRun(50, func() {
@@ -407,7 +412,7 @@ func TestBadPacketsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := in.newReceiver()
+	r := in.receiver
 	from := netip.AddrPortFrom(at(1), 5000)
 	take := func(b []byte, now time.Time) {
 		come := udp.Received{Buf: bytes.Clone(b), N: len(b), From: from}

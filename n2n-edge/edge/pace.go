@@ -135,7 +135,7 @@ func (p *pacer) send(b *udp.Burst) {
 			now = time.Now()
 		}
 		p.one[0] = udp.Burst{To: b.To, Data: part, Segment: b.Segment}
-		if err := p.e.doors.Socket.Send(p.one[:]); err != nil {
+		if err := p.e.transmit(p.one[:]); err != nil {
 			p.e.count.drop(dropSend)
 		}
 		p.mu.Lock()

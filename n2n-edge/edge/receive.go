@@ -16,9 +16,13 @@ import (
 // receiveBatch is how many messages are read at once, of up to 64 KiB each.
 const receiveBatch = 16
 
-// receiver brings packets of the socket to the kernel.
+// receiver brings packets of the sockets to the kernel.
 type receiver struct {
-	e       *Edge
+	e *Edge
+
+	mu      sync.Mutex // guards what follows: a peer that was found by a fan has a socket of its own, and a goroutine
+	open    *opener    // of who has no workers
+	list    []arrival
 	join    *offload.Joiner
 	last    *station
 	replays map[netip.AddrPort]*n2n.Replay // of supernodes
@@ -36,38 +40,49 @@ func (e *Edge) receive(ctx context.Context) error {
 	if e.cfg.Workers > 0 {
 		return e.receiveWithWorkers(ctx)
 	}
+	err := e.receiver.from(e.doors.Socket)
+	if errors.Is(err, udp.ErrClosed) {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (e *Edge) newReceiver() (*receiver, error) {
 	open, err := e.newOpener()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r := e.newReceiver()
+	r := &receiver{e: e, open: open, replays: map[netip.AddrPort]*n2n.Replay{}}
+	r.join = offload.NewJoiner(r)
+	return r, nil
+}
+
+// from brings what comes by a socket to the kernel, until the socket is closed.
+func (r *receiver) from(sock udp.Socket) error {
 	come := make([]udp.Received, receiveBatch)
 	for i := range come {
 		come[i].Buf = make([]byte, udp.MaxReceive)
 	}
-	var list []arrival
 	for {
-		n, err := e.doors.Socket.Receive(come)
-		switch {
-		case errors.Is(err, udp.ErrClosed):
-			return ctx.Err()
-		case err != nil:
+		n, err := sock.Receive(come)
+		if err != nil {
 			return err
 		}
-		now := time.Now()
-		open.grown = open.grown[:0]
-		for i := range come[:n] {
-			list = open.open(list[:0], &come[i])
-			r.all(now, list, come[i].From)
-		}
-		r.flush()
+		r.take(come[:n])
 	}
 }
 
-func (e *Edge) newReceiver() *receiver {
-	r := &receiver{e: e, replays: map[netip.AddrPort]*n2n.Replay{}}
-	r.join = offload.NewJoiner(r)
-	return r
+// take opens and delivers what has come at once.
+func (r *receiver) take(come []udp.Received) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.open.grown = r.open.grown[:0]
+	for i := range come {
+		r.list = r.open.open(r.list[:0], &come[i])
+		r.all(now, r.list, come[i].From)
+	}
+	r.flush()
 }
 
 func (r *receiver) all(now time.Time, list []arrival, from netip.AddrPort) {
@@ -135,9 +150,10 @@ func (e *Edge) receiveWithWorkers(ctx context.Context) error {
 
 // deliverOpened gives the kernel what workers have opened, and joins as much as has come at once.
 func (e *Edge) deliverOpened(l *line[incoming]) {
-	r := e.newReceiver()
+	r := e.receiver
 	var tasks []*task[incoming]
 	for t := l.next(true); t != nil; t = l.next(true) {
+		r.mu.Lock()
 		now := time.Now()
 		for ; t != nil; t = l.next(false) {
 			r.all(now, t.of.list, t.of.From)
@@ -147,6 +163,7 @@ func (e *Edge) deliverOpened(l *line[incoming]) {
 			}
 		}
 		r.flush()
+		r.mu.Unlock()
 		for _, t := range tasks {
 			l.back(t)
 		}

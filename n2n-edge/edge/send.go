@@ -121,7 +121,7 @@ func (e *Edge) sendMade(l *line[outgoing]) {
 				break
 			}
 		}
-		if err := e.doors.Socket.Send(bursts); err != nil {
+		if err := e.transmit(bursts); err != nil {
 			e.count.drop(dropSend)
 			e.log.Debug("send", "err", err)
 		}
@@ -230,7 +230,7 @@ func (s *sender) pace(now time.Time, dst n2n.MAC, to netip.AddrPort) int {
 // flush sends what has been made.
 func (s *sender) flush() {
 	if len(s.out.bursts) > 0 {
-		if err := s.e.doors.Socket.Send(s.out.bursts); err != nil {
+		if err := s.e.transmit(s.out.bursts); err != nil {
 			s.e.count.drop(dropSend)
 			s.e.log.Debug("send", "err", err)
 		}

@@ -16,6 +16,17 @@ type Send struct {
 	TTL     int // of the IP packet; 0: as usual
 }
 
+// Fan opens more sockets, each on a port of its own, and sends the message to one address from each. The first one that a
+// peer's REGISTER or REGISTER_ACK comes to from there becomes the way to that address, and all others are closed.
+type Fan struct {
+	To      netip.AddrPort
+	Sockets int
+	Message []byte
+}
+
+// Fold closes what is left of a fan: all of its sockets, or the one that became the way.
+type Fold struct{ To netip.AddrPort }
+
 // Route says the way to a peer. Without an address it is the supernode's.
 type Route struct {
 	MAC  n2n.MAC
@@ -57,6 +68,8 @@ type Note struct {
 }
 
 func (Send) action()       {}
+func (Fan) action()        {}
+func (Fold) action()       {}
 func (Route) action()      {}
 func (Relay) action()      {}
 func (Supernodes) action() {}

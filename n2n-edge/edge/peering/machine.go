@@ -35,6 +35,9 @@ type Config struct {
 	Interval  time.Duration  // between registrations
 	Relayed   bool           // never straight to peers
 	Ports     int            // ports guessed beyond the one a peer was seen at, where a NAT changes them
+	Fan       int            // sockets opened towards a peer, from behind a NAT that draws ports by chance; 0: none
+	Draws     int            // ports drawn of such a peer; 0: none
+	Rate      int            // packets a second that fans and draws may cost
 }
 
 const (
@@ -91,6 +94,10 @@ type Machine struct {
 
 	peers     map[n2n.MAC]*peer
 	strangers int
+	fanned    *peer     // towards whom there is a fan whose end is open
+	tickedAt  time.Time // what fans and draws may cost is counted from there
+	budget    int       // packets that they may cost until the next tick
+	toldNAT   n2n.NAT   // what peers were told
 	purgeAt   time.Time
 	Counts    Counts
 }
@@ -142,6 +149,9 @@ func (m *Machine) Tick(now time.Time) {
 		m.lookUp(now)
 	}
 	m.tickSupernodes(now)
+	m.tellNAT(now)
+	m.budget = m.cfg.Rate * int(min(now.Sub(m.tickedAt), time.Second/2)/time.Millisecond) / 1000
+	m.tickedAt = now
 	m.tickPeers(now)
 }
 
@@ -179,6 +189,7 @@ func (m *Machine) startOver(now time.Time) {
 	for _, mac := range m.sortedPeers() {
 		p := m.peers[mac]
 		m.loseDirect(p)
+		m.fold(p)
 		if p.public.IsValid() {
 			m.punch(now, p)
 		}
@@ -223,9 +234,9 @@ func (m *Machine) acceptable(a netip.AddrPort) bool {
 	return !own
 }
 
-// ours is what peers of our own make read behind REGISTER and REGISTER_ACK.
-func (m *Machine) ours() []byte {
-	o := n2n.Ours{Fast: true, NAT: m.NAT()}
+// ours is what peers of our own make read behind REGISTER and REGISTER_ACK. p is nil where it is for a supernode.
+func (m *Machine) ours(p *peer) []byte {
+	o := n2n.Ours{Fast: true, NAT: m.NAT(), Draws: m.cfg.Draws > 0 && !m.cfg.Relayed, Fan: p != nil && p == m.fanned}
 	if !m.cfg.Relayed {
 		for _, a := range m.addrs {
 			if at := netip.AddrPortFrom(a, m.port); !m.inside(at) && !a.IsLoopback() {

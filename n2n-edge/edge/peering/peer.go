@@ -16,9 +16,11 @@ type peer struct {
 	desc    n2n.Desc
 	ours    bool // it runs our program
 	fast    bool
+	draws   bool // it tries ports by chance, if it is told of a fan
 	nat     n2n.NAT
 	seen    time.Time        // the last word, over any way
 	used    time.Time        // the last frame, to it or from it
+	wanted  time.Time        // the last frame to it
 	asked   time.Time        // the supernode, for it
 	public  netip.AddrPort   // as a supernode sees it
 	others  []netip.AddrPort // where else it says it is
@@ -29,6 +31,8 @@ type peer struct {
 	nextAt time.Time
 	guess  int  // ports guessed so far
 	knocks bool // its REGISTERs arrive here
+	fan    fan
+	draw   draw
 
 	// direct
 	direct netip.AddrPort
@@ -91,14 +95,21 @@ func (m *Machine) tickPeers(now time.Time) {
 		case !p.nextAt.IsZero() && !now.Before(p.nextAt) && now.Sub(p.used) < forget:
 			m.round(now, p)
 		}
+		if p.fan.to.IsValid() || !p.direct.IsValid() {
+			m.tickFan(now, p)
+			m.tickDraw(now, p)
+		}
 	}
 }
 
 // tickDirect looks whether a direct way still works while it is in use.
 func (m *Machine) tickDirect(now time.Time, p *peer) {
-	quiet := now.Sub(p.heard)
+	quiet, rests := now.Sub(p.heard), silence
+	if p.fan.to == p.direct { // another fan is dearer than to keep this way
+		rests = fanRest
+	}
 	switch {
-	case now.Sub(p.used) >= silence && quiet >= silence:
+	case now.Sub(p.used) >= rests && quiet >= silence:
 		// Nobody speaks. The way is tried again with the next frame; until then it rests.
 		if quiet >= forget {
 			m.loseDirect(p)
@@ -108,12 +119,13 @@ func (m *Machine) tickDirect(now time.Time, p *peer) {
 		m.loseDirect(p)
 		m.ask(now, p)
 		m.punch(now, p)
-	case quiet >= keepalive && now.Sub(p.sentAt) >= keepalive/2 && now.Sub(p.used) < silence:
+	case quiet >= keepalive && now.Sub(p.sentAt) >= keepalive/2 && now.Sub(p.used) < rests:
 		m.registerTo(now, p, p.direct, p.rank, 0)
 	}
 }
 
 func (m *Machine) drop(p *peer) {
+	m.fold(p)
 	if p.direct.IsValid() {
 		m.do(Route{MAC: p.mac})
 	} else {
@@ -129,6 +141,7 @@ func (m *Machine) loseDirect(p *peer) {
 	p.direct, p.rank, p.rtt, p.knocks = netip.AddrPort{}, 0, 0, false
 	m.strangers++
 	m.do(Route{MAC: p.mac})
+	m.fold(p)
 }
 
 // Relayed says that a PACKET came by a supernode, which had it from that address. Say it for the first one of a peer, and
@@ -167,7 +180,7 @@ func (m *Machine) Wanted(now time.Time, dst n2n.MAC) {
 		}
 	}
 	fresh := now.Sub(p.used) >= silence
-	p.used = now
+	p.used, p.wanted = now, now
 	if p.direct.IsValid() {
 		if quiet := now.Sub(p.heard); fresh && quiet >= silence { // it rested; whether it still works has to be seen
 			m.loseDirect(p)
@@ -202,7 +215,7 @@ func (m *Machine) forwarded(p *peer) {
 
 func (m *Machine) registration(p *peer, rank n2n.Rank) []byte {
 	r := n2n.Register{Header: m.header, Rank: rank, Src: m.cfg.MAC, Dst: p.mac, Sock: m.cfg.Preferred, Subnet: m.subnet,
-		Desc: m.cfg.Desc, Rest: m.ours()}
+		Desc: m.cfg.Desc, Rest: m.ours(p)}
 	return r.Append(nil)
 }
 
@@ -226,8 +239,9 @@ func (m *Machine) found(now time.Time, p *peer, public netip.AddrPort) {
 	}
 	news, moved := p.public != public, p.public.IsValid() && p.public != public
 	p.public = public
-	if p.direct.IsValid() && moved { // or started again: nobody is where it was
+	if moved { // or started again: nobody is where it was
 		m.loseDirect(p)
+		m.fold(p)
 	}
 	if m.cfg.Relayed || p.direct.IsValid() {
 		return
@@ -295,8 +309,11 @@ func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Regist
 		return
 	}
 	p.subnet, p.desc = r.Subnet, r.Desc
-	m.learnOurs(p, r.Rest)
+	o := m.learnOurs(p, r.Rest)
 	if relayed {
+		if o.Fan {
+			m.beginDraw(now, p)
+		}
 		p.used = now // who asks for us is about to send
 		if p.direct.IsValid() && r.Rank == n2n.RankForwarded && now.Sub(p.heard) >= keepalive {
 			m.loseDirect(p) // it lost its way to us; so did we, perhaps
@@ -314,7 +331,7 @@ func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Regist
 	if !p.sentTo(from) && p.direct != from {
 		m.unsolicited(from)
 	}
-	a := n2n.RegisterAck{Header: m.header, Rank: r.Rank, Dst: r.Src, Src: m.cfg.MAC, Rest: m.ours()}
+	a := n2n.RegisterAck{Header: m.header, Rank: r.Rank, Dst: r.Src, Src: m.cfg.MAC, Rest: m.ours(p)}
 	to := from
 	if r.Sock.IsValid() && m.acceptable(r.Sock) { // the socket it prefers
 		to = r.Sock
@@ -404,6 +421,7 @@ func (m *Machine) peerAck(now time.Time, from netip.AddrPort, a *n2n.RegisterAck
 		m.strangers--
 	}
 	p.direct, p.rank, p.tries, p.nextAt = from, a.Rank, 0, time.Time{}
+	m.fanEnds(p)
 	m.note("direct", "peer", p.mac, "addr", from)
 	m.do(Route{p.mac, from, p.fast})
 }
@@ -424,12 +442,12 @@ func (m *Machine) peerInfo(now time.Time, i *n2n.PeerInfo) {
 }
 
 // learnOurs reads what our own programs tell.
-func (m *Machine) learnOurs(p *peer, rest []byte) {
+func (m *Machine) learnOurs(p *peer, rest []byte) n2n.Ours {
 	o, ok := n2n.ParseOurs(rest)
 	if !ok {
-		return
+		return o
 	}
-	p.ours, p.nat = true, o.NAT
+	p.ours, p.nat, p.draws = true, o.NAT, o.Draws
 	if p.fast != o.Fast {
 		p.fast = o.Fast
 		if p.direct.IsValid() {
@@ -442,6 +460,7 @@ func (m *Machine) learnOurs(p *peer, rest []byte) {
 			p.others = append(p.others, a)
 		}
 	}
+	return o
 }
 
 // ownNumber says whether an address of the peer's network is an address of this host, too: private networks are numbered

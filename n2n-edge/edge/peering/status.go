@@ -89,18 +89,46 @@ func (m *Machine) why(now time.Time, p *peer) string {
 		return "this edge is not registered"
 	case !p.public.IsValid():
 		return "no supernode has told where it is"
+	case p == m.fanned:
+		return fmt.Sprintf("this edge is behind a symmetric NAT: a fan of %d sockets is open to the peer", p.fan.opened)
+	case p.draw.left > 0:
+		return fmt.Sprintf("the peer is behind a symmetric NAT: drawing its ports, %d left", p.draw.left)
 	case p.tries < len(rounds):
 		return fmt.Sprintf("punching: %d rounds without an answer", p.tries)
 	case own == n2n.NATSymmetric && p.nat == n2n.NATSymmetric:
 		return "both are behind a symmetric NAT"
 	case own == n2n.NATSymmetric && p.nat != n2n.NATNone && p.nat != n2n.NATFull:
-		return "this edge is behind a symmetric NAT, and the peer's NAT lets in only who was sent to"
+		return "this edge is behind a symmetric NAT, and the peer's NAT lets in only who was sent to" + m.fanFailed(now, p)
 	case p.nat == n2n.NATSymmetric && own != n2n.NATNone && own != n2n.NATFull:
-		return "the peer is behind a symmetric NAT, and ours lets in only who was sent to"
+		return "the peer is behind a symmetric NAT, and ours lets in only who was sent to" + m.drawFailed(p)
 	case p.knocks:
 		return "one way only: its REGISTERs arrive here, ours are not answered"
 	}
 	return fmt.Sprintf("no answer from %v in %d rounds: a firewall, or a NAT that changes ports", p.public, p.tries)
+}
+
+// fanFailed says what fans have to do with it that there is no straight way.
+func (m *Machine) fanFailed(now time.Time, p *peer) string {
+	switch {
+	case m.cfg.Fan == 0:
+		return "; fans are off here"
+	case !p.draws:
+		return "; the peer looks for no fans"
+	case p.fan.attempts > 0:
+		return fmt.Sprintf("; fans without success: %d, the next one in %v", p.fan.attempts, max(p.fan.next.Sub(now), 0).Round(time.Second))
+	}
+	return ""
+}
+
+// drawFailed is fanFailed at the other end.
+func (m *Machine) drawFailed(p *peer) string {
+	switch {
+	case m.cfg.Draws == 0:
+		return "; draws are off here"
+	case !p.draw.next.IsZero():
+		return fmt.Sprintf("; %d ports drawn without success", m.cfg.Draws)
+	}
+	return ""
 }
 
 // Supernode is the current one's address; invalid: there is none.

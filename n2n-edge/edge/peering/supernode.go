@@ -198,7 +198,7 @@ func (m *Machine) giveUp(now time.Time) {
 func (m *Machine) register(now time.Time) {
 	m.cookie = uint32(m.random.Uint64())
 	r := n2n.RegisterSuper{Header: m.header, Cookie: m.cookie, MAC: m.cfg.MAC, Sock: m.cfg.Preferred, Subnet: m.subnet,
-		Desc: m.cfg.Desc, Auth: m.auth(), Rest: m.ours()}
+		Desc: m.cfg.Desc, Auth: m.auth(), Rest: m.ours(nil)}
 	if m.subnet.WantsAddress() {
 		r.MAC, r.Subnet = n2n.MAC{}, n2n.Subnet{}
 	}
@@ -248,6 +248,12 @@ func (m *Machine) registerAck(now time.Time, from netip.AddrPort, a *n2n.Registe
 		return
 	}
 	m.registered = true
+	if len(m.supernodes) == 1 { // ours name the others to who comes again only
+		m.nextTry = now.Add(min(retry, m.cfg.Interval))
+	}
+	if m.cfg.Secret != nil { // from now on they answer questions
+		m.sweepAt = now
+	}
 	m.note("registered", "supernode", from, "public", a.Sock)
 	m.relay(from)
 	m.do(Announce{})

@@ -15,7 +15,7 @@ import (
 // TestTranscripts plays testdata/*.txt. A line that begins with "<" is told to the machine, the lines with ">" below it are
 // what it wants done, with the time since the start. mN is the MAC 02:00:00:00:00:0N, or "nobody"; options are key=value.
 //
-//	< new SUPERNODE,.. [address=P] [relay-only] [users] [preferred=A]   a new edge, started; without address it asks for one
+//	< new SUPERNODE,.. [address=P] [relay-only] [users] [preferred=A] [fan=N] [draws=N]   a new edge, started; without address it asks for one
 //	< resolved SUPERNODE A..       the supernode's addresses
 //	< local A [also=A,..]          where the edge is, and other addresses of the host
 //	< wait DURATION                time passes, in ticks of 250 ms
@@ -23,7 +23,7 @@ import (
 //	< nak A                        its no
 //	< pong A sock=A [other=A]      its answer to a ping; the second one comes from other
 //	< info A mN sock=A [preferred=A]                         its answer to a query
-//	< register A mN rank=R [sn] [sock=A] [to=mN] [ours=NAT] [also=A,..]   a REGISTER, by a supernode (sn) or straight
+//	< register A mN rank=R [sn] [sock=A] [to=mN] [ours=NAT[,draws][,fan]] [also=A,..]   a REGISTER, by a supernode (sn) or straight
 //	< acked A mN rank=R [ours=NAT]                           a REGISTER_ACK
 //	< relayed mN A | heard mN A | wanted mN                  frames that came by the supernode, came straight, are to go
 //	< rekey A | changed | stop | status | counts
@@ -113,7 +113,8 @@ func (p *player) tell(line string) {
 }
 
 func (p *player) start() {
-	c := Config{Community: must(n2n.CommunityOf("net")), MAC: p.mac("m1"), Desc: n2n.DescOf("me"), Interval: 20 * time.Second, Ports: 20}
+	c := Config{Community: must(n2n.CommunityOf("net")), MAC: p.mac("m1"), Desc: n2n.DescOf("me"), Interval: 20 * time.Second, Ports: 20,
+		Fan: p.number("fan"), Draws: p.number("draws"), Rate: 40}
 	c.Token = must(n2n.AuthOf(n2n.AuthID, make([]byte, 16)))
 	if a := p.options["address"]; a != "" {
 		c.Subnet = must(n2n.SubnetOf(netip.MustParsePrefix(a)))
@@ -199,7 +200,8 @@ func (p *player) ours() []byte {
 	if !ok {
 		return nil
 	}
-	o := n2n.Ours{Fast: true}
+	nat, more, _ := strings.Cut(nat, ",")
+	o := n2n.Ours{Fast: true, Draws: strings.Contains(more, "draws"), Fan: strings.Contains(more, "fan")}
 	for n := n2n.NATUnknown; n <= n2n.NATSymmetric; n++ {
 		if strings.HasPrefix(n.String(), nat) {
 			o.NAT = n
@@ -225,6 +227,10 @@ func (p *player) describe(a Action) string {
 	switch a := a.(type) {
 	case Send:
 		return p.describeSend(a)
+	case Fan:
+		return fmt.Sprintf("fan of %d: %s", a.Sockets, p.describeSend(Send{To: a.To, Message: a.Message}))
+	case Fold:
+		return fmt.Sprintf("fold the fan to %v", a.To)
 	case Route:
 		if !a.To.IsValid() {
 			return fmt.Sprintf("route %v by the supernode", short(a.MAC))
@@ -268,6 +274,9 @@ func (p *player) describeSend(a Send) string {
 		err = m.Decode(a.Message)
 		o, _ := n2n.ParseOurs(m.Rest)
 		text += fmt.Sprintf(" %s for %v nat %v also %v", ranks[m.Rank], short(m.Dst), o.NAT, o.Addrs())
+		if o.Fan {
+			text += " fan"
+		}
 	case n2n.TypeRegisterAck:
 		var m n2n.RegisterAck
 		err = m.Decode(a.Message)
@@ -337,6 +346,15 @@ func (p *player) option(name string) netip.AddrPort {
 		return p.addr(s)
 	}
 	return netip.AddrPort{}
+}
+
+func (p *player) number(name string) (n int) {
+	if s := p.options[name]; s != "" {
+		if _, err := fmt.Sscan(s, &n); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return n
 }
 
 func (p *player) split(name string) []string {

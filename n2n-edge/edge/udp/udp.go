@@ -24,7 +24,7 @@ const (
 
 // Received is what came from one sender: one datagram, or several of Segment bytes each, of which the last may be shorter.
 type Received struct {
-	Buf     []byte // room, given by the caller: MaxReceive bytes
+	Buf     []byte // room, given by the caller: MaxReceive bytes; in less, datagrams that come joined are cut off
 	N       int
 	Segment int // 0: one datagram
 	From    netip.AddrPort
