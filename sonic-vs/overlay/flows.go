@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -46,17 +49,27 @@ func (b *Bed) nft(site, input string, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Sent is how many packets an edge has sent, by the address they went to.
-func (b *Bed) Sent(e *Edge) (map[netip.Addr]uint64, error) {
+// flow is what goes from one port of a site to one port of another.
+type flow struct {
+	from uint16
+	to   netip.AddrPort
+}
+
+// sent is how many packets an edge has sent, by flow.
+func (b *Bed) sent(e *Edge) (map[flow]uint64, error) {
 	text, err := b.nft(e.Site, "", "-j", "list", "set", "inet", "flows", "sent")
 	if err != nil {
 		return nil, err
 	}
-	return parseFlows(text, e.Port)
+	ports, err := udpPorts(e.Pid)
+	if err != nil {
+		return nil, err
+	}
+	return parseFlows(text, ports)
 }
 
-// parseFlows reads what nft lists, for one source port.
-func parseFlows(text []byte, port uint16) (map[netip.Addr]uint64, error) {
+// parseFlows reads what nft lists, for some source ports.
+func parseFlows(text []byte, ports map[uint16]bool) (map[flow]uint64, error) {
 	var list struct {
 		Nftables []struct {
 			Set struct {
@@ -72,22 +85,64 @@ func parseFlows(text []byte, port uint16) (map[netip.Addr]uint64, error) {
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, fmt.Errorf("flows: %w", err)
 	}
-	sent := map[netip.Addr]uint64{}
+	sent := map[flow]uint64{}
 	for _, n := range list.Nftables {
 		for _, e := range n.Set.Elem {
 			c := e.Elem.Val.Concat
-			if len(c) != 3 || c[0] != float64(port) {
+			if len(c) != 3 {
 				continue
 			}
+			from, _ := c[0].(float64)
 			text, _ := c[1].(string)
+			port, _ := c[2].(float64)
 			to, err := netip.ParseAddr(text)
 			if err != nil {
 				return nil, fmt.Errorf("flows: %w", err)
 			}
-			sent[to] += e.Elem.Counter.Packets
+			if ports[uint16(from)] {
+				sent[flow{uint16(from), netip.AddrPortFrom(to, uint16(port))}] = e.Elem.Counter.Packets
+			}
 		}
 	}
 	return sent, nil
+}
+
+// udpPorts are the local ports of a process: an edge of ours has a socket of its own for some peers.
+func udpPorts(pid int) (map[uint16]bool, error) {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	fds, err := os.ReadDir(dir + "fd")
+	if err != nil {
+		return nil, fmt.Errorf("ports of process %d: %w", pid, err)
+	}
+	held := map[string]bool{}
+	for _, fd := range fds {
+		if link, err := os.Readlink(dir + "fd/" + fd.Name()); err == nil { // else it is closed by now
+			if inode, ok := strings.CutPrefix(link, "socket:["); ok {
+				held[strings.TrimSuffix(inode, "]")] = true
+			}
+		}
+	}
+	ports := map[uint16]bool{}
+	for _, table := range []string{"net/udp", "net/udp6"} {
+		text, err := os.ReadFile(dir + table)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // no IPv6
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ports of process %d: %w", pid, err)
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) < 10 || !held[f[9]] {
+				continue
+			}
+			_, port, _ := strings.Cut(f[1], ":")
+			if n, err := strconv.ParseUint(port, 16, 16); err == nil {
+				ports[uint16(n)] = true
+			}
+		}
+	}
+	return ports, nil
 }
 
 // Way is how traffic went.
@@ -99,17 +154,24 @@ const (
 	Mixed  Way = "mixed"
 )
 
-// WayOf says how what an edge sent between two looks went: straight to the other's site, or to supernodes.
-func WayOf(before, after map[netip.Addr]uint64, to *Edge) Way {
+// noTraffic is how many packets a flow may have of looking for a way: such go to many ports, or from many.
+const noTraffic = 4
+
+// wayOf says how what an edge sent between two looks went: straight to the other's site, or to supernodes.
+func wayOf(before, after map[flow]uint64, to *Edge) Way {
 	var direct, all uint64
-	for addr, n := range after {
-		n -= before[addr]
+	for f, n := range after {
+		if n -= before[f]; n <= noTraffic {
+			continue
+		}
 		all += n
-		if addr == to.at.Public || addr == to.at.Own {
+		if a := f.to.Addr(); a == to.at.Public || a == to.at.Own {
 			direct += n
 		}
 	}
 	switch {
+	case all == 0: // nothing went
+		return Mixed
 	case direct*10 >= all*9:
 		return Direct
 	case direct*10 <= all:
@@ -144,16 +206,16 @@ func (b *Bed) AwaitDirect(ctx context.Context, left, right *Edge, limit time.Dur
 
 // wayNow says how an edge's pings go. Each way is counted where it begins, so an answer tells nothing of its question.
 func (b *Bed) wayNow(ctx context.Context, from, to *Edge) (Way, error) {
-	before, err := b.Sent(from)
+	before, err := b.sent(from)
 	if err != nil {
 		return "", err
 	}
 	if _, err := b.Ping(ctx, from, to, 20, 10*time.Millisecond); err != nil {
 		return "", err
 	}
-	after, err := b.Sent(from)
+	after, err := b.sent(from)
 	if err != nil {
 		return "", err
 	}
-	return WayOf(before, after, to), nil
+	return wayOf(before, after, to), nil
 }
