@@ -162,6 +162,9 @@ func (m *Monitor) Ticked(replica string, run *bt.Instance, ring *bt.Ring) {
 	}
 }
 
+// Ended changes nothing: what is shown stays until another tree is asked for.
+func (m *Monitor) Ended(string) {}
+
 // RoundEnded is told when all trees have been ticked and what they did has been kept: now a node that is held is held.
 func (m *Monitor) RoundEnded() {
 	for _, uid := range m.reached {

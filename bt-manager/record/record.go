@@ -1,7 +1,7 @@
 // Package record is the flight recorder of the trees: it writes what each did to .btlog files, which nsctl replay and
 // Groot2 read.
 //
-// It reads the status changes it is told of (Ticked, RoundEnded), writes
+// It reads the status changes it is told of (Ticked, Ended, RoundEnded), writes
 //
 //	<dir>/<replica>.btlog        the newest changes of a tree
 //	<dir>/<replica>.N.btlog      the files before it, N = 1 the newest of them
@@ -84,8 +84,6 @@ type tree struct {
 	began time.Time
 	size  int // bytes of records in the file
 	last  []bt.Change
-
-	ticked bool // in this round
 }
 
 // write is one piece for the file of a tree.
@@ -119,7 +117,6 @@ func (r *Recorder) Ticked(replica string, run *bt.Instance, ring *bt.Ring) {
 		t = &tree{}
 		r.trees[name] = t
 	}
-	t.ticked = true
 	sameRing := t.ring == ring
 	if !sameRing {
 		t.ring, t.seen = ring, 0
@@ -180,14 +177,11 @@ func (t *tree) append(b []byte, changes []bt.Change) []byte {
 	return b
 }
 
+// Ended makes room for another tree.
+func (r *Recorder) Ended(replica string) { delete(r.trees, Name(replica)) }
+
 // RoundEnded hands what was taken in to the goroutine that writes.
 func (r *Recorder) RoundEnded() {
-	for name, t := range r.trees {
-		if !t.ticked {
-			delete(r.trees, name)
-		}
-		t.ticked = false
-	}
 	if len(r.next) == 0 {
 		return
 	}

@@ -217,6 +217,28 @@ func TestFilesTurn(t *testing.T) {
 	}
 }
 
+// Trees are ticked when something concerns them, so most are not ticked in most rounds.
+func TestTreesAreNotTickedTogether(t *testing.T) {
+	r := newRig(t, Config{})
+	trees := map[string]*running{}
+	for _, name := range []string{"", "kms-0"} {
+		r.begin(name, simple)
+		trees[name] = r.trees[name]
+	}
+	for i := range 6 {
+		r.trees = map[string]*running{"": trees[""]}
+		if i%2 == 0 {
+			r.trees = map[string]*running{"kms-0": trees["kms-0"]}
+		}
+		_ = trees["kms-0"].run.Set("x", i/4, r.now)
+		r.round()
+	}
+	list, _ := filepath.Glob(filepath.Join(r.cfg.Dir, "*"))
+	if got, _ := r.read("kms-0", 0); len(list) != 2 || strings.Count(got, " 1 RUNNING") != 2 {
+		t.Errorf("files %v, recorded\n%s", list, got)
+	}
+}
+
 // A tree whose ring has lost changes, and one that was restored, are shown as they are.
 func TestStatusesOfTheMoment(t *testing.T) {
 	r := newRig(t, Config{})
@@ -253,12 +275,14 @@ func TestBounds(t *testing.T) {
 	if len(list) != 2 || strings.Count(r.log.String(), "too many trees") != 1 {
 		t.Errorf("files %v, log %s", list, r.log.String())
 	}
-	for name := range r.trees {
-		delete(r.trees, name)
+	end := func() {
+		for name := range r.trees {
+			delete(r.trees, name)
+			r.Ended(name)
+		}
 	}
-	r.round()
 	for i := range 20 {
-		clear(r.trees)
+		end()
 		r.begin(fmt.Sprintf("other-%d", i), simple)
 		r.round()
 	}

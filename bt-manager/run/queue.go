@@ -1,7 +1,6 @@
 package run
 
 import (
-	"container/heap"
 	"hash/fnv"
 	"time"
 
@@ -39,50 +38,72 @@ func floorOf(name string) time.Duration {
 	return floor - time.Duration(h.Sum32()%11)*grain
 }
 
-// queue is a heap of trees by when they are due.
-type queue []*tree
+// queue is a heap of turns, the earliest first. A turn whose tree is due at another time by now is left where it is, and
+// passed over when it comes: to find it, and to tell trees where they are, would touch many of them for each one that is
+// ticked.
+type queue []turn
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due < q[j].due }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].at, q[j].at = i, j
+// turn is when a tree was to be ticked, in unix ns.
+type turn struct {
+	due  int64
+	tree *tree
 }
-func (q *queue) Push(x any) {
-	t := x.(*tree)
-	t.at = len(*q)
+
+func (q *queue) push(t turn) {
 	*q = append(*q, t)
-}
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	t := (*q)[last]
-	*q = (*q)[:last]
-	t.at = outside
-	return t
+	h, i := *q, len(*q)-1
+	for i > 0 {
+		up := (i - 1) / 2
+		if h[up].due <= t.due {
+			break
+		}
+		h[i], i = h[up], up
+	}
+	h[i] = t
 }
 
-// outside is the place of a tree that is in no queue.
-const outside = -1
+func (q *queue) pop() {
+	last := len(*q) - 1
+	h, t := (*q)[:last], (*q)[last]
+	(*q)[last] = turn{}
+	*q = h
+	for i := 0; i < last; {
+		down := 2*i + 1
+		if down+1 < last && h[down+1].due < h[down].due {
+			down++
+		}
+		if down >= last || t.due <= h[down].due {
+			h[i] = t
+			break
+		}
+		h[i], i = h[down], down
+	}
+}
+
+// first is the tree that is due first, and when; nil when none is due ever.
+func (q *queue) first() (*tree, int64) {
+	for len(*q) > 0 {
+		if first := (*q)[0]; first.tree.due == first.due {
+			return first.tree, first.due
+		}
+		q.pop()
+	}
+	return nil, 0
+}
+
+// never is when a tree is due that an operator holds, or that has ended.
+const never = 0
 
 // schedule makes a tree due at a time. One that an operator holds is due never.
 func (r *Runner) schedule(t *tree, due time.Time) {
-	t.due = due.UnixNano()
-	switch {
-	case r.holds[t.name].Paused != "" && t.at != outside:
-		heap.Remove(&r.queue, t.at)
-	case r.holds[t.name].Paused != "":
-	case t.at == outside:
-		heap.Push(&r.queue, t)
-	default:
-		heap.Fix(&r.queue, t.at)
+	at := due.UnixNano()
+	if len(r.holds) > 0 && r.holds[t.name].Paused != "" {
+		at = never
 	}
-}
-
-// unschedule takes a tree that ended out of the queue.
-func (r *Runner) unschedule(t *tree) {
-	if t.at != outside {
-		heap.Remove(&r.queue, t.at)
+	if at != t.due && at != never {
+		r.queue.push(turn{at, t})
 	}
+	t.due = at
 }
 
 // wakeTree makes a tree due now. One that was ticked at this very moment is not ticked again: the news are its own.

@@ -166,7 +166,7 @@ func (r *Runner) replant(now time.Time) {
 			r.end(t)
 			continue
 		}
-		r.unschedule(t)
+		t.due = never
 		r.trees[name] = next
 		r.hold(next)
 		r.wakeTree(next, byBegin, now)

@@ -7,7 +7,6 @@ package run
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"fmt"
 	"log/slog"
@@ -182,8 +181,8 @@ func (r *Runner) round(now time.Time, woken bool) time.Time {
 	}
 	r.roundEnded()
 	next := r.looked.Add(r.period())
-	if len(r.queue) > 0 && r.queue[0].due < next.UnixNano() {
-		next = time.Unix(0, r.queue[0].due)
+	if t, due := r.queue.first(); t != nil && due < next.UnixNano() {
+		next = time.Unix(0, due)
 	}
 	return next
 }
@@ -197,8 +196,10 @@ func (r *Runner) period() time.Duration { return min(floor, r.config.Params.Peri
 // pass ticks the trees that are due, in the order of their names, and says whether there were any.
 func (r *Runner) pass(now time.Time) bool {
 	r.batch = r.batch[:0]
-	for len(r.queue) > 0 && r.queue[0].due <= now.UnixNano() {
-		r.batch = append(r.batch, heap.Pop(&r.queue).(*tree))
+	for t, due := r.queue.first(); t != nil && due <= now.UnixNano(); t, due = r.queue.first() {
+		r.queue.pop()
+		t.due = never
+		r.batch = append(r.batch, t)
 	}
 	slices.SortFunc(r.batch, func(a, b *tree) int {
 		return cmp.Or(strings.Compare(a.id.Service, b.id.Service), cmp.Compare(a.id.Replica, b.id.Replica))
@@ -270,10 +271,11 @@ func (r *Runner) arrange(now time.Time) {
 
 // end takes a tree away that runs no more.
 func (r *Runner) end(t *tree) {
-	r.unschedule(t)
+	t.due = never
 	delete(r.trees, t.name)
 	r.keep(t.name, nil)
 	r.forget(t.name)
+	r.ended(t.name)
 	if err := r.keepHold(t.name, decide.Hold{}); err != nil {
 		r.log.Error("a hold is not ended", "replica", t.name, "err", err)
 	}

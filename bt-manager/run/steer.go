@@ -89,7 +89,7 @@ func (r *Runner) Steer(tree string, s Steering) (text string, err error) {
 		}
 	}
 	if hold.Paused != "" {
-		r.unschedule(t)
+		t.due = never
 	} else {
 		t.why = ""
 		r.wakeTree(t, byOperator, now)

@@ -31,9 +31,8 @@ type tree struct {
 	names   []bt.Key // entries that name nodes
 
 	floor  time.Duration
-	due    int64 // unix ns
+	due    int64 // unix ns, or never
 	asked  bool  // due is what it asked for, not its floor
-	at     int   // in the queue
 	why    reason
 	ticked time.Time
 }
@@ -43,7 +42,7 @@ const ringSize = 512
 
 // newTree makes a tree that has not begun.
 func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
-	t := &tree{name: name, run: p.New(r.root), ring: bt.NewRing(ringSize), names: r.namesOf(p), floor: floorOf(name), at: outside}
+	t := &tree{name: name, run: p.New(r.root), ring: bt.NewRing(ringSize), names: r.namesOf(p), floor: floorOf(name)}
 	if t.tally = r.tallies[p]; t.tally == nil {
 		t.tally = newTally(p)
 		r.tallies[p] = t.tally

@@ -12,6 +12,8 @@ import (
 type Watcher interface {
 	// Ticked is told of each tick, with the ring that has the newest changes.
 	Ticked(replica string, run *bt.Instance, changes *bt.Ring)
+	// Ended is told of a tree that runs no more. One that is replaced by another of its name has not ended.
+	Ended(replica string)
 	// RoundEnded is told when all trees have been ticked and what they did is kept.
 	RoundEnded()
 }
@@ -58,6 +60,13 @@ func (r *Runner) Look(do func(find func(replica string) (*bt.Instance, *bt.Ring)
 func (r *Runner) ticked(replica string, t *tree) {
 	for _, w := range r.watchers {
 		w.Ticked(replica, t.run, t.ring)
+	}
+}
+
+// ended tells the watchers that a tree is gone. The caller holds mu.
+func (r *Runner) ended(replica string) {
+	for _, w := range r.watchers {
+		w.Ended(replica)
 	}
 }
 
