@@ -49,14 +49,22 @@ func (in *Instance) param(i int32, n *node, k int) (int64, error) {
 	return x, nil
 }
 
-// output writes a port. One that is bound to nothing swallows it.
+// output writes a port.
 func (in *Instance) output(i int32, k int, v board.Value) error {
+	if e := in.outlet(i, k); e != nil {
+		return e.Put(v, in.frame.Now)
+	}
+	return nil
+}
+
+// outlet gives the entry that a port writes now, nil when it is bound to nothing, which swallows everything.
+func (in *Instance) outlet(i int32, k int) *board.Entry {
 	s := in.nodes[i].ports[k].slot
 	if s < 0 {
 		return nil
 	}
 	in.writers[s] = i + 1
-	return in.frame.Slots[s].Put(v, in.frame.Now)
+	return in.frame.Slots[s]
 }
 
 func (in *Instance) portName(i int32, k int) string { return in.p.portNames[in.p.info[i].Type][k] }
@@ -138,8 +146,16 @@ func (c *Ctx) Put(k int, v board.Value) {
 
 func (c *Ctx) PutFloat(k int, v float64) { c.Put(k, board.OfReal(v)) }
 func (c *Ctx) PutInt(k int, v int64)     { c.Put(k, board.OfInt(v)) }
-func (c *Ctx) PutText(k int, v string)   { c.Put(k, board.OfText(v)) }
 func (c *Ctx) PutAny(k int, v any)       { c.Put(k, board.Of(v)) }
+
+// PutText writes text to a port.
+func (c *Ctx) PutText(k int, v string) {
+	if e := c.in.outlet(c.i, k); e != nil {
+		if err := e.PutText(v, c.in.frame.Now); err != nil {
+			c.miss(k, err)
+		}
+	}
+}
 
 // Entry is an entry by name, not by port, for leaves that compute the name: @Service7 on the root blackboard. Nil when
 // the tree uses no such entry.

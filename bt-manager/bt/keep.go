@@ -14,13 +14,12 @@ import (
 type Keeper struct {
 	in      *Instance
 	nodes   []NodeSnapshot // as kept, by UID
-	entries []keptEntry    // in the order of Program.kept
+	entries []keptEntry    // as kept, by place in Program.kept
 	written []int32        // slots written since, as far as Instance.Changes has taken them off the log
 }
 
-// keptEntry is an entry of Program.keys.
+// keptEntry is an entry; without a seq it has never been written.
 type keptEntry struct {
-	key   int32
 	value board.Value
 	seq   uint64
 }
@@ -35,11 +34,13 @@ func (in *Instance) Keep() *Keeper {
 func (k *Keeper) take() {
 	k.written = k.written[:0]
 	k.nodes = k.in.nodeSnapshots()
-	k.entries = k.entries[:0]
+	k.entries = slices.Grow(k.entries[:0], len(k.in.p.kept))
 	for _, key := range k.in.p.kept {
-		if e := &k.in.own[k.in.p.keys[key].Slot]; e.Seq() != 0 && e.Kind() != board.Opaque {
-			k.entries = append(k.entries, keptEntry{key, e.Value, e.Seq()})
+		one := keptEntry{}
+		if e := &k.in.own[k.in.p.keys[key].Slot]; e.Kind() != board.Opaque {
+			one = keptEntry{e.Value, e.Seq()}
 		}
+		k.entries = append(k.entries, one)
 	}
 }
 
@@ -51,10 +52,9 @@ func (k *Keeper) Changed() (delta Snapshot, is bool) {
 	was, had := k.nodes, slices.Clone(k.entries)
 	k.take()
 	delta = Snapshot{Tree: k.in.p.hash, Nodes: changedNodes(was, k.nodes)}
-	for _, now := range k.entries {
-		i, known := slices.BinarySearchFunc(had, now.key, func(e keptEntry, key int32) int { return int(e.key) - int(key) })
-		if !known || had[i].seq != now.seq && (!had[i].value.Same(now.value) || k.in.p.counted) {
-			key := k.in.p.keys[now.key]
+	for i, now := range k.entries {
+		if now.seq != 0 && now.seq != had[i].seq && (had[i].seq == 0 || !had[i].value.Same(now.value) || k.in.p.counted) {
+			key := k.in.p.keys[k.in.p.kept[i]]
 			delta.Entries = append(delta.Entries, entrySnapshot(key, &k.in.own[key.Slot]))
 		}
 	}
@@ -91,7 +91,7 @@ func (k *Keeper) nodesChanged() bool {
 	in, was := k.in, k.nodes
 	for i := range in.state {
 		known := len(was) > 0 && was[0].UID == i+1
-		if !known && in.state[i] == (nodeState{}) && !in.p.counted {
+		if st := &in.state[i]; !known && uint32(st.status)|uint32(st.flags)|uint32(st.cur)|uint32(st.count) == 0 && !in.p.counted {
 			continue
 		}
 		one, old := in.nodeSnapshot(int32(i)), NodeSnapshot{UID: i + 1}
@@ -123,12 +123,12 @@ func (k *Keeper) entriesChanged() bool {
 
 func (k *Keeper) entryChanged(slot int32) bool {
 	e := &k.in.own[slot]
-	keys := k.in.p.keysOf[slot]
-	if len(keys) == 0 || e.Kind() == board.Opaque {
+	i := k.in.p.keptAt[slot]
+	if i < 0 || e.Kind() == board.Opaque {
 		return false
 	}
-	i, known := slices.BinarySearchFunc(k.entries, keys[0], func(e keptEntry, key int32) int { return int(e.key) - int(key) })
-	return !known || !k.entries[i].value.Same(e.Value) || k.in.p.counted && k.entries[i].seq != e.Seq()
+	kept := &k.entries[i]
+	return kept.seq == 0 || !kept.value.Same(e.Value) || k.in.p.counted && kept.seq != e.Seq()
 }
 
 // Apply adds a delta of a Keeper. One of another tree takes the place of everything.
@@ -160,9 +160,10 @@ func (s *Snapshot) Apply(delta Snapshot) {
 // keeping prepares what every Keeper of a program needs: one key for each entry of the trees' own blackboards, and
 // whether sequence numbers matter.
 func (p *Program) keeping() {
-	p.keysOf = make([][]int32, p.slots)
+	p.keysOf, p.keptAt = make([][]int32, p.slots), slices.Repeat([]int32{-1}, p.slots)
 	for i, k := range p.keys {
 		if !k.Root && len(p.keysOf[k.Slot]) == 0 {
+			p.keptAt[k.Slot] = int32(len(p.kept))
 			p.kept = append(p.kept, int32(i))
 		}
 		p.keysOf[k.Slot] = append(p.keysOf[k.Slot], int32(i))

@@ -84,6 +84,7 @@ type Program struct {
 	keys    []Key
 	keysOf  [][]int32 // of keys: all of a slot
 	kept    []int32   // of keys: one for each entry of its own, for Keeper
+	keptAt  []int32   // by slot: place in kept, -1 without
 	counted bool      // a node looks at sequence numbers of entries
 	initial []initial
 	enums   map[string]int64

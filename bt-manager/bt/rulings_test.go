@@ -348,3 +348,25 @@ func TestRingKeepsTheLast(t *testing.T) {
 		t.Errorf("%d in all, %d since 5", ring.Total(), len(ring.Since(5)))
 	}
 }
+
+// A ring that may grow loses nothing since its mark until it is at its largest, and keeps what it had.
+func TestRingGrows(t *testing.T) {
+	r := try(t, `<Sequence><AlwaysSuccess/><AlwaysSuccess/></Sequence>`)
+	ring := bt.NewRing(4)
+	ring.Grow(32)
+	r.Attach(ring)
+	for tick := range 3 { // 7 changes each
+		r.ticks(time.Second, "SUCCESS")
+		if got := uint64(len(ring.Since(ring.Mark() - 7))); got != 7 {
+			t.Errorf("tick %d: %d of its changes are kept", tick, got)
+		}
+	}
+	if n := len(ring.Changes()); n != 8 {
+		t.Errorf("%d changes are kept of ticks of 7", n)
+	}
+	from := ring.Mark()
+	r.ticks(time.Second, strings.TrimSpace(strings.Repeat("SUCCESS ", 10)))
+	if n := len(ring.Since(from)); n != 32 {
+		t.Errorf("%d changes are kept at most", n)
+	}
+}

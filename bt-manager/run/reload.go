@@ -125,7 +125,7 @@ func (r *Runner) rehearse(f trees.File, now time.Time) error {
 		if name != "" {
 			_ = in.Set("replica", name, now)
 		}
-		if _, spun := drive(in, now, func() {}); spun {
+		if _, spun := drive(in, now, nil); spun {
 			return fmt.Errorf("%s: tree of %s: rehearsal: it goes on at once without end, at %s", f.Name, orIntakeName(name), turning(in))
 		}
 		for _, n := range program.Nodes() {

@@ -221,9 +221,14 @@ func (r *Runner) tick(t *tree, now time.Time) {
 	t.why, t.ticked = "", now
 	r.ticking = t
 	defer func() { r.ticking = nil }()
-	due, spun := t.tick(now, func() { r.ticked(t.name, t) })
+	var ticked func()
+	if len(r.watchers) > 0 {
+		ticked = func() { r.ticked(t.name, t) }
+	}
+	t.before = t.ring.Total()
+	due, spun := drive(t.run, now, ticked)
 	t.ring.Each(t.counted, t.tally.take) // also what was halted since the last tick
-	t.counted = t.ring.Total()
+	t.counted = t.ring.Mark()
 	if spun {
 		if path := turning(t.run); r.spin(path, now) {
 			r.log.Warn("a tree goes on at once without end; it pauses", "replica", t.name, "path", path)

@@ -37,8 +37,11 @@ type tree struct {
 	ticked time.Time
 }
 
-// ringSize keeps more changes than a tick of manager.xml makes.
-const ringSize = 512
+// A tree's ring keeps what a tick of manager.xml changes that finds all well; it grows with a tick that does more.
+const (
+	ringSize = 64
+	ringMost = 512
+)
 
 // newTree makes a tree that has not begun.
 func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
@@ -52,27 +55,24 @@ func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
 		_ = t.run.Set("replica", name, now) // load has seen that the tree has the entry
 	}
 	t.keep = t.run.Keep()
+	t.ring.Grow(ringMost)
 	t.run.Attach(t.ring)
 	return t
-}
-
-// tick ticks until the tree waits for something, and answers when it wants to be ticked again, zero when it does not say.
-// ticked is called after each tick.
-func (t *tree) tick(now time.Time, ticked func()) (due time.Time, spun bool) {
-	t.before = t.ring.Total()
-	return drive(t.run, now, ticked)
 }
 
 // yields bounds how often a tree is ticked that asks for it at once and does nothing; one that does something is bounded
 // by the engine's own budget.
 const yields = 10000
 
-// drive ticks an instance until it waits for something, and calls ticked after each tick. Spun says that it would not have waited by itself.
+// drive ticks an instance until it waits for something, and answers when it wants to be ticked again, zero when it does
+// not say. ticked, unless nil, is called after each tick. Spun says that it would not have waited by itself.
 func drive(in *bt.Instance, now time.Time, ticked func()) (due time.Time, spun bool) {
 	spins := in.Spins()
 	for range yields {
 		status, next := in.Tick(now)
-		ticked()
+		if ticked != nil {
+			ticked()
+		}
 		if status != bt.Running || next.IsZero() || next.After(now) {
 			return next, in.Spins() > spins
 		}

@@ -52,6 +52,15 @@ func (e *Entry) Put(v Value, now int64) error {
 	return nil
 }
 
+// PutText writes text. What is there already is written again without allocating.
+func (e *Entry) PutText(s string, now int64) error {
+	if e.kind == Text && e.ref == any(s) {
+		e.touch(now)
+		return nil
+	}
+	return e.Put(OfText(s), now)
+}
+
 // Clear takes the value away; the type lock stays.
 func (e *Entry) Clear(now int64) {
 	e.Value = Value{}
