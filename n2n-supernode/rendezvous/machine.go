@@ -17,6 +17,7 @@ type Machine struct {
 	limit   *limiter
 	stamps  stamps
 	federal federation
+	self    []byte // n2n.Ours, for edges of ours that ping
 
 	// Read without a lock, replaced under it.
 	communities atomic.Pointer[map[n2n.Community]*community]
@@ -36,7 +37,8 @@ type Machine struct {
 // New makes a supernode that knows nobody yet.
 func New(c Config, now time.Time) *Machine {
 	c = c.withDefaults()
-	m := &Machine{config: c, limit: newLimiter(c.Rate), started: now, swept: now, keyTime: uint32(now.Unix())}
+	m := &Machine{config: c, limit: newLimiter(c.Rate), started: now, swept: now, keyTime: uint32(now.Unix()),
+		self: (&n2n.Ours{Fast: true}).Append(nil)} // it has large buffers and reads many packets at a time
 	m.communities.Store(&map[n2n.Community]*community{})
 	m.federal.init(m.config, now)
 	if c.Communities != nil {

@@ -55,8 +55,12 @@ func (w *Worker) pong(out *Out) Refusal {
 	}
 	o, ours := n2n.ParseOurs(w.query.Rest)
 	w.count.pings.Add(1)
-	w.reply(out, w.from, n2n.Jittered, &n2n.PeerInfo{Header: w.ours(), Src: w.m.config.MAC, Sock: w.from.Addr, Load: uint32(w.m.edges),
-		Uptime: uint32(w.now.Sub(w.m.started).Seconds()), Version: n2n.VersionTextOf(w.m.config.Version)})
+	info := n2n.PeerInfo{Header: w.ours(), Src: w.m.config.MAC, Sock: w.from.Addr, Load: uint32(w.m.edges),
+		Uptime: uint32(w.now.Sub(w.m.started).Seconds()), Version: n2n.VersionTextOf(w.m.config.Version)}
+	if ours {
+		info.Rest = w.m.self
+	}
+	w.reply(out, w.from, n2n.Jittered, &info)
 	if ours && o.OtherPort && w.from.Conn == 0 && w.m.limit.allow(w.from.Addr.Addr(), w.now) {
 		twice := out.Sends[len(out.Sends)-1]
 		twice.OtherPort = true

@@ -420,6 +420,9 @@ func (s *stage) read(to Path, b []byte) string {
 		}
 		if i.MAC.IsZero() {
 			add(", load %d up %ds version %q", i.Load, i.Uptime, i.Version[:])
+			if o, ok := n2n.ParseOurs(i.Rest); ok {
+				add(", fast %v", o.Fast)
+			}
 		}
 	case n2n.TypeQueryPeer:
 		var q n2n.QueryPeer
