@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -10,45 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os/exec"
-	"regexp"
-	"strconv"
-	"strings"
 	"time"
 )
-
-// Pings are what became of some.
-type Pings struct {
-	Sent     int     `json:"sent"`
-	Received int     `json:"received"`
-	RTT      float64 `json:"rtt_ms"` // mean
-}
-
-var (
-	pingCount = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-	pingTimes = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
-)
-
-// Ping sends so many from one edge to another, one each gap.
-func (b *Bed) Ping(ctx context.Context, from, to *Edge, count int, gap time.Duration) (p Pings, err error) {
-	var out bytes.Buffer
-	ping := exec.CommandContext(ctx, "ping", "-n", "-q", "-c", strconv.Itoa(count), "-i", strconv.FormatFloat(gap.Seconds(), 'f', 3, 64), "-W", "1", to.Address.String())
-	ping.Stdout, ping.Stderr = &out, &out
-	if err := b.InNetns(from.Site, ping.Start); err != nil {
-		return p, err
-	}
-	err = ping.Wait() // says whether any was lost, as the counts do
-	m := pingCount.FindStringSubmatch(out.String())
-	if m == nil {
-		return p, fmt.Errorf("ping: %w: %s", err, strings.TrimSpace(out.String()))
-	}
-	p.Sent, _ = strconv.Atoi(m[1])
-	p.Received, _ = strconv.Atoi(m[2])
-	if m := pingTimes.FindStringSubmatch(out.String()); m != nil {
-		p.RTT, _ = strconv.ParseFloat(m[1], 64)
-	}
-	return p, nil
-}
 
 // Meet waits until one edge reaches the other, and says how long that took.
 func (b *Bed) Meet(ctx context.Context, from, to *Edge, limit time.Duration) (time.Duration, error) {
@@ -59,7 +21,7 @@ func (b *Bed) Meet(ctx context.Context, from, to *Edge, limit time.Duration) (ti
 				return 0, fmt.Errorf("the edge at %s has ended; its log ends:\n%s", e.Site, e.Tail())
 			}
 		}
-		p, err := b.Ping(ctx, from, to, 1, time.Second)
+		p, err := b.ping(ctx, from, to, 1, 0, time.Second)
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
