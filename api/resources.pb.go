@@ -88,7 +88,7 @@ func (x *SyncFrame) GetRows() []*SyncRow {
 type SyncStamp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"` // node; "" = the leading manager, whose epoch is the incarnation
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"` // node; "" = the leading manager, whose epoch is the incarnation; n2n-supernode@NODE = that node's supernode
 	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Rev           uint64                 `protobuf:"varint,4,opt,name=rev,proto3" json:"rev,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -262,9 +262,10 @@ func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(),
 type Scope int
 
 const (
-	Local        Scope = iota // stays on this node
-	NodeOwned                 // of one node, which the key names; every node has a copy
-	ManagerOwned              // of the leading manager; every node has a copy
+	Local          Scope = iota // stays on this node
+	NodeOwned                   // of one node, which the key names; every node has a copy
+	ManagerOwned                // of the leading manager; every node has a copy
+	SupernodeOwned              // of the supernode of the node that the row names; every node has a copy
 )
 
 // nodeOwned gives the place of the node among the parts of a key.
@@ -274,11 +275,16 @@ var nodeOwned = map[string]int{NodeTable: 0, AgentTable: 0, ResourceTable: 0, Ne
 var managerOwned = map[string]bool{ServiceTable: true, PolicyTable: true, MigrationTable: true, ManagerTable: true,
 	BlackboardTable: true, ReservedTable: true}
 
-// ScopeOf tells a key's scope, and its node if one owns it.
+var supernodeOwned = map[string]bool{EdgeTable: true, TunnelTable: true}
+
+// ScopeOf tells a key's scope, and its node if it names one.
 func ScopeOf(key string) (scope Scope, node string) {
 	table, rest, _ := strings.Cut(key, "|")
-	if managerOwned[table] && rest != "" {
+	switch {
+	case managerOwned[table] && rest != "":
 		return ManagerOwned, ""
+	case supernodeOwned[table] && rest != "":
+		return SupernodeOwned, ""
 	}
 	parts := strings.Split(rest, "|")
 	if at, ok := nodeOwned[table]; ok && at < len(parts) && parts[at] != "" {
@@ -288,17 +294,17 @@ func ScopeOf(key string) (scope Scope, node string) {
 }
 
 // localTables never leave the node.
-var localTables = map[string]bool{SeenTable: true, ForwardingTable: true, EdgeTable: true}
+var localTables = map[string]bool{SeenTable: true, ForwardingTable: true}
 
 // Foreign says that a key is of a table this version does not know, written by a newer one. Such rows are passed on.
 func Foreign(key string) bool {
 	table, rest, _ := strings.Cut(key, "|")
 	_, node := nodeOwned[table]
-	return strings.HasPrefix(table, prefix) && rest != "" && !node && !managerOwned[table] && !localTables[table]
+	return strings.HasPrefix(table, prefix) && rest != "" && !node && !managerOwned[table] && !supernodeOwned[table] && !localTables[table]
 }
 
 // OwnPatterns are glob patterns of all keys that programs on one node write and that travel: those the node owns, and
-// the manager's, should it lead here.
+// the manager's and the supernode's, should they be here.
 func OwnPatterns(node string) []string {
 	var list []string
 	for table, at := range nodeOwned {
@@ -309,6 +315,9 @@ func OwnPatterns(node string) []string {
 		}
 	}
 	for table := range managerOwned {
+		list = append(list, table+"|*")
+	}
+	for table := range supernodeOwned {
 		list = append(list, table+"|*")
 	}
 	return list

@@ -49,9 +49,9 @@ var samples = []Row{
 	Seen{Node: "leaf1", State: netmap.Alive, Heard: 420 * time.Millisecond},
 	Blackboard{Tree: "root", Entries: map[string]string{"Service1": "kms compute=0.2 memory=67108864", "Policy1": "leaf2"}},
 	Reserved{Node: "leaf2", Kind: netmap.Compute, Amount: 0.2},
-	Edge{Community: "office", MAC: "02:00:00:00:00:0a", Name: "alice", Address: netip.MustParsePrefix("10.99.0.2/24"),
+	Edge{Community: "office", MAC: "02:00:00:00:00:0a", Supernode: "leaf3", Name: "alice", Address: netip.MustParsePrefix("10.99.0.2/24"),
 		Public: netip.MustParseAddrPort("192.0.2.10:5000"), Local: netip.MustParseAddrPort("192.168.1.5:5000"), NAT: "symmetric",
-		P1: 7401, P2: 7402, Since: at},
+		Since: at},
 }
 
 // parseAny reads a row of whichever table its key names.

@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"cmp"
 	"maps"
 	"strconv"
+	"strings"
 
 	"sonic-netservices/resourdb"
 )
@@ -12,11 +14,12 @@ func (n *Node) Changes() []resourdb.Change {
 	var list []resourdb.Change
 	for id := range n.dirty {
 		delete(n.dirty, id)
-		if n.writtenHere(id.owner) {
+		r, here := n.shown(id)
+		if here {
 			continue
 		}
 		c := resourdb.Change{Key: id.key}
-		if r, ok := n.store.get(id.owner, id.key); ok && r.Fields != nil {
+		if r.Fields != nil {
 			c.Row = withVersion(r)
 		}
 		list = append(list, c)
@@ -26,7 +29,27 @@ func (n *Node) Changes() []resourdb.Change {
 
 // writtenHere: the writer of these rows is on this node; they are not copies.
 func (n *Node) writtenHere(owner string) bool {
-	return owner == n.self || owner == manager && n.leading
+	return n.ours(owner) || owner == manager && n.leading
+}
+
+// shown gives the row that belongs into the local database, without fields when none does, and says whether its writer is
+// on this node. Of rows that supernodes have under one key it is that of the supernode here, else the newest.
+func (n *Node) shown(id rowID) (shown Row, here bool) {
+	if !isSupernode(id.owner) {
+		shown, _ = n.store.get(id.owner, id.key)
+		return shown, n.writtenHere(id.owner)
+	}
+	for owner, o := range n.store.owners {
+		r := o.rows[id.key]
+		switch {
+		case !isSupernode(owner) || r.Fields == nil:
+		case n.ours(owner):
+			return r, true
+		case shown.Fields == nil || cmp.Or(strings.Compare(r.Fields[resourdb.SinceField], shown.Fields[resourdb.SinceField]), strings.Compare(owner, shown.Owner)) > 0:
+			shown = r
+		}
+	}
+	return shown, false
 }
 
 // Reconcile compares all rows of the local database with what they should be, and gives what mends them: Redis may have
@@ -43,7 +66,16 @@ func (n *Node) Reconcile(rows map[string]map[string]string) []resourdb.Change {
 	want := map[string]map[string]string{}
 	for owner, o := range n.store.owners {
 		for key, r := range o.rows {
-			if r.Fields != nil && !here(owner) {
+			switch {
+			case isSupernode(owner):
+				shown, here := n.shown(rowID{owner, key})
+				_, _, copied := versionOf(rows[key])
+				if shown.Fields != nil && !here {
+					want[key] = withVersion(shown)
+				} else if here && copied {
+					want[key] = shown.Fields // a copy was written just as the supernode here wrote
+				}
+			case r.Fields != nil && !here(owner):
 				want[key] = withVersion(r)
 			}
 		}
@@ -55,11 +87,13 @@ func (n *Node) Reconcile(rows map[string]map[string]string) []resourdb.Change {
 		}
 	}
 	for key, row := range rows {
-		scope, owner := resourdb.ScopeOf(key) // manager is the owner without a name
-		if _, _, copied := versionOf(row); !copied && scope == resourdb.ManagerOwned && rows[leaderKey] == nil {
-			continue // a manager that has not said yet whether it leads
-		}
-		if scope != resourdb.Local && want[key] == nil && !here(owner) {
+		scope, _ := resourdb.ScopeOf(key)
+		_, _, copied := versionOf(row)
+		switch {
+		case scope == resourdb.Local || want[key] != nil:
+		case scope == resourdb.ManagerOwned && !copied && rows[leaderKey] == nil: // a manager that has not said yet whether it leads
+		case scope == resourdb.SupernodeOwned && !copied: // of the supernode here
+		case scope == resourdb.SupernodeOwned || !here(ownerOf(key, row)):
 			list = append(list, resourdb.Change{Key: key})
 		}
 	}

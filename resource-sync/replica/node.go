@@ -69,8 +69,12 @@ func NewNode(self string, incarnation, base uint64, limits Limits) *Node {
 	n := &Node{self: self, limits: limits, store: newStore(base), links: map[int]*link{},
 		heard: map[string]time.Duration{}, dirty: map[rowID]bool{}}
 	n.store.owner(self).incarnation = incarnation
+	n.store.owner(supernodeOf(self)).incarnation = incarnation
 	return n
 }
+
+// ours: nobody but this node gives these rows their versions.
+func (n *Node) ours(owner string) bool { return owner == n.self || owner == supernodeOf(n.self) }
 
 // Incarnation of this node now.
 func (n *Node) Incarnation() uint64 { return n.store.owner(n.self).incarnation }
@@ -78,11 +82,11 @@ func (n *Node) Incarnation() uint64 { return n.store.owner(n.self).incarnation }
 // Load takes over a copy of another's row that a former life left in the database. Its owner counts as silent until
 // it speaks.
 func (n *Node) Load(r Row, now time.Duration) {
-	if r.Owner == n.self || !fits(r) {
+	if n.ours(r.Owner) || !fits(r) {
 		return
 	}
 	n.store.merge(r)
-	if _, ok := n.heard[r.Owner]; !ok && r.Owner != manager {
+	if _, ok := n.heard[r.Owner]; !ok && isNode(r.Owner) {
 		n.heard[r.Owner] = now - time.Duration(n.limits.Periods+1)*n.limits.Slowest
 	}
 }
@@ -91,9 +95,35 @@ func (n *Node) Load(r Row, now time.Duration) {
 // an equal row.
 func (n *Node) Put(key string, fields map[string]string, heartbeat bool) {
 	n.put(n.self, key, fields, heartbeat)
-	if o := n.store.owner(n.self); o.removed > maxTombs {
-		n.announce(n.self, n.store.reincarnate(n.self, o.incarnation+1))
+	n.compact(n.self, key)
+}
+
+// PutSupernode is a row of the supernode on this node.
+func (n *Node) PutSupernode(key string, fields map[string]string) {
+	owner := supernodeOf(n.self)
+	n.put(owner, key, fields, false)
+	n.compact(owner, key)
+	if other, _ := n.shown(rowID{owner, key}); fields == nil && other.Fields != nil {
+		n.dirty[rowID{owner, key}] = true // the edge has gone to another supernode
 	}
+}
+
+// compact rids rows of ours of their tombstones when there are too many.
+func (n *Node) compact(owner, key string) {
+	if o := n.store.owner(owner); o.removed > maxTombs {
+		n.renew(owner, o.incarnation+1, key)
+	}
+}
+
+// renew gives rows of ours a newer incarnation, which voids what others have of older ones. A node always has a row that
+// says so, a supernode may have none: then a tombstone says it.
+func (n *Node) renew(owner string, incarnation uint64, key string) {
+	keys := n.store.reincarnate(owner, incarnation)
+	if len(keys) == 0 && isSupernode(owner) {
+		n.store.touch(owner, key, nil)
+		keys = []string{key}
+	}
+	n.announce(owner, keys)
 }
 
 // Lead says that bt-manager writes its rows on this node, under this epoch. It is refused when the AS has heard of a
@@ -198,7 +228,7 @@ func (n *Node) take(from int, r SentRow, now time.Duration) {
 	if !newer {
 		return
 	}
-	if r.Owner != manager {
+	if isNode(r.Owner) {
 		at := now - max(r.Age, 0)
 		if before, ok := n.heard[r.Owner]; !ok || at > before {
 			n.heard[r.Owner] = at
@@ -221,11 +251,14 @@ func (n *Node) take(from int, r SentRow, now time.Duration) {
 // and ours must become newer still. True: the row is ours and is not to be merged.
 func (n *Node) reclaim(s Stamp) bool {
 	switch {
-	case s.Owner == n.self:
-		o := n.store.owner(n.self)
+	case n.ours(s.Owner):
+		o := n.store.owner(s.Owner)
 		r, ok := o.rows[s.Key]
-		if s.Version.Incarnation > o.incarnation || s.Version.Incarnation == o.incarnation && (!ok || r.Version.Rev < s.Version.Rev) {
-			n.announce(n.self, n.store.reincarnate(n.self, s.Version.Incarnation+1))
+		switch {
+		case s.Version.Incarnation > o.incarnation || s.Version.Incarnation == o.incarnation && (!ok || r.Version.Rev < s.Version.Rev):
+			n.renew(s.Owner, s.Version.Incarnation+1, s.Key)
+		case s.Version.Incarnation < o.incarnation && len(o.rows) == 0 && isSupernode(s.Owner):
+			n.renew(s.Owner, o.incarnation, s.Key)
 		}
 		return true
 	case s.Owner == manager && n.leading:
@@ -262,6 +295,7 @@ func fits(r Row) bool {
 	switch {
 	case scope == resourdb.NodeOwned && node != r.Owner,
 		scope == resourdb.ManagerOwned && r.Owner != manager,
+		scope == resourdb.SupernodeOwned && (!isSupernode(r.Owner) || r.Fields != nil && r.Owner != ownerOf(r.Key, r.Fields)),
 		scope == resourdb.Local && !resourdb.Foreign(r.Key),
 		len(r.Fields) > maxFields, r.Version.Incarnation > maxCount, r.Version.Rev > maxCount:
 		return false

@@ -41,6 +41,14 @@ func (s *syncer) own(ctx context.Context, key string, row map[string]string) {
 		wake(s.pushes)
 	case scope == resourdb.ManagerOwned:
 		s.ownManager(ctx, key, row)
+	case scope == resourdb.SupernodeOwned:
+		if _, _, copied := versionOf(row); copied { // of another node's supernode
+			return
+		}
+		s.mu.Lock()
+		s.node.PutSupernode(key, row)
+		s.mu.Unlock()
+		s.wakeAll()
 	}
 }
 
@@ -243,9 +251,9 @@ func (s *syncer) loadRows(ctx context.Context) error {
 	s.node = NewNode(s.cfg.Node, incarnation, uint64(s.start.UnixMilli()), Limits{Periods: stalePeriods, Dead: s.cfg.Dead, Slowest: s.cfg.Slow})
 	s.monitor = newMonitor(Pace{Fast: s.cfg.Fast, Slow: s.cfg.Slow, Gap: pushGap}, s.now())
 	for key, row := range rows {
-		scope, owner := resourdb.ScopeOf(key)
+		scope, _ := resourdb.ScopeOf(key)
 		if v, fields, copied := versionOf(row); copied && scope != resourdb.Local {
-			s.node.Load(Row{Key: key, Owner: owner, Version: v, Fields: fields}, s.now())
+			s.node.Load(Row{Key: key, Owner: ownerOf(key, fields), Version: v, Fields: fields}, s.now())
 		}
 	}
 	s.log.Info("starts", "node", s.cfg.Node, "incarnation", incarnation, "known", len(s.node.Members(s.now())))

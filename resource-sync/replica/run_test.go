@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,51 @@ func TestRun(t *testing.T) {
 	all[1].until(t, "RESOUR_SEEN|leaf3", "alive", has("state", "alive"))
 	all[1].until(t, "RESOUR_NODE|leaf3", "of incarnation 2", has("incarnation", "2"))
 	all[2].until(t, key(all[1]), "copied", has("used", "0.2"))
+}
+
+// An edge of the overlay is shown on all nodes as its supernode has it; it goes to the supernode of another node, back, and away.
+// A resource-sync that starts again knows whose the copies are.
+func TestEdges(t *testing.T) {
+	all := raise(t, 3)
+	began := time.Now()
+	at := func(sw *testSwitch, after time.Duration) resourdb.Edge {
+		return resourdb.Edge{Community: "office", MAC: "02:00:00:00:00:0a", Supernode: sw.cfg.Node, Public: netip.MustParseAddrPort("192.0.2.10:5000"), Since: began.Add(after)}
+	}
+	const key = "RESOUR_EDGE|office/02:00:00:00:00:0a"
+	until := func(what string, ok func(map[string]string) bool, readers ...*testSwitch) {
+		t.Helper()
+		for _, sw := range readers {
+			sw.until(t, key, what, ok)
+		}
+	}
+	all[1].write(t, at(all[1], 0))
+	until("at leaf2", has("supernode", "leaf2"), all...)
+	if row, _ := all[1].db.Get(t.Context(), key); row["rev"] != "" {
+		t.Errorf("the supernode's own row was changed: %v", row)
+	}
+
+	all[2].write(t, at(all[2], time.Minute)) // its own supernode has it before the other one knows
+	until("at leaf3", has("supernode", "leaf3"), all[0], all[2])
+	until("still here", has("supernode", "leaf2"), all[1])
+	if err := all[1].db.Delete(t.Context(), at(all[1], 0)); err != nil {
+		t.Fatal(err)
+	}
+	until("at leaf3", has("supernode", "leaf3"), all...)
+
+	if err := all[0].end(); err != nil {
+		t.Fatal(err)
+	}
+	all[1].write(t, at(all[1], 2*time.Minute))
+	if err := all[2].db.Delete(t.Context(), at(all[2], 0)); err != nil {
+		t.Fatal(err)
+	}
+	until("back at leaf2", has("supernode", "leaf2"), all[1], all[2])
+	all[0].start()
+	until("back at leaf2", has("supernode", "leaf2"), all...)
+	if err := all[1].db.Delete(t.Context(), at(all[1], 0)); err != nil {
+		t.Fatal(err)
+	}
+	until("gone", gone, all...)
 }
 
 // A replica on this node is probed as its service says, and not longer than it runs.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -63,9 +64,12 @@ func (n *network) boot(name string, keepDB bool) {
 	}
 	node := NewNode(name, incarnation, n.life, limits)
 	for key, row := range n.db[name] {
-		_, owner := resourdb.ScopeOf(key)
-		if v, fields, ok := versionOf(row); ok && owner != name {
+		scope, _ := resourdb.ScopeOf(key)
+		v, fields, ok := versionOf(row)
+		if owner := ownerOf(key, fields); ok && owner != name {
 			node.Load(Row{Key: key, Owner: owner, Version: v, Fields: fields}, n.now)
+		} else if scope == resourdb.SupernodeOwned {
+			node.PutSupernode(key, row)
 		}
 	}
 	n.nodes[name], n.down[name] = node, false
@@ -103,6 +107,24 @@ func (n *network) beat(name string) {
 	node.Put("RESOUR_INSTANCE|kms|0|"+name, row, false)
 	r, _ := node.store.get(name, resourdb.NodeTable+"|"+name)
 	n.db[name][r.Key] = withVersion(r)
+}
+
+// roam lets an edge of the overlay come to this node's supernode, or leave it. It may be at several at a time.
+func (n *network) roam(name string) {
+	key := fmt.Sprintf("%s|office/%d", resourdb.EdgeTable, n.rand.IntN(8))
+	if n.rand.IntN(2) == 0 {
+		n.enter(name, key)
+	} else if _, _, copied := versionOf(n.db[name][key]); !copied { // it is here
+		delete(n.db[name], key)
+		n.nodes[name].PutSupernode(key, nil)
+	}
+}
+
+// enter registers an edge at this node's supernode.
+func (n *network) enter(name, key string) {
+	row := map[string]string{resourdb.SupernodeField: name, resourdb.SinceField: fmt.Sprintf("%020d", n.now)}
+	n.db[name][key] = row
+	n.nodes[name].PutSupernode(key, row)
 }
 
 // dial makes the links the nodes want; seeds know n00.
@@ -211,6 +233,46 @@ func (n *network) converged() {
 			}
 		}
 	}
+	n.sameEdges()
+}
+
+// sameEdges: every node that is up shows each edge as its supernode has it, the newest where two have it, unless its own
+// supernode has it.
+func (n *network) sameEdges() {
+	n.t.Helper()
+	newest := map[string]map[string]string{}
+	for _, name := range n.names {
+		for key, row := range n.db[name] {
+			scope, _ := resourdb.ScopeOf(key)
+			if _, _, copied := versionOf(row); copied || scope != resourdb.SupernodeOwned {
+				continue
+			}
+			had := newest[key]
+			if had == nil || row["since"]+row["supernode"] > had["since"]+had["supernode"] {
+				newest[key] = row
+			}
+		}
+	}
+	for _, reader := range n.names {
+		if n.down[reader] {
+			continue
+		}
+		got := map[string]map[string]string{}
+		want := maps.Clone(newest)
+		for key, row := range n.db[reader] {
+			if scope, _ := resourdb.ScopeOf(key); scope != resourdb.SupernodeOwned {
+				continue
+			}
+			_, fields, copied := versionOf(row)
+			got[key] = fields
+			if !copied {
+				want[key] = row
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			n.t.Fatalf("%s shows other edges than there are (-there +shown):\n%s", reader, diff)
+		}
+	}
 }
 
 // Links break, nodes restart with and without their database, the network falls apart and grows together: in the end
@@ -239,6 +301,7 @@ func TestNetworkConverges(t *testing.T) {
 						}
 						if !n.down[name] {
 							n.beat(name)
+							n.roam(name)
 						}
 					}
 					n.dial()
@@ -255,6 +318,52 @@ func TestNetworkConverges(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A switch starts again, with its database or without, and its supernode has no edges any more: nobody shows those of
+// before.
+func TestEdgesOfAFormerLife(t *testing.T) {
+	for _, keepDB := range []bool{true, false} {
+		n := newNetwork(t, 3, 1)
+		key := func(i int) string { return fmt.Sprintf("%s|office/%d", resourdb.EdgeTable, i) }
+		for i := range 5 {
+			n.enter("n01", key(i))
+		}
+		n.enter("n02", key(9))
+		n.settle()
+		n.converged()
+		if _, ok := n.db["n00"][key(4)]; !ok {
+			t.Fatal("the edges are not shown elsewhere")
+		}
+		n.kill("n01")
+		for i := range 5 {
+			delete(n.db["n01"], key(i))
+		}
+		n.settle()
+		n.boot("n01", keepDB)
+		n.settle()
+		n.converged()
+	}
+}
+
+// A supernode whose edges come and go keeps no more of those that are gone than it may, and nobody shows them.
+func TestManyEdgesGone(t *testing.T) {
+	n := newNetwork(t, 2, 1)
+	for i := range maxTombs + 2 {
+		n.enter("n01", fmt.Sprintf("%s|office/%d", resourdb.EdgeTable, i))
+	}
+	n.settle()
+	n.converged()
+	for i := range maxTombs + 2 {
+		key := fmt.Sprintf("%s|office/%d", resourdb.EdgeTable, i)
+		delete(n.db["n01"], key)
+		n.nodes["n01"].PutSupernode(key, nil)
+	}
+	if kept := len(n.nodes["n01"].store.owner(supernodeOf("n01")).rows); kept > maxTombs {
+		t.Errorf("%d rows are kept of edges that are gone", kept)
+	}
+	n.settle()
+	n.converged()
 }
 
 // A change reaches everybody within a few hops, also where not all are linked.

@@ -13,11 +13,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"sonic-netservices/resourdb"
 )
 
 // Version orders the copies of one row.
 type Version struct {
-	Incarnation uint64 // of the owner: a node's grows with each start, the manager's is its epoch
+	Incarnation uint64 // of the owner: a node's and a supernode's grow with each start, the manager's is its epoch
 	Rev         uint64 // of the row in it
 }
 
@@ -28,7 +30,7 @@ func (v Version) compare(w Version) int {
 // Row is one row as it travels.
 type Row struct {
 	Key     string
-	Owner   string // node; manager for rows of the leading manager
+	Owner   string // node; manager for rows of the leading manager; supernodeOf(node) for those of a supernode
 	Version Version
 	Fields  map[string]string // nil: removed
 }
@@ -42,6 +44,25 @@ type Stamp struct {
 
 // manager owns the rows of bt-manager, wherever it leads. No node has the empty name.
 const manager = ""
+
+// supernodes own the rows of the overlay, each its own, with its node behind this name. No node has an @ in its name.
+const supernodes = "n2n-supernode@"
+
+func supernodeOf(node string) string { return supernodes + node }
+
+func isSupernode(owner string) bool { return strings.HasPrefix(owner, supernodes) }
+
+// isNode says whether an owner is a node, of which there is news or silence.
+func isNode(owner string) bool { return owner != manager && !isSupernode(owner) }
+
+// ownerOf gives the owner of a row.
+func ownerOf(key string, fields map[string]string) string {
+	scope, node := resourdb.ScopeOf(key)
+	if scope == resourdb.SupernodeOwned {
+		return supernodeOf(fields[resourdb.SupernodeField])
+	}
+	return node // manager is the owner without a name
+}
 
 // Store holds the newest copy of every row. Merging is a join: whatever the order and however often rows are delivered,
 // all stores that got the same rows are equal.
