@@ -39,7 +39,10 @@ func main() {
 }
 
 func run(ctx context.Context, config *serve.Config, file, redis string, check bool) error {
-	dbs, db := open(ctx, redis)
+	dbs, db, err := open(ctx, redis, config)
+	if err != nil {
+		return err
+	}
 	if dbs != nil {
 		defer dbs.Close()
 	}
@@ -54,18 +57,14 @@ func run(ctx context.Context, config *serve.Config, file, redis string, check bo
 }
 
 // open connects to the switch's databases, if this is a switch.
-func open(ctx context.Context, root string) (*sonicdb.Set, *sonicdb.DB) {
+func open(ctx context.Context, root string, config *serve.Config) (dbs *sonicdb.Set, db *sonicdb.DB, err error) {
 	if root == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	dbs, err := sonicdb.Open(root)
-	if err != nil {
+	if dbs, err = sonicdb.Open(root); err != nil {
 		slog.Debug("no Redis: not a switch", "err", err)
-		return nil, nil
+		return nil, nil, nil
 	}
-	db, err := dbs.DB(ctx, "CONFIG_DB")
-	if err != nil {
-		slog.Warn("no CONFIG_DB: flags and file must suffice", "err", err)
-	}
-	return dbs, db
+	db, config.Node, err = dbs.Booted(ctx)
+	return dbs, db, err
 }

@@ -70,6 +70,17 @@ func (m *Machine) Touched() []Edge {
 	return list
 }
 
+// TouchAll has the rows of all edges written again.
+func (m *Machine) TouchAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range *m.communities.Load() {
+		for e := range c.edges.all {
+			m.touch(e)
+		}
+	}
+}
+
 // Supernode is another supernode as this one knows it.
 type Supernode struct {
 	Addr  netip.AddrPort

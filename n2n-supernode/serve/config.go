@@ -43,6 +43,7 @@ type Config struct {
 	Manage      string        // host:port of the Overlay service; empty: Loopback0 of the switch; "none"
 	Metrics     string        // host:port of /metrics, loopback only; "none"
 	PKI         string        // folder of the certificate of the Overlay service
+	Node        string        // name of the switch, for its rows; no setting
 
 	flags    *flag.FlagSet
 	settings *daemon.Settings

@@ -55,8 +55,14 @@ func free(t testing.TB, host string) string {
 
 // run serves until the test ends, or stop is called.
 func run(t testing.TB, dbs *sonicdb.Set, args ...string) (stop func()) {
+	return serve(t, dbs, "", args...)
+}
+
+// serve is run on a switch of a name.
+func serve(t testing.TB, dbs *sonicdb.Set, node string, args ...string) (stop func()) {
 	t.Helper()
 	c := configured(t, append([]string{"-manage", "none", "-metrics", "none"}, args...)...)
+	c.Node = node
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, c, dbs) }()
@@ -379,14 +385,15 @@ func TestOverlayAndMetrics(t *testing.T) {
 // RESOUR_EDGE is what is registered, also after what an earlier life left.
 func TestRows(t *testing.T) {
 	sw := dbtest.Start(t)
-	sw.Redis(t, "7", "hset", "RESOUR_EDGE|office/02:00:00:00:00:77", "public", "192.0.2.1:1")
+	sw.Redis(t, "7", "hset", "RESOUR_EDGE|office/02:00:00:00:00:77", "public", "192.0.2.1:1", "supernode", "leaf3")
+	sw.Redis(t, "7", "hset", "RESOUR_EDGE|office/02:00:00:00:00:78", "public", "192.0.2.1:1", "supernode", "leaf1", "incarnation", "1", "rev", "7")
 	dbs, err := sonicdb.Open(sw.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dbs.Close()
 	addr := free(t, "127.0.0.1")
-	run(t, dbs, "-listen", addr, "-dir", "none")
+	serve(t, dbs, "leaf3", "-listen", addr, "-dir", "none")
 	e := newEdge(t, "udp", addr, 9)
 	e.register()
 	await := func(want string) {
@@ -404,8 +411,25 @@ func TestRows(t *testing.T) {
 	if row := sw.Redis(t, "7", "hget", "RESOUR_EDGE|office/02:00:00:00:00:09", "public"); !strings.Contains(row, e.conn.LocalAddr().String()) {
 		t.Errorf("public %s", row)
 	}
-	if keys := sw.Redis(t, "7", "keys", "RESOUR_EDGE|*"); strings.Contains(keys, ":77") {
+	keys := sw.Redis(t, "7", "keys", "RESOUR_EDGE|*")
+	if strings.Contains(keys, ":77") {
 		t.Errorf("the row of an earlier life is still there: %s", keys)
+	}
+	if !strings.Contains(keys, ":78") {
+		t.Errorf("the row of another node's supernode is gone: %s", keys)
+	}
+	if at := sw.Redis(t, "7", "hget", "RESOUR_EDGE|office/02:00:00:00:00:09", "supernode"); strings.TrimSpace(at) != `"leaf3"` {
+		t.Errorf("registered at %s", at)
+	}
+	sw.Redis(t, "7", "del", "RESOUR_EDGE|office/02:00:00:00:00:09", "RESOUR_EDGE|office/02:00:00:00:00:78") // as an empty Redis
+	for range 400 {
+		if keys = sw.Redis(t, "7", "keys", "RESOUR_EDGE|*"); strings.Contains(keys, ":09") {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !strings.Contains(keys, ":09") {
+		t.Error("rows that are gone do not come back")
 	}
 	auth, _ := n2n.AuthOf(n2n.AuthID, bytes.Repeat([]byte{9}, 16))
 	e.send((&n2n.UnregisterSuper{Header: e.header, Auth: auth, MAC: e.mac}).Append(nil))
