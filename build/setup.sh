@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian 12 with Go lacks. Run by make; quick and quiet when nothing is missing.
 set -euo pipefail
-packages=(ca-certificates coinor-cbc debian-archive-keyring debootstrap iperf3 iproute2 iptables iputils-ping nftables procps protobuf-compiler python3-zmq redis-server redis-tools util-linux)
+packages=(ca-certificates coinor-cbc debian-archive-keyring debootstrap iperf3 iproute2 iptables iputils-ping libyang2-tools nftables procps protobuf-compiler python3-zmq redis-server redis-tools util-linux)
 
 missing=()
 for p in "${packages[@]}"; do
