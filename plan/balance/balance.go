@@ -12,7 +12,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"sonic-netservices/netmap"
 	"sonic-netservices/plan/graph"
@@ -30,6 +29,10 @@ type Problem struct {
 	Together bool              // may share a node with another replica of its service (no constraints.spread)
 	Exclude  map[string]string // nodes that refused, or are kept out otherwise: why
 
+	// Peaks are what nodes use themselves when they are fullest, replicas aside: Memory.Peaks. What is not in it is expected
+	// to stay as it is. Mode product.
+	Peaks map[string]netmap.Demand
+
 	// Windows of overload confirmed at the source without a move, this one included. Mode paper loses its patience.
 	Windows int
 }
@@ -46,6 +49,13 @@ func (p Problem) check(snap *netmap.Snapshot) error {
 	for _, n := range p.Pin {
 		if slices.Contains(p.Avoid, n) {
 			return fmt.Errorf("constraints: %s is pinned and avoided", n)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.Peaks)) {
+		for _, k := range slices.Sorted(maps.Keys(p.Peaks[n])) {
+			if !measured(math.Abs(p.Peaks[n][k])) {
+				return fmt.Errorf("peaks.%s.%s: %v is not an amount", n, k, p.Peaks[n][k])
+			}
 		}
 	}
 	if p.Source == "" {
@@ -117,7 +127,7 @@ func better(a, b Score) int {
 	return cmp.Or(
 		cmp.Compare(grain(b.Gain), grain(a.Gain)),
 		cmp.Compare(len(a.Path), len(b.Path)),
-		cmp.Compare(grain(a.Highest.After), grain(b.Highest.After)),
+		cmp.Compare(grain(a.Highest.peak()), grain(b.Highest.peak())),
 		cmp.Compare(a.Node, b.Node))
 }
 
@@ -129,6 +139,7 @@ type judge struct {
 	params   Params
 	reserved map[string]netmap.Demand
 	hosts    map[string][]string // by node: what of the service is there, in words
+	carried  map[string]netmap.Demand
 	graph    *graph.Graph
 	paths    graph.Tree
 	degree   float64 // mean over the nodes that are not dead
@@ -143,6 +154,10 @@ func newJudge(snap *netmap.Snapshot, problem Problem, params Params) judge {
 		if r.ID == problem.Replica || !problem.Together {
 			j.hosts[r.Node] = append(j.hosts[r.Node], fmt.Sprintf("%s is %s there", r.ID, r.State))
 		}
+	}
+	if params.Mode == Product && len(problem.Peaks) > 0 {
+		j.carried = map[string]netmap.Demand{}
+		carry(j.carried, snap)
 	}
 	dead := map[string]bool{}
 	for _, n := range snap.Nodes {
@@ -214,7 +229,7 @@ func (j judge) weigh(s *Score) {
 	s.Benefit = s.SUB - s.SUBAfter
 	b, c := j.params.BalanceWeight, j.params.CostWeight
 	s.Terms = []Term{
-		{"head-room", 1 - s.Highest.After, strings.TrimSpace(fmt.Sprintf("1 - %.3f %s", s.Highest.After, s.Highest.Kind))},
+		{"head-room", 1 - s.Highest.peak(), s.Highest.headRoom()},
 		{"balance", b * s.Benefit, fmt.Sprintf("%.3g x (%.3f - %.3f)", b, s.SUB, s.SUBAfter)},
 		{"cost", 0 - c*cost, fmt.Sprintf("%.3g x %.3g s / %v", c, s.CostSeconds, tRef)},
 	}

@@ -88,6 +88,18 @@ func TestExplanation(t *testing.T) {
 		t.Fatal(err)
 	}
 	section("who leaves", leaving)
+	night := problem
+	night.Peaks = map[string]netmap.Demand{"leaf3": {netmap.Compute: 1.2}, "spine1": {netmap.Compute: 0.3}}
+	section("a move at night", decide(t, snap, night, Defaults()))
+	leaving, err = Leave(snap, "leaf1", netmap.Compute, 0.70, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaving.Weigh(snap, func(id netmap.ReplicaID) Problem {
+		i := slices.IndexFunc(snap.Replicas, func(r netmap.Placed) bool { return r.ID == id })
+		return Problem{Replica: id, Source: "leaf1", Demand: snap.Replicas[i].Demand, DataBytes: snap.Replicas[i].DataBytes}
+	}, Defaults())
+	section("who leaves, weighed", leaving)
 	golden(t, "testdata/explanation.txt", out.String())
 
 	text, err := json.MarshalIndent(chosen, "", " ")
@@ -126,8 +138,11 @@ func TestQuestionsThatAreWrong(t *testing.T) {
 		"balance kms-0: demand.compute: NaN is not an amount":       func(p *Problem, _ *Params) { p.Demand[netmap.Compute] = math.NaN() },
 		"balance kms-0: demand.compute: -1 is not an amount":        func(p *Problem, _ *Params) { p.Demand[netmap.Compute] = -1 },
 		"balance kms-0: data_bytes: 1e+19 is not an amount of data": func(p *Problem, _ *Params) { p.DataBytes = 1e19 },
-		"balance kms-0: constraints: a is pinned and avoided":       func(p *Problem, _ *Params) { p.Pin, p.Avoid = []string{"a"}, []string{"a"} },
-		"balance kms-0: source: no node z":                          func(p *Problem, _ *Params) { p.Source = "z" },
+		"balance kms-0: peaks.a.compute: NaN is not an amount": func(p *Problem, _ *Params) {
+			p.Peaks = map[string]netmap.Demand{"a": {netmap.Compute: math.NaN()}}
+		},
+		"balance kms-0: constraints: a is pinned and avoided": func(p *Problem, _ *Params) { p.Pin, p.Avoid = []string{"a"}, []string{"a"} },
+		"balance kms-0: source: no node z":                    func(p *Problem, _ *Params) { p.Source = "z" },
 		"balance kms-0: source: gone is dead, nothing can be carried away from it; place the replica without a source": func(p *Problem, _ *Params) {
 			p.Source = "gone"
 		},
@@ -228,6 +243,9 @@ func question(t *rapid.T) (*netmap.Snapshot, Problem, Params) {
 	if rapid.Bool().Draw(t, "a move") {
 		problem.Source = "n0"
 	}
+	if rapid.Bool().Draw(t, "peaks are known") {
+		problem.Peaks = map[string]netmap.Demand{pick("peak of"): demand("peak"), "elsewhere": demand("peak elsewhere")}
+	}
 	params := rapid.SampledFrom([]Params{Defaults(), PaperDefaults()}).Draw(t, "params")
 	params.DegreeFilter = rapid.Bool().Draw(t, "degree filter")
 	params.Bottleneck = rapid.Bool().Draw(t, "bottleneck")
@@ -327,10 +345,13 @@ func TestExplanationAddsUp(t *testing.T) {
 			}
 			highest := 0.0
 			for _, u := range s.Kinds {
-				highest = max(highest, u.After)
+				highest = max(highest, u.After+u.Rise)
 			}
-			if highest != s.Highest.After {
-				t.Fatalf("%s: highest %v, is %v", s.Node, s.Highest.After, highest)
+			if highest != s.Highest.After+s.Highest.Rise {
+				t.Fatalf("%s: highest %+v, is %v", s.Node, s.Highest, highest)
+			}
+			if head := "head-room"; len(s.Terms) > 0 && s.Terms[0].Name == head && s.Terms[0].Value != 1-highest {
+				t.Fatalf("%s: %s %v, want 1 - %v", s.Node, head, s.Terms[0].Value, highest)
 			}
 		}
 	})

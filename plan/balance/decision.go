@@ -50,7 +50,7 @@ type Score struct {
 // Load is a node's utilisation before and after the change that is weighed. SU is eq. 1, SUB eq. 2.
 type Load struct {
 	Kinds    []Use   `json:"kinds,omitempty"` // by name; none when the readings cannot be true
-	Highest  Use     `json:"highest"`         // fullest kind after
+	Highest  Use     `json:"highest"`         // kind that is fullest after, at its peak
 	SU       float64 `json:"su"`
 	SUAfter  float64 `json:"su_after"`
 	SUB      float64 `json:"sub"`
@@ -62,6 +62,18 @@ type Use struct {
 	Kind   netmap.Kind `json:"kind"`
 	Before float64     `json:"before"`
 	After  float64     `json:"after"`
+	Rise   float64     `json:"rise,omitempty"` // how much more the node itself used at its peak than now
+}
+
+// peak is what is expected at worst.
+func (u Use) peak() float64 { return u.After + u.Rise }
+
+// headRoom is the arithmetic of what is left at worst.
+func (u Use) headRoom() string {
+	if u.Rise == 0 {
+		return strings.TrimSpace(fmt.Sprintf("1 - %.3f %s", u.After, u.Kind))
+	}
+	return fmt.Sprintf("1 - (%.3f + %.3f) %s, which rises so much within a day", u.After, u.Rise, u.Kind)
 }
 
 // HopSeconds is one hop of the path and what the transfer takes there.

@@ -56,7 +56,7 @@ func (j judge) load(node netmap.Node) (load *Load, why []string) {
 		delete(left, r.Kind)
 		with := r
 		with.Used += need
-		use := Use{r.Kind, r.Utilisation(), with.Utilisation()}
+		use := Use{r.Kind, r.Utilisation(), with.Utilisation(), j.rise(node.Name, r)}
 		kinds = append(kinds, use)
 		limit := j.params.limit(r.Kind)
 		switch {
@@ -77,6 +77,17 @@ func (j judge) load(node netmap.Node) (load *Load, why []string) {
 	return &l, why
 }
 
+// rise is how much fuller a kind will be when the node itself uses as much as in the fullest hour of the day. R counts
+// what is reserved.
+func (j judge) rise(node string, r netmap.Resource) float64 {
+	peak, ok := j.problem.Peaks[node][r.Kind]
+	if !ok || j.carried == nil || r.Capacity == 0 {
+		return 0
+	}
+	own := r.Used - j.reserved[node][r.Kind] - j.carried[node][r.Kind]
+	return max(0, peak-own) / r.Capacity
+}
+
 // leaves is the source without the replica; nil when its readings cannot be true.
 func (j judge) leaves(node netmap.Node) *Load {
 	resources, garbage := readings(node, j.reserved[node.Name])
@@ -87,7 +98,7 @@ func (j judge) leaves(node netmap.Node) *Load {
 	for _, r := range resources {
 		without := r
 		without.Used = max(0, r.Used-j.problem.Demand[r.Kind])
-		use := Use{r.Kind, r.Utilisation(), without.Utilisation()}
+		use := Use{Kind: r.Kind, Before: r.Utilisation(), After: without.Utilisation()}
 		kinds = append(kinds, use)
 	}
 	l := j.even(kinds)
@@ -99,7 +110,7 @@ func (j judge) even(kinds []Use) Load {
 	l := Load{Kinds: kinds}
 	var before, after []float64
 	for _, u := range kinds {
-		if u.After > l.Highest.After || l.Highest.Kind == "" {
+		if u.peak() > l.Highest.peak() || l.Highest.Kind == "" {
 			l.Highest = u
 		}
 		if j.params.counts(u.Kind) {

@@ -29,6 +29,10 @@ type Victim struct {
 	Relieves  bool             `json:"relieves"`
 	DataBytes float64          `json:"data_bytes"`
 	Why       string           `json:"why"`
+
+	// Of those that Weigh has looked at: the best node for it. None when it fits nowhere.
+	To   string  `json:"to,omitempty"`
+	Gain float64 `json:"gain,omitempty"`
 }
 
 // Leave orders the replicas that may leave a node whose kind is overloaded: first those whose absence alone brings the
@@ -105,6 +109,54 @@ func leavesFirst(a, b Victim) int {
 	return cmp.Or(data, share, compareID(a.ID, b.ID))
 }
 
+// Weigh looks for the best node for each of the first few of Order. Then comes first, of those that have one and relieve
+// the node about as much, the one whose move is worth most: who is cheap to carry, or has room near, spares the network
+// what a good target alone cannot. Who fits nowhere stands behind those few. Ask gives the question that Decide answers
+// for a replica. In mode paper nothing changes.
+func (l *Leaving) Weigh(snap *netmap.Snapshot, ask func(netmap.ReplicaID) Problem, params Params) {
+	if params.Mode == Paper {
+		return
+	}
+	few := l.Order[:min(Weighed, len(l.Order))]
+	for i := range few {
+		d, err := Decide(snap, ask(few[i].ID), params)
+		best, ok := d.Best()
+		switch {
+		case err != nil:
+			few[i].Why += fmt.Sprintf("; has no place: %v", err)
+		case ok:
+			few[i].To, few[i].Gain = best.Node, best.Gain
+		}
+	}
+	first := slices.IndexFunc(few, func(v Victim) bool { return v.To != "" })
+	if first < 0 {
+		return
+	}
+	reference := few[first]
+	rank := func(v Victim) int {
+		switch {
+		case v.To == "":
+			return 2
+		case v.Relieves == reference.Relieves && (v.Relieves || v.Share >= alike*reference.Share):
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(few, func(a, b Victim) int {
+		order := cmp.Compare(rank(a), rank(b))
+		if order == 0 && rank(a) == 0 {
+			order = cmp.Compare(grain(b.Gain), grain(a.Gain))
+		}
+		return order
+	})
+}
+
+// Weighed is how many Weigh looks at: more would carry less data, and look longer.
+const Weighed = 5
+
+// alike is the part of another's share that makes a replica worth to leave in its place.
+const alike = 0.5
+
 func compareID(a, b netmap.ReplicaID) int {
 	return cmp.Or(strings.Compare(a.Service, b.Service), cmp.Compare(a.Replica, b.Replica))
 }
@@ -122,7 +174,11 @@ func (l Leaving) String() string {
 		if v.Relieves {
 			relief = "enough"
 		}
-		fmt.Fprintf(&b, "  %d. %s: %s, %s; carries %s\n", i+1, v.Replica, v.Why, relief, amount(v.DataBytes, "bytes"))
+		fmt.Fprintf(&b, "  %d. %s: %s, %s; carries %s", i+1, v.Replica, v.Why, relief, amount(v.DataBytes, "bytes"))
+		if v.To != "" {
+			fmt.Fprintf(&b, " to %s, gain %.3f", v.To, v.Gain)
+		}
+		b.WriteString("\n")
 	}
 	for _, v := range l.Stays {
 		fmt.Fprintf(&b, "  stays %s: %s\n", v.Replica, v.Why)
