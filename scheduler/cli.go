@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (c *cli) experiment(e experiment.Experiment) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&f.Seeds, "seeds", 0, "runs, each with a network and a load of its own; 0: the experiment's own number")
-	cmd.Flags().Uint64Var(&f.First, "first", 1000, "seed of the first run; seed of the search with --problem")
+	cmd.Flags().Uint64Var(&f.First, "first", cmp.Or(e.First, 1000), "seed of the first run; seed of the search with --problem")
 	cmd.Flags().BoolVar(&f.Paper, "paper", false, "the paper's own setting in full, and judge what it claims")
 	cmd.Flags().BoolVar(&f.Quick, "quick", false, "small and fast: that it works, not what comes out")
 	cmd.Flags().StringVar(&f.topology, "topology", "", "network: a file, or one of "+topology.Choices())

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,23 +32,39 @@ func (s scored) String() string {
 	return strings.Join(words, ", ")
 }
 
+// question is where a replica may go from a node, "" when it is nowhere.
+func (l *leaves) question(r *Replica, v view, source string) balance.Problem {
+	p := balance.Problem{Replica: r.ID, Demand: r.Demand, Source: source, DataBytes: r.DataBytes, Pin: r.Pin, Avoid: r.Avoid,
+		Together: r.Together, Exclude: map[string]string{}, Peaks: l.memory.Peaks()}
+	if source == "" {
+		return p
+	}
+	for _, node := range v.Nodes {
+		if why := l.moves.Enter(node.Name); why != "" {
+			p.Exclude[node.Name] = why
+		}
+	}
+	return p
+}
+
+// scoring reads the ports mode, lambda, balance_weight, cost_weight and t_ref_ms, of which the first has that place.
+func (l *leaves) scoring(c *bt.Ctx, first int) balance.Params {
+	p := l.balance
+	p.Mode, p.Lambda, p.BalanceWeight, p.CostWeight = balance.Mode(c.Text(first)), c.Float(first+1), c.Float(first+2), c.Float(first+3)
+	p.TRef = time.Duration(c.Int(first+4)) * time.Millisecond
+	return p
+}
+
 // preselectNodes finds the nodes the replica fits on. That there is none is no failure: the answer has to say why of each.
 func (l *leaves) preselectNodes(c *bt.Ctx) bt.Status {
 	v, n := bt.ReadAs[view](c, 0), bt.ReadAs[need](c, 1)
 	if c.Fault() != nil {
 		return bt.Failure
 	}
-	problem := balance.Problem{Replica: n.ID, Demand: n.Demand, Source: c.Text(2), DataBytes: n.DataBytes,
-		Pin: n.Pin, Avoid: n.Avoid, Together: n.Together, Exclude: refusals(c.Text(3))}
+	problem := l.question(n.Replica, v, c.Text(2))
+	maps.Copy(problem.Exclude, refusals(c.Text(3)))
 	if problem.Source == "" && n.Wanted != "" {
 		problem.Pin = []string{n.Wanted}
-	}
-	if problem.Source != "" {
-		for _, node := range v.Nodes {
-			if why := l.moves.Enter(node.Name); why != "" && problem.Exclude[node.Name] == "" {
-				problem.Exclude[node.Name] = why
-			}
-		}
 	}
 	found := candidates{problem: problem, admission: c.Float(4)}
 	p := l.balance
@@ -73,9 +90,7 @@ func (l *leaves) scoreCandidates(c *bt.Ctx) bt.Status {
 	if c.Fault() != nil {
 		return bt.Failure
 	}
-	p := l.balance
-	p.Mode, p.Lambda, p.BalanceWeight, p.CostWeight = balance.Mode(c.Text(2)), c.Float(3), c.Float(4), c.Float(5)
-	p.TRef = time.Duration(c.Int(6)) * time.Millisecond
+	p := l.scoring(c, 2)
 	p.Admission = found.admission
 	problem := found.problem
 	problem.Windows = int(c.Int(7))

@@ -210,8 +210,8 @@ func (l *leaves) mayLeave(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
-// leavesFirst fails while another replica of the node goes first. Those that may not leave, or found no place just now,
-// stand behind.
+// leavesFirst fails while another replica of the node goes first: it is cheaper to carry, or has a better place. Those that
+// may not leave, or found no place just now, stand behind.
 func (l *leaves) leavesFirst(c *bt.Ctx) bt.Status {
 	v := bt.ReadAs[view](c, 0)
 	r, ok := l.replica(c, 1)
@@ -219,20 +219,9 @@ func (l *leaves) leavesFirst(c *bt.Ctx) bt.Status {
 	if !ok || c.Fault() != nil || err != nil {
 		return c.Failf("%v", errors.Join(err, c.Fault()))
 	}
-	kind := netmap.Kind(c.Text(3))
-	keep := map[netmap.ReplicaID]string{}
-	for i := range l.all {
-		other := &l.all[i]
-		left := l.resting(other.ID.String())
-		switch {
-		case other.Node != c.Text(2):
-		case left > 0:
-			keep[other.ID] = fmt.Sprintf("found no place just now, looks again in %v", left)
-		case l.moves.Leave(other.ID, other.Node, l.now) != "":
-			keep[other.ID] = l.moves.Leave(other.ID, other.Node, l.now)
-		}
-	}
-	leaving, err := balance.Leave(v.Snapshot, c.Text(2), kind, p.Of(kind).Clear, keep)
+	scoring := l.scoring(c, 6)
+	scoring.Admission = c.Float(5)
+	leaving, err := l.leaving(v, c.Text(2), netmap.Kind(c.Text(3)), p, scoring)
 	switch {
 	case err != nil:
 		return c.Failf("%v", err)
@@ -245,4 +234,32 @@ func (l *leaves) leavesFirst(c *bt.Ctx) bt.Status {
 	c.Say(text)
 	l.audit(l.w, r.ID.String(), Entry{What: "leaves", Text: text, Path: c.Path(), Detail: leaving})
 	return bt.Success
+}
+
+// leaving is who leaves a node, weighed with where to.
+func (l *leaves) leaving(v view, node string, kind netmap.Kind, p Params, scoring balance.Params) (balance.Leaving, error) {
+	keep := map[netmap.ReplicaID]string{}
+	for i := range l.all {
+		other := &l.all[i]
+		left := l.resting(other.ID.String())
+		switch {
+		case other.Node != node:
+		case left > 0:
+			keep[other.ID] = fmt.Sprintf("found no place just now, looks again in %v", left)
+		case l.moves.Leave(other.ID, other.Node, l.now) != "":
+			keep[other.ID] = l.moves.Leave(other.ID, other.Node, l.now)
+		}
+	}
+	leaving, err := balance.Leave(v.Snapshot, node, kind, p.Of(kind).Clear, keep)
+	if err != nil {
+		return leaving, err
+	}
+	leaving.Weigh(v.Snapshot, func(id netmap.ReplicaID) balance.Problem {
+		r, ok := l.find(id)
+		if !ok { // it runs there, but nobody wants it any more
+			r = &Replica{ID: id, Pin: []string{node}}
+		}
+		return l.question(r, v, node)
+	}, scoring)
+	return leaving, nil
 }

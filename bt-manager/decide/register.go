@@ -54,7 +54,10 @@ func Register(reg *bt.Registry, w World, shared *Shared) {
 		out("kind", board.Text), out("windows", board.Int), out("reason", board.Text))
 	condition("MayLeave", l.mayLeave, in("replica", board.Text), in("node", board.Text)) // cool-down, moves in flight
 	condition("LeavesFirst", l.leavesFirst, in("snapshot", board.Opaque), in("replica", board.Text), in("node", board.Text),
-		in("kind", board.Text), in("thresholds", board.Text))
+		in("kind", board.Text), in("thresholds", board.Text), // and what the choice of a node will be made with
+		preset("admission", board.Real, "{@Admission}"), preset("mode", board.Text, "{@Scoring}"), preset("lambda", board.Real, "{@Lambda}"),
+		preset("balance_weight", board.Real, "{@BalanceWeight}"), preset("cost_weight", board.Real, "{@CostWeight}"),
+		preset("t_ref_ms", board.Int, "{@TRefMs}"))
 
 	// The choice of a node. Refused grows while nodes say no.
 	act("GetNodeStates", l.getNodeStates, preset("max_age_ms", board.Int, "10000"), out("snapshot", board.Opaque))

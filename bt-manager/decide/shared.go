@@ -35,6 +35,7 @@ type Shared struct {
 	indexed   *netmap.Snapshot
 	index     map[string]int // of its nodes
 	moves     *Moves
+	memory    balance.Memory              // what nodes do by themselves over a day
 	flights   map[string]netmap.ReplicaID // moves Moves knows, by operation
 	rests     map[string]rest             // by replica, or service that waits to be admitted
 	steps     map[netmap.ReplicaID]step   // how far their operations were
@@ -153,6 +154,7 @@ func (s *Shared) Observe(w World, now time.Time) {
 	snap := w.Snapshot()
 	s.list(w)
 	s.sample(snap)
+	s.memory.Observe(snap, s.now)
 	s.follow(w, snap)
 	requests := w.Requests()
 	s.news.Requests = s.news.Requests || !slices.Equal(requests, s.requests)

@@ -3,12 +3,14 @@ package run
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sonic-netservices/bt-manager/decide"
+	"sonic-netservices/plan/balance"
 )
 
 // Whoever says no at once is passed over; what cannot be begun at all is tried again later.
@@ -96,16 +98,59 @@ func TestCutoverNeverBegun(t *testing.T) {
 	p.on("kms", "leaf1")
 }
 
-// Who goes first fits nowhere: while it rests the next one gets its turn.
-func TestNextVictim(t *testing.T) {
+// Who would go first fits nowhere: who fits goes at once.
+func TestWhoFitsLeavesFirst(t *testing.T) {
 	w := star("leaf1", "leaf2")
 	w.nodes["leaf2"].base["compute"] = 1
 	w.put(service("kms", 2.4), "leaf1")
 	w.put(service("auth", 1), "leaf1")
 	p := start(t, w, config())
-	p.run(10 * time.Second)
+	p.run(6 * time.Second)
 	p.orders("move auth-0 to leaf2")
-	p.find("kms", "full")
+}
+
+// Of two that relieve the node as much, the one goes whose data is worth less than the other's way.
+func TestCheapLeavesFirst(t *testing.T) {
+	w := star("leaf1", "leaf2")
+	heavy := service("db", 1.7)
+	heavy.DataBytes = 20e9
+	w.put(heavy, "leaf1")
+	w.put(service("kms", 1.6), "leaf1")
+	p := start(t, w, config())
+	p.run(10 * time.Second)
+	p.orders("move kms-0 to leaf2")
+	p.on("kms", "leaf2")
+}
+
+// A node that was full an hour ago is no place for a replica, however empty it is now.
+func TestRemembersTheDay(t *testing.T) {
+	w := star("leaf1", "leaf2", "leaf3")
+	w.nodes["leaf2"].base["compute"], w.nodes["leaf3"].base["compute"] = 2.4, 0.8
+	w.put(service("kms", 1), "leaf1")
+	p := start(t, w, config())
+	p.run(time.Hour)
+	w.nodes["leaf2"].base["compute"] = 0.1
+	w.load("kms", 3.2)
+	w.nodes["leaf2"].capacity["compute"], w.nodes["leaf3"].capacity["compute"] = 8, 8
+	p.run(10 * time.Second)
+	p.on("kms", "leaf3")
+	if d := p.find("kms", "chosen").Detail.(balance.Decision); len(d.Candidates) != 2 || d.Candidates[0].Highest.Rise != 0 || math.Abs(d.Candidates[1].Highest.Rise-2.3/8) > 1e-9 {
+		t.Errorf("%s", d)
+	}
+}
+
+// None of those that are weighed fits anywhere: while they rest the next one gets its turn.
+func TestNextVictim(t *testing.T) {
+	w := star("leaf1", "leaf2")
+	w.nodes["leaf2"].base["compute"] = 2.5
+	for i := range balance.Weighed {
+		w.put(service(fmt.Sprintf("kms%d", i), 0.6), "leaf1")
+	}
+	w.put(service("auth", 0.2), "leaf1")
+	p := start(t, w, config())
+	p.run(15 * time.Second)
+	p.orders("move auth-0 to leaf2")
+	p.find("kms0", "full")
 }
 
 // An operator's wish for a node counts for a deployment.

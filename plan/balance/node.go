@@ -84,8 +84,11 @@ func (j judge) rise(node string, r netmap.Resource) float64 {
 	if !ok || j.carried == nil || r.Capacity == 0 {
 		return 0
 	}
-	own := r.Used - j.reserved[node][r.Kind] - j.carried[node][r.Kind]
-	return max(0, peak-own) / r.Capacity
+	rise := (peak - (r.Used - j.reserved[node][r.Kind] - j.carried[node][r.Kind])) / r.Capacity
+	if grain(rise) <= 0 {
+		return 0
+	}
+	return rise
 }
 
 // leaves is the source without the replica; nil when its readings cannot be true.

@@ -33,7 +33,8 @@ type Options struct {
 type Experiment struct {
 	Name  string
 	About string
-	Seeds int // default
+	Seeds int    // default
+	First uint64 // default of Options.First; 0: 1000
 	Run   func(ctx context.Context, o Options) (Report, error)
 	Solve func(ctx context.Context, p *spec.Problem, budget plan.Budget) (plan.Decision, error) // one problem of a user's own
 }

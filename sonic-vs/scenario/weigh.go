@@ -76,8 +76,9 @@ func (l *lineStage) figures(a act, d balance.Decision, s balance.Score) {
 		}
 	}
 	var before, after []float64
+	highest := 0.0
 	for _, k := range s.Kinds {
-		before, after = append(before, k.Before), append(after, k.After)
+		before, after, highest = append(before, k.Before), append(after, k.After), max(highest, k.After+k.Rise)
 		if k.Kind == netmap.Compute {
 			near("compute with the service", k.After, lineDemand/l.coresOf(a, s.Node), 0.01)
 		}
@@ -98,7 +99,7 @@ func (l *lineStage) figures(a act, d balance.Decision, s balance.Score) {
 	near("benefit", s.Benefit, s.SUB-s.SUBAfter, exact)
 	near("hops", float64(len(s.Path)), float64(len(l.between(d.Source, s.Node))), 0)
 	near("cost", s.CostSeconds, seconds, exact)
-	near("gain", s.Gain, 1-slices.Max(after)+0.3*(s.SUB-s.SUBAfter)-0.3*seconds/10, exact)
+	near("gain", s.Gain, 1-highest+0.3*(s.SUB-s.SUBAfter)-0.3*seconds/10, exact)
 }
 
 // deviation is the paper's eq. 1 with the square and the root it was meant to have.
