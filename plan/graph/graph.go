@@ -77,6 +77,8 @@ type Tree struct {
 	g      *Graph
 	source string
 	reach  []reach // by node
+
+	level, below []int
 }
 
 type reach struct {
@@ -88,19 +90,28 @@ type reach struct {
 // From finds the best path to every node: fewest hops; among those the least time per bit, hop after hop; then the path
 // whose last node but one comes first by name.
 func (g *Graph) From(source string) Tree {
-	t := Tree{g: g, source: source, reach: make([]reach, len(g.names))}
+	var t Tree
+	t.Grow(g, source)
+	return t
+}
+
+// Grow makes the tree anew, as From does, in the memory that it has.
+func (t *Tree) Grow(g *Graph, source string) {
+	t.g, t.source = g, source
+	t.reach = slices.Grow(t.reach[:0], len(g.names))[:len(g.names)]
 	for i := range t.reach {
 		t.reach[i].hops = -1
 	}
 	start, ok := g.index[source]
 	if !ok {
-		return t
+		return
 	}
-	t.reach[start].hops = 0
+	t.reach[start] = reach{}
 	// Level by level, each in the order of names: when a node is expanded, its own best path is final.
-	for level := []int{start}; len(level) > 0; {
-		var below []int
-		for _, at := range level {
+	t.level = append(t.level[:0], start)
+	for len(t.level) > 0 {
+		below := t.below[:0]
+		for _, at := range t.level {
 			for _, e := range g.next[at] {
 				to, delay := &t.reach[e.to], t.reach[at].delay+1/e.bps
 				switch {
@@ -113,9 +124,28 @@ func (g *Graph) From(source string) Tree {
 			}
 		}
 		slices.Sort(below)
-		level = below
+		t.level, t.below = below, t.level
 	}
-	return t
+}
+
+// Number of a node in trees, -1: no link leads to it.
+func (g *Graph) Number(node string) int {
+	if i, ok := g.index[node]; ok {
+		return i
+	}
+	return -1
+}
+
+// Reach says how a tree comes to a node, by its number: hops, the seconds that one bit takes on all of them one after the
+// other, and on the slowest. Ok is false when it does not.
+func (t *Tree) Reach(number int) (hops int, all, slowest float64, ok bool) {
+	if number < 0 || t.reach[number].hops < 0 {
+		return 0, 0, 0, false
+	}
+	for at := number; t.reach[at].hops > 0; at = t.reach[at].via.to {
+		slowest = max(slowest, 1/t.reach[at].via.bps)
+	}
+	return t.reach[number].hops, t.reach[number].delay, slowest, true
 }
 
 // To is the path to a node, ok false when there is none. The path of the source to itself has no hop.
