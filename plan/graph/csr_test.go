@@ -148,6 +148,50 @@ func TestYenEqualsBruteForce(t *testing.T) {
 	}
 }
 
+// Rings and the heap find the same paths, also among equals: which of them is taken depends on the weights alone, and a
+// weight of 0 somewhere takes the heap.
+func TestRingsEqualHeap(t *testing.T) {
+	for seed := range uint64(300) {
+		r := chance.New(seed)
+		n := 4 + r.IntN(30)
+		var links []Pair
+		for i := 1; i < n; i++ {
+			for range 2 {
+				links = append(links, Pair{int32(r.IntN(i)), int32(i)})
+			}
+		}
+		g := NewCSR(n, links, false)
+		l := &Layered{Stage: []float64{1, 2, 1}, Step: []float64{1, 1}}
+		for range links {
+			w := float64(1 + r.IntN(3))
+			if seed%2 == 0 {
+				w = []float64{0.3, 0.7, 1.1, math.Inf(1)}[r.IntN(4)]
+			}
+			l.LinkWeight, l.LinkRoom = append(l.LinkWeight, w), append(l.LinkRoom, float64(r.IntN(4)))
+		}
+		for range 2 {
+			can := make([]bool, n)
+			for i := range can {
+				can[i] = r.IntN(2) == 0
+			}
+			l.Can = append(l.Can, can)
+		}
+		l.NodeRoom, l.NodeWeight = fill(n, 1), fill(n, 1)
+		for target := range int32(n) {
+			found := l.Path(g, 0, target)
+			links, layers, hosts, length := slices.Clone(l.Links), slices.Clone(l.Layers), slices.Clone(l.Hosts), l.Length
+			l.LinkWeight = append(l.LinkWeight, 0) // of no link
+			if l.Path(g, 0, target) != found {
+				t.Fatalf("seed %d to %d: %v and %v", seed, target, found, !found)
+			}
+			l.LinkWeight = l.LinkWeight[:len(l.LinkWeight)-1]
+			if found && !(slices.Equal(links, l.Links) && slices.Equal(layers, l.Layers) && slices.Equal(hosts, l.Hosts) && length == l.Length) {
+				t.Fatalf("seed %d to %d: %v %v %v of %v by rings, %v %v %v of %v by the heap", seed, target, links, layers, hosts, length, l.Links, l.Layers, l.Hosts, l.Length)
+			}
+		}
+	}
+}
+
 // The layered graph is held against all ways to put steps on nodes, with the shortest path between them.
 func TestLayeredEqualsBruteForce(t *testing.T) {
 	for seed := range uint64(80) {

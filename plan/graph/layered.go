@@ -21,10 +21,9 @@ type Layered struct {
 	LinkWeight []float64 // by link, none negative
 	NodeWeight []float64 // by node: of a step done there, none negative
 
-	dist  []float64 // by state: layer * nodes + node
-	via   []int32   // arc, or stepped
-	from  []int32   // state
+	reach []reached // by state: layer * nodes + node
 	queue heap
+	rings [][]int32 // of states
 
 	// What the last Path found, valid until the next.
 	Links  []int32 // in order
@@ -33,65 +32,147 @@ type Layered struct {
 	Length float64
 }
 
+// reached is how a state is come to.
+type reached struct {
+	dist float64
+	via  int32 // arc, or stepped, or -1: it is the source
+	from int32 // state
+}
+
 const stepped = -2
 
-// Path finds the shortest path; false when there is none. It allocates nothing once it is warm.
+// Path finds the shortest path; false when there is none. It allocates nothing once it is warm. Of equal paths to a state the
+// one counts whose last state but one is nearest; of equally near ones, that of the lowest number.
 func (l *Layered) Path(g *CSR, source, target int32) bool {
 	n, steps := int32(g.Nodes()), int32(len(l.Step))
 	states := int(n) * int(steps+1)
-	if cap(l.dist) < states {
-		l.dist, l.via, l.from = make([]float64, states), make([]int32, states), make([]int32, states)
+	l.reach = slices.Grow(l.reach[:0], states)[:states]
+	for i := range l.reach {
+		l.reach[i].dist = math.Inf(1)
 	}
-	l.dist, l.via, l.from = l.dist[:states], l.via[:states], l.from[:states]
-	for i := range l.dist {
-		l.dist[i] = math.Inf(1)
-	}
-	l.queue = l.queue[:0]
-	l.dist[source], l.via[source] = 0, -1
-	l.queue.push(entry{0, source})
+	l.reach[source] = reached{via: -1}
 	goal := steps*n + target
+	found := false
+	if least, most := l.weights(); least > 0 && most <= mostRings*least {
+		found = l.byRings(g, source, goal, least, most)
+	} else {
+		found = l.byHeap(g, source, goal)
+	}
+	if found {
+		l.trace(g, goal, n)
+	}
+	return found
+}
+
+// mostRings is how many times the least weight the largest may be.
+const mostRings = 64
+
+// weights are the least and the largest there are. A weight of +Inf is none.
+func (l *Layered) weights() (least, most float64) {
+	least = math.Inf(1)
+	for _, all := range [2][]float64{l.LinkWeight, l.NodeWeight} {
+		for _, w := range all {
+			least = min(least, w)
+			if w > most && !math.IsInf(w, 1) {
+				most = w
+			}
+		}
+	}
+	return least, most
+}
+
+// byHeap is Dijkstra's algorithm.
+func (l *Layered) byHeap(g *CSR, source, goal int32) bool {
+	l.queue = l.queue[:0]
+	l.queue.push(entry{0, source})
 	for len(l.queue) > 0 {
 		top := l.queue.pop()
-		state := top.node
-		if top.key > l.dist[state] {
+		if top.key > l.reach[top.node].dist {
 			continue
 		}
-		if state == goal {
-			l.trace(g, goal, n)
+		if top.node == goal {
 			return true
 		}
-		layer, at := state/n, state%n
-		if layer < steps && l.Can[layer][at] && l.NodeRoom[at] >= l.Step[layer] {
-			if d := top.key + l.NodeWeight[at]; d < l.dist[state+n] {
-				l.dist[state+n], l.via[state+n], l.from[state+n] = d, stepped, state
-				l.queue.push(entry{d, state + n})
+		l.relax(g, top.node, false, func(to int32, d float64) { l.queue.push(entry{d, to}) })
+	}
+	return false
+}
+
+// byRings is Dial's algorithm for weights that need not be whole: a ring holds the states of one least weight's width of
+// distance. None of them can make another one of its ring nearer, so their order is free; what rounding may put there all the
+// same is looked at again.
+func (l *Layered) byRings(g *CSR, source, goal int32, width, most float64) bool {
+	count := int(most/width) + 3
+	for len(l.rings) < count {
+		l.rings = append(l.rings, nil)
+	}
+	rings, waiting := l.rings[:count], 1
+	for i := range rings {
+		rings[i] = rings[i][:0]
+	}
+	rings[0] = append(rings[0], source)
+	push := func(to int32, d float64) {
+		at := int(d/width) % count
+		rings[at] = append(rings[at], to)
+		waiting++
+	}
+	for now := 0; waiting > 0; now++ {
+		ring := now % count
+		for i := 0; i < len(rings[ring]); i++ {
+			waiting--
+			if state := rings[ring][i]; int(l.reach[state].dist/width) == now { // else it has been nearer since
+				l.relax(g, state, true, push)
 			}
 		}
-		base, need := layer*n, l.Stage[layer]
-		for a := g.First[at]; a < g.First[at+1]; a++ {
-			link := g.Link[a]
-			if l.LinkRoom[link] < need {
-				continue
-			}
-			to := base + g.To[a]
-			if d := top.key + l.LinkWeight[link]; d < l.dist[to] {
-				l.dist[to], l.via[to], l.from[to] = d, a, state
-				l.queue.push(entry{d, to})
-			}
+		rings[ring] = rings[ring][:0]
+		if d := l.reach[goal].dist; !math.IsInf(d, 1) && int(d/width) <= now {
+			return true
 		}
 	}
 	return false
 }
 
+// relax looks where a state leads to, and tells of states that it makes nearer. A heap hands states out in the order in which
+// they count among equals; without it equals have to be compared.
+func (l *Layered) relax(g *CSR, state int32, compare bool, nearer func(to int32, d float64)) {
+	n := int32(g.Nodes())
+	layer, at, dist := state/n, state%n, l.reach[state].dist
+	come := func(to, via int32, d float64) {
+		if r := &l.reach[to]; d < r.dist {
+			*r = reached{d, via, state}
+			nearer(to, d)
+		} else if compare && d == r.dist && l.counts(state, r) {
+			r.via, r.from = via, state
+		}
+	}
+	if int(layer) < len(l.Step) && l.Can[layer][at] && l.NodeRoom[at] >= l.Step[layer] {
+		come(state+n, stepped, dist+l.NodeWeight[at])
+	}
+	base, need := layer*n, l.Stage[layer]
+	for a := g.First[at]; a < g.First[at+1]; a++ {
+		if link := g.Link[a]; l.LinkRoom[link] >= need {
+			come(base+g.To[a], a, dist+l.LinkWeight[link])
+		}
+	}
+}
+
+// counts says whether a state comes before the one that the path to another leads over so far.
+func (l *Layered) counts(state int32, to *reached) bool {
+	if math.IsInf(to.dist, 1) {
+		return false
+	}
+	return entry{l.reach[state].dist, state}.before(entry{l.reach[to.from].dist, to.from})
+}
+
 func (l *Layered) trace(g *CSR, state, n int32) {
-	l.Links, l.Layers, l.Hosts, l.Length = l.Links[:0], l.Layers[:0], l.Hosts[:0], l.dist[state]
-	for l.via[state] != -1 {
-		if l.via[state] == stepped {
+	l.Links, l.Layers, l.Hosts, l.Length = l.Links[:0], l.Layers[:0], l.Hosts[:0], l.reach[state].dist
+	for l.reach[state].via != -1 {
+		if l.reach[state].via == stepped {
 			l.Hosts = append(l.Hosts, state%n)
 		} else {
-			l.Links, l.Layers = append(l.Links, g.Link[l.via[state]]), append(l.Layers, state/n)
+			l.Links, l.Layers = append(l.Links, g.Link[l.reach[state].via]), append(l.Layers, state/n)
 		}
-		state = l.from[state]
+		state = l.reach[state].from
 	}
 	slices.Reverse(l.Links)
 	slices.Reverse(l.Layers)
