@@ -3,7 +3,7 @@ export CGO_ENABLED := 0
 # The same for programs and tests: packages are compiled once, and no binary knows where it was made.
 export GOFLAGS := -trimpath
 FUZZTIME := 60s
-AREAS := migrate bt n2n go
+AREAS := migrate bt n2n plan go
 PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-supernode ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
 # Packages whose tests raise switches, containers or namespaces: one after the other. All others are pure.
 E2E := /(sonic-vs|mig-agent|n2n-edge|n2n-supernode/e2e)(/|$$)
@@ -54,7 +54,7 @@ chaos: build ## 300 moves, each with something broken at one of its steps; write
 experiments: build ## run the experiments of all papers in full; writes out/experiments
 	@for e in relay scn chain labels balance; do out/bin/scheduler experiment $$e --paper || exit; done
 
-bench: setup ## measure one AREA (migrate: moves; bt: behaviour trees; n2n: the overlay beside ntop's; go: Go benchmarks) or all; figures go to out/bench.jsonl
+bench: setup ## measure one AREA (migrate: moves; bt: behaviour trees; n2n: the overlay beside ntop's; plan: decisions beside gonum; go: Go benchmarks) or all; figures go to out/bench.jsonl
 	@for a in $(or $(AREA),$(AREAS)); do case " $(AREAS) " in *" $$a "*) ;; \
 		*) echo "AREA=$$a: no such area; there are: $(AREAS)" >&2; exit 2;; esac; done
 	@for a in $(or $(AREA),$(AREAS)); do $(MAKE) --no-print-directory bench-$$a || exit; done
@@ -68,10 +68,13 @@ bench-bt: build
 bench-n2n: build
 	out/bin/sonic-vs bench n2n
 
+bench-plan: build
+	out/bin/sonic-vs bench plan
+
 bench-go: setup
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean-testbed: ## take down every virtual switch on this machine
 	go run ./sonic-vs down --all
 
-.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos experiments bench bench-migrate bench-bt bench-n2n bench-go clean-testbed
+.PHONY: help setup build generate check test test-full fuzz traces demo demo-move chaos experiments bench bench-migrate bench-bt bench-n2n bench-plan bench-go clean-testbed

@@ -40,6 +40,7 @@ var owners = []struct {
 	{"github.com/hashicorp/memberlist", []string{"resource-sync/replica"}, "membership has one source"},
 	{"github.com/prometheus/client_golang", []string{"internal/daemon", "bt-manager/serve", "n2n-edge/edge", "n2n-supernode"}, "metrics are shown by programs; rooms count in plain numbers"},
 	{"github.com/hashicorp/raft", []string{"bt-manager/journal"}, "durable state hides behind the journal's interface"},
+	{"gonum.org/v1/gonum", []string{"sonic-vs/bench"}, "what our graphs are measured against is in no program"},
 	{"github.com/hashicorp/raft-wal", []string{"bt-manager/journal"}, "as raft"},
 }
 

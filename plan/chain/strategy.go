@@ -114,7 +114,7 @@ func (r Result) Figures() Result {
 
 // usualWork is about half a second's: a solution takes the longer the more requests it has.
 func usualWork(requests int) int {
-	const decisions, most = 1_000_000, 60_000
+	const decisions, most = 600_000, 60_000
 	return min(most, decisions/max(1, requests))
 }
 

@@ -46,6 +46,15 @@ var chainTable1 = []chain.Function{
 // chainServices are the six of P2-35, by kind.
 var chainServices = [][]int{{0, 6, 1}, {1, 7, 8}, {2, 0, 9, 4}, {3, 6, 7}, {1, 2, 9, 8}, {0, 3, 6, 5, 8}}
 
+// ChainProblem is a network of a seed and requests of the load of figure 6, in the order of arrival.
+func ChainProblem(seed uint64, requests int) (*plan.View, *chain.Problem, error) {
+	view, err := chainHeavy.network(seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return view, chainHeavy.problem(view, seed, requests), nil
+}
+
 // network draws the clouds and links of a seed: edge clouds joined by a topology, core clouds in a mesh, and a link from
 // each edge to the nearest core.
 func (s chainSetting) network(seed uint64) (*plan.View, error) {

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,69 +40,6 @@ type BTOptions struct {
 	Short time.Duration
 }
 
-// job is something that is done again and again.
-type job struct {
-	round  func()
-	rounds int       // in a short run
-	ns     []float64 // of a round, by run
-}
-
-func (j *job) least() float64  { return slices.Min(j.ns) }
-func (j *job) median() float64 { return median(j.ns) }
-
-// run does it for about that time.
-func (j *job) run(short time.Duration) {
-	if j.rounds == 0 {
-		for j.rounds = 1; ; j.rounds *= 2 {
-			if took := j.took(); took >= short/2 {
-				j.rounds = max(1, int(float64(j.rounds)*float64(short)/float64(took)))
-				break
-			}
-		}
-	}
-	j.ns = append(j.ns, float64(j.took().Nanoseconds())/float64(j.rounds))
-}
-
-func (j *job) took() time.Duration {
-	start := time.Now()
-	for range j.rounds {
-		j.round()
-	}
-	return time.Since(start)
-}
-
-// btFigure is a figure, its median, and what it may be at most.
-type btFigure struct {
-	Figure
-	median float64
-	limit  limit
-}
-
-// limit bounds a value, or its ratio to the baseline. The zero limit allows anything.
-type limit struct {
-	of   string // "value" or "ratio"
-	most float64
-}
-
-func (l limit) String() string {
-	if l.of == "" {
-		return "-"
-	}
-	return fmt.Sprintf("%s %v", l.of, l.most)
-}
-
-// check says where a figure is above its limit.
-func (f btFigure) check() error {
-	is := f.Value
-	if f.limit.of == "ratio" {
-		is = *f.Ratio
-	}
-	if f.limit.of != "" && is > f.limit.most {
-		return fmt.Errorf("%s: %s %v, at most %v", f.Name, f.limit.of, is, f.limit.most)
-	}
-	return nil
-}
-
 // BT measures the engine.
 func BT(o BTOptions, out io.Writer) error {
 	if o.Runs < 10 || o.Short <= 0 {
@@ -116,25 +49,11 @@ func BT(o BTOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "FIGURE\tVALUE\tUNIT\tMEDIAN\tBASELINE\tRATIO\tLIMIT\tRUNS\tLOAD")
-	var plain []Figure
-	var above error
-	for _, f := range all {
-		above = errors.Join(above, f.check())
-		fmt.Fprintf(table, "%s\t%v\t%s\t%v\t%s\t%s\t%v\t%d\t%.2f\n", f.Name, f.Value, f.Unit, f.median,
-			optional(f.Baseline), optional(f.Ratio), f.limit, f.Runs, f.Load)
-		plain = append(plain, f.Figure)
-	}
-	table.Flush()
-	if err := os.MkdirAll(o.Out, 0o755); err != nil {
-		return err
-	}
-	return errors.Join(above, appendFigures(filepath.Join(o.Out, figureFile), plain))
+	return tell(out, o.Out, all)
 }
 
 // btFigures does all the work, in turn, and computes the figures.
-func btFigures(o BTOptions) ([]btFigure, error) {
+func btFigures(o BTOptions) ([]bounded, error) {
 	now := time.Unix(1, 0)
 	var failed error
 	instance := func(xml string) *bt.Instance {
@@ -186,22 +105,22 @@ func btFigures(o BTOptions) ([]btFigure, error) {
 		return nil, failed
 	}
 
-	figure := func(name, unit string, value, middle float64) btFigure {
-		return btFigure{median: round(middle, 100),
+	figure := func(name, unit string, value, middle float64) bounded {
+		return bounded{median: round(middle, 100),
 			Figure: Figure{Name: "bt." + name, Value: round(value, 100), Unit: unit, Runs: o.Runs, Load: round(median(loads), 100)}}
 	}
 	plain := walk.least() / treeNodes
-	pass := func(name string, j *job, most float64) btFigure {
+	pass := func(name string, j *job, most float64) bounded {
 		f := figure(name, "ns/node", j.least()/treeNodes, j.median()/treeNodes)
 		f.Figure, f.limit = f.against(round(plain, 100)), limit{"ratio", most}
 		return f
 	}
-	leaf := func(name string, j *job) btFigure { // what each of the leaves takes more than one that does nothing
+	leaf := func(name string, j *job) bounded { // what each of the leaves takes more than one that does nothing
 		f := figure(name, "ns", max(0, j.least()-full.least())/treeLeaves, max(0, j.median()-full.median())/treeLeaves)
 		f.Figure = f.against(round(plain, 100))
 		return f
 	}
-	list := []btFigure{pass("full_pass_1000", full, 3.3), pass("recorded_1000", recorded, 5)}
+	list := []bounded{pass("full_pass_1000", full, 3.3), pass("recorded_1000", recorded, 5)}
 
 	f := figure("resume_1000", "ns/tick", resume.least(), resume.median())
 	f.Figure = f.against(round(walk.least(), 100))

@@ -34,7 +34,7 @@ func TestBT(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	f := btFigure{Figure: Figure{Name: "bt.x", Value: 7}.against(2)}
+	f := bounded{Figure: Figure{Name: "bt.x", Value: 7}.against(2)}
 	for _, c := range []struct {
 		limit limit
 		above bool

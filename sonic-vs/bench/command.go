@@ -10,7 +10,8 @@
 //	bare.json          in place of both: one checkpoint and restore without a move
 //
 // Every figure is computed from these files; <out>/bench.jsonl gets them as one JSON object a line. What a tick of a
-// behaviour tree costs is measured as well (bt.go), in this process, beside a plain walk, and the N2N overlay beside ntop's (n2n.go). It is told by `sonic-vs bench`.
+// behaviour tree costs is measured as well (bt.go), in this process, beside a plain walk, the N2N overlay beside ntop's (n2n.go),
+// and decisions beside gonum or brute force (plan.go). It is told by `sonic-vs bench`.
 package bench
 
 import (
@@ -28,8 +29,8 @@ import (
 
 // Command is `sonic-vs bench`.
 func Command() *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "measure moves beside what CRIU alone takes, behaviour trees beside a plain walk, and the N2N overlay beside ntop's"}
-	c.AddCommand(migrateCommand(), btCommand(), n2nCommand(), checkCommand(), playCommand())
+	c := &cobra.Command{Use: "bench", Short: "measure moves beside what CRIU alone takes, behaviour trees beside a plain walk, the N2N overlay beside ntop's, and decisions beside gonum"}
+	c.AddCommand(migrateCommand(), btCommand(), n2nCommand(), planCommand(), checkCommand(), playCommand())
 	return c
 }
 
