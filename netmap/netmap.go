@@ -4,6 +4,7 @@
 package netmap
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -58,6 +59,11 @@ type ReplicaID struct {
 }
 
 func (r ReplicaID) String() string { return r.Service + "-" + strconv.Itoa(r.Replica) }
+
+// Compare orders replicas by service, then by number.
+func (r ReplicaID) Compare(o ReplicaID) int {
+	return cmp.Or(strings.Compare(r.Service, o.Service), cmp.Compare(r.Replica, o.Replica))
+}
 
 // Holder is the name of the container that owns the replica's network namespace and address.
 func (r ReplicaID) Holder() string { return r.String() + ".net" }

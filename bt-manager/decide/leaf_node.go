@@ -20,10 +20,6 @@ func (v view) String() string {
 	return fmt.Sprintf("%d nodes, %d links, %d replicas", len(v.Nodes), len(v.Links), len(v.Replicas))
 }
 
-func compareID(a, b netmap.ReplicaID) int {
-	return cmp.Or(strings.Compare(a.Service, b.Service), cmp.Compare(a.Replica, b.Replica))
-}
-
 // getNodeStates fails when the manager's node has heard nobody for too long: then it is cut off, and the others are not
 // to blame.
 func (l *leaves) getNodeStates(c *bt.Ctx) bt.Status {

@@ -178,7 +178,7 @@ func (s *Shared) recall(w World, now time.Time) {
 // list takes the replicas in. Most calls find what the one before found, of many replicas, and so cost little.
 func (s *Shared) list(w World) {
 	all := w.Replicas()
-	if byID := func(a, b Replica) int { return compareID(a.ID, b.ID) }; !slices.IsSortedFunc(all, byID) {
+	if byID := func(a, b Replica) int { return a.ID.Compare(b.ID) }; !slices.IsSortedFunc(all, byID) {
 		slices.SortFunc(all, byID)
 	}
 	before := s.all

@@ -15,7 +15,6 @@ import (
 	"sonic-netservices/bt-manager/decide"
 	"sonic-netservices/netmap"
 	"sonic-netservices/plan/ledger"
-	"sonic-netservices/spec"
 )
 
 const (
@@ -34,6 +33,9 @@ type Trees struct {
 	snapshot *netmap.Snapshot
 	problem  string // of the newest reading
 	ledger   ledger.Ledger
+
+	listing sync.Mutex // guards listed
+	listed  listed
 }
 
 // ForTrees gives the trees their world. read gives the rows, wake is called when there is something new.
@@ -143,51 +145,6 @@ func (t *Trees) Admit(service string) (index int, err error) {
 	return index, err
 }
 
-// Replicas implements decide.World.
-func (t *Trees) Replicas() (list []decide.Replica) {
-	snap := t.Snapshot()
-	measured := map[netmap.ReplicaID]netmap.Placed{}
-	for _, p := range snap.Replicas {
-		measured[p.ID] = p
-	}
-	t.m.View(func(s *State) {
-		for _, name := range slices.Sorted(maps.Keys(s.Services)) {
-			service := s.Services[name]
-			for n := range service.Spec.Replicas {
-				id := netmap.ReplicaID{Service: name, Replica: n}
-				r := decide.Replica{
-					ID: id, Index: service.Index, Node: service.Replicas[n].Node, Demand: declared(service.Spec),
-					Pin: service.Spec.Constraints.Pin, Avoid: service.Spec.Constraints.Avoid,
-					Together: !service.Spec.Constraints.Spread, Mode: service.Spec.Migration,
-					Redeploy: service.Spec.OnLostNode == spec.Redeploy,
-				}
-				if op, ok := s.InFlight(id); ok {
-					r.Op = op.ID
-				}
-				if p, ok := measured[id]; ok {
-					r.DataBytes = p.DataBytes
-					for kind, amount := range p.Demand {
-						r.Demand[kind] = max(r.Demand[kind], amount)
-					}
-				}
-				if r.Node != "" && r.Redeploy {
-					r.LeaseOver = t.m.leaseOver(r.Node, time.Now())
-				}
-				list = append(list, r)
-			}
-		}
-	})
-	return list
-}
-
-func declared(s *spec.Service) netmap.Demand {
-	d := netmap.Demand{}
-	for kind, amount := range s.Demand {
-		d[netmap.Kind(kind)] = float64(amount)
-	}
-	return d
-}
-
 // Begin implements decide.World.
 func (t *Trees) Begin(o decide.Operation) error {
 	if err := t.order(o); err != nil {
@@ -231,7 +188,9 @@ func (t *Trees) order(o decide.Operation) error {
 func (t *Trees) reserve() {
 	needs := map[netmap.ReplicaID]netmap.Demand{}
 	for _, r := range t.Replicas() {
-		needs[r.ID] = r.Demand
+		if r.Op != "" {
+			needs[r.ID] = r.Demand
+		}
 	}
 	targets := map[string]*Op{}
 	t.m.View(func(s *State) {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -202,7 +201,7 @@ func (r *Runner) pass(now time.Time) bool {
 		r.batch = append(r.batch, t)
 	}
 	slices.SortFunc(r.batch, func(a, b *tree) int {
-		return cmp.Or(strings.Compare(a.id.Service, b.id.Service), cmp.Compare(a.id.Replica, b.id.Replica))
+		return a.id.Compare(b.id)
 	})
 	for _, t := range r.batch {
 		r.tick(t, now)
