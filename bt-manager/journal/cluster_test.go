@@ -142,6 +142,9 @@ func TestThree(t *testing.T) {
 	if s.Leader != "leaf1" || len(s.Members) != 3 || !ok || !m.Voter || m.Serves != "leaf2:7301" || m.Addr != c.addr["leaf2"] {
 		t.Errorf("a follower tells %+v", s)
 	}
+	if s.Role != Follower || time.Since(s.Heard) > 10*time.Second || c.up["leaf1"].Status().Role != Leader || !c.up["leaf1"].Status().Heard.IsZero() {
+		t.Errorf("a follower tells %+v, the leader %+v", s, c.up["leaf1"].Status())
+	}
 
 	// Another one leads, by order; then the first is gone, and comes back with its disk.
 	reign := c.up["leaf1"].newest

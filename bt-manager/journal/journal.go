@@ -59,11 +59,25 @@ type Status struct {
 	Leader  string    // node, "" = unknown
 	Since   time.Time // when this manager has heard of that
 	Leads   bool      // it is this one
+	Role    Role
+	Heard   time.Time // when a follower has last heard from its leader; zero = never, or it is no follower
 	Term    uint64
 	Last    uint64 // index of the newest entry in this manager's log
 	Applied uint64 // of the newest entry its machine has heard of
 	Members []Member
 }
+
+// Role is what Raft has a manager do.
+type Role string
+
+const (
+	Leader    Role = "leader" // also before it has heard of everything, so before it Leads
+	Candidate Role = "candidate"
+	Follower  Role = "follower"
+)
+
+// Roles are all of them.
+var Roles = [...]Role{Leader, Candidate, Follower}
 
 // Member gives the manager of a node.
 func (s Status) Member(node string) (Member, bool) {

@@ -20,6 +20,14 @@ func (l *Raft) Status() Status {
 	_, leader := l.raft.LeaderWithID()
 	s := Status{Leader: string(leader), Leads: l.term.Load() != 0, Term: l.raft.CurrentTerm(),
 		Last: l.raft.LastIndex(), Applied: l.raft.AppliedIndex()}
+	switch l.raft.State() {
+	case raft.Leader:
+		s.Role = Leader
+	case raft.Candidate:
+		s.Role = Candidate
+	default:
+		s.Role, s.Heard = Follower, l.raft.LastContact()
+	}
 	l.mu.Lock()
 	s.Since = l.since
 	l.mu.Unlock()

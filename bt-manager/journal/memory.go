@@ -123,8 +123,11 @@ func (l *Memory) Records() [][]byte {
 func (l *Memory) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := uint64(len(l.records))
-	return Status{Leader: "memory", Leads: l.leads, Since: l.since, Term: l.term, Last: n, Applied: n,
+	n, role := uint64(len(l.records)), Follower
+	if l.leads {
+		role = Leader
+	}
+	return Status{Leader: "memory", Leads: l.leads, Role: role, Since: l.since, Term: l.term, Last: n, Applied: n,
 		Members: []Member{{Node: "memory", Voter: true}}}
 }
 

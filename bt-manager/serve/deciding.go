@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -36,7 +37,6 @@ type deciding struct {
 	params decide.Params
 
 	outside  *outside
-	gauges   *gauges
 	treeFile string // "" = the built-in one
 
 	mu     sync.Mutex
@@ -45,21 +45,20 @@ type deciding struct {
 	boards map[string]map[string]string // by tree: blackboards, as RESOUR_BLACKBOARD shows them
 }
 
-// newDeciding makes the trees ready. A tree file or a parameter that is wrong ends the start.
-func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set) (*deciding, error) {
-	d := &deciding{m: m, dbs: dbs, treeFile: c.Tree, gauges: newGauges(), news: make(chan struct{}), boards: map[string]map[string]string{}}
+// newDeciding makes the trees ready. A tree file or a parameter that is wrong ends the start. kept is run.Config.Kept.
+func newDeciding(c Config, m *orders.Manager, dbs *sonicdb.Set, kept func(time.Duration)) (*deciding, error) {
+	d := &deciding{m: m, dbs: dbs, treeFile: c.Tree, news: make(chan struct{}), boards: map[string]map[string]string{}}
 	d.trees = m.ForTrees(d.read, func() { d.runner.Wake() })
 	conf, err := c.forTrees()
 	if err != nil {
 		return nil, err
 	}
 	d.params, conf.Audit, conf.Store = conf.Params, filepath.Join(c.Dir, "audit.jsonl"), d.trees
-	conf.Kept = d.gauges.kept
+	conf.Kept = kept
 	m.View(func(s *orders.State) { conf.Epoch = s.Epoch })
 	if d.runner, err = run.New(conf, d.trees, d, slog.Default()); err != nil {
 		return nil, err
 	}
-	d.gauges.stats = d.runner.Stats
 	d.outside, err = newOutside(c, d.runner)
 	return d, err
 }

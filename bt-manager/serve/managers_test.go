@@ -3,7 +3,9 @@ package serve
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +26,7 @@ func (s *site) further(node string) (at managers.At, dir string, stop func()) {
 	s.t.Helper()
 	at, dir = managers.At{Node: node, Addr: freeAddr(s.t)}, s.t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
-	c := Config{Node: node, Listen: at.Addr, Journal: freeAddr(s.t), Join: true, PKI: s.pki(node, pki.Manager), Dir: dir}
+	c := Config{Node: node, Listen: at.Addr, Journal: freeAddr(s.t), Join: true, PKI: s.pki(node, pki.Manager), Dir: dir, Metrics: metricsOf(s.t, at)}
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, c, nil) }()
 	stop = sync.OnceFunc(func() {
@@ -35,6 +37,31 @@ func (s *site) further(node string) (at managers.At, dir string, stop func()) {
 	})
 	s.t.Cleanup(stop)
 	return at, dir, stop
+}
+
+// metricsOf is where further shows the metrics of a manager: the port of its service, at another address of the loopback.
+func metricsOf(t *testing.T, at managers.At) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(at.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.2", port)
+}
+
+// metrics reads what a manager shows.
+func metrics(t *testing.T, at managers.At) string {
+	t.Helper()
+	reply, err := http.Get("http://" + metricsOf(t, at) + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func freeAddr(t *testing.T) string {
@@ -91,6 +118,11 @@ func TestThreeManagers(t *testing.T) {
 		}
 		return ""
 	})
+	for _, want := range []string{"bt_manager_leads 0", `bt_manager_role{role="follower"} 1`, "bt_manager_voters 3", "bt_manager_last_contact_seconds 0."} {
+		if got := metrics(t, two); !strings.Contains(got, want) {
+			t.Errorf("metrics of a follower: no %s in\n%s", want, got)
+		}
+	}
 	before, err := client.Managers(t.Context(), &api.Empty{})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"sonic-netservices/api"
@@ -61,6 +60,13 @@ func Run(ctx context.Context, c Config, dbs *sonicdb.Set) error {
 	defer stop(nil)
 	var work sync.WaitGroup
 	s := &server{m: m, log: log, images: store, peers: managers.New(id, func() []managers.At { return nil }), self: journal.Member{Node: c.Node, Addr: c.Journal, Serves: c.Listen}, views: c.Views}
+	s.gauges = newGauges(log.Status, func() (epoch uint64) {
+		m.View(func(s *orders.State) { epoch = s.Epoch })
+		return epoch
+	})
+	if c.Metrics != "" && c.Metrics != off {
+		work.Go(func() { daemon.Metrics(ctx, c.Metrics, s.gauges) })
+	}
 	work.Go(func() {
 		stop(m.Run(ctx, log, func(ctx context.Context) {
 			if err := reign(ctx, c, s, dbs, decides); err != nil {
@@ -97,23 +103,18 @@ func reign(ctx context.Context, c Config, s *server, dbs *sonicdb.Set, decides b
 	var trees *deciding
 	if decides {
 		var err error
-		if trees, err = newDeciding(c, s.m, dbs); err != nil {
+		if trees, err = newDeciding(c, s.m, dbs, s.gauges.kept); err != nil {
 			return err
 		}
 		s.show(trees)
 		defer s.show(nil)
+		s.gauges.of(trees.runner.Stats)
+		defer s.gauges.of(nil)
 	}
 	var work sync.WaitGroup
 	defer work.Wait()
 	if dbs != nil {
 		work.Go(func() { draw(ctx, dbs, s.m, trees, c.Node, c.Listen) })
-	}
-	if c.Metrics != "" && c.Metrics != off {
-		var shown []prometheus.Collector
-		if trees != nil {
-			shown = append(shown, trees.gauges)
-		}
-		work.Go(func() { daemon.Metrics(ctx, c.Metrics, shown...) })
 	}
 	if trees != nil {
 		return trees.run(ctx)

@@ -28,6 +28,7 @@ type server struct {
 	images *images.Store
 	self   journal.Member
 	peers  *managers.Conn
+	gauges *gauges
 
 	viewing sync.Mutex
 	views   Views // nil: nothing decides
