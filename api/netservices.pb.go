@@ -1601,6 +1601,7 @@ type ManagerView struct {
 	Journal       string                 `protobuf:"bytes,3,opt,name=journal,proto3" json:"journal,omitempty"` // host:port at which managers speak to each other
 	Voter         bool                   `protobuf:"varint,4,opt,name=voter,proto3" json:"voter,omitempty"`
 	Leads         bool                   `protobuf:"varint,5,opt,name=leads,proto3" json:"leads,omitempty"`
+	Life          string                 `protobuf:"bytes,6,opt,name=life,proto3" json:"life,omitempty"` // of its journal: another one after its disk was lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1668,6 +1669,13 @@ func (x *ManagerView) GetLeads() bool {
 		return x.Leads
 	}
 	return false
+}
+
+func (x *ManagerView) GetLife() string {
+	if x != nil {
+		return x.Life
+	}
+	return ""
 }
 
 type ManagerRef struct {
@@ -5910,13 +5918,14 @@ const file_netservices_proto_rawDesc = "" +
 	"\rapplied_index\x18\b \x01(\x04R\fappliedIndex\x12\"\n" +
 	"\rsince_unix_ms\x18\t \x01(\x03R\vsinceUnixMs\x12\x18\n" +
 	"\aversion\x18\n" +
-	" \x01(\tR\aversion\"{\n" +
+	" \x01(\tR\aversion\"\x8f\x01\n" +
 	"\vManagerView\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x18\n" +
 	"\ajournal\x18\x03 \x01(\tR\ajournal\x12\x14\n" +
 	"\x05voter\x18\x04 \x01(\bR\x05voter\x12\x14\n" +
-	"\x05leads\x18\x05 \x01(\bR\x05leads\"4\n" +
+	"\x05leads\x18\x05 \x01(\bR\x05leads\x12\x12\n" +
+	"\x04life\x18\x06 \x01(\tR\x04life\"4\n" +
 	"\n" +
 	"ManagerRef\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +

@@ -35,6 +35,7 @@ type manager struct {
 	LastIndex uint64 `json:"last_index"` // of its journal
 	Lag       uint64 `json:"lag"`        // entries that the leader has applied and it has not
 	Since     string `json:"since"`      // it follows or is the present leader, RFC 3339
+	Lost      bool   `json:"lost"`       // its disk was, and with it its vote: it is to be joined again
 	Problem   string `json:"problem"`    // it does not answer
 }
 
@@ -45,8 +46,8 @@ func (c *cli) manager() *cobra.Command {
 		Long: `The managers of the AS: who leads, who can.
 
 One manager is enough; three go on when one of them is lost. A further one is started on its switch with manager_join
-in CONFIG_DB NETSERVICES|global (or -join), waits, and is added with join. One whose disk is lost is removed before it
-joins again.`,
+in CONFIG_DB NETSERVICES|global (or -join), waits, and is added with join. One whose disk was lost has no vote until it
+is joined again, in its own place; until then the others can lose no further one.`,
 	}
 	cmd.AddCommand(c.managerStatus(), c.managerJoin(), c.managerTransfer(), c.managerRemove())
 	return cmd
@@ -166,6 +167,9 @@ func (c *cli) showManagers(ctx context.Context, conn *managers.Conn) error {
 				return
 			}
 			m.Version, m.LastIndex = told.Version, told.LastIndex
+			if view.Life != "" && told.Self.GetLife() != view.Life {
+				m.Lost = true
+			}
 			m.Lag = first.AppliedIndex - min(first.AppliedIndex, told.AppliedIndex)
 			m.Since = time.UnixMilli(told.SinceUnixMs).UTC().Format(time.RFC3339)
 		})
@@ -184,6 +188,8 @@ func (c *cli) printManagers(all *managerStatus) error {
 		switch {
 		case m.Leads:
 			role = "leader"
+		case m.Lost:
+			role = "lost its journal, waits to be joined"
 		case !m.Voter && all.Cluster == "":
 			role = "waits to be joined"
 		case !m.Voter:

@@ -278,20 +278,21 @@ func TestRefused(t *testing.T) {
 	leaks(t)
 	ids := authority(t, "leaf1", "leaf2")
 	strangers := authority(t, "leaf2")
-	n, err := listen("127.0.0.1:0", ids["leaf1"])
+	n, err := listen("127.0.0.1:0", "one", ids["leaf1"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	to := Member{Node: "leaf1", Addr: n.Addr().String()}
+	to := Member{Node: "leaf1", Addr: n.Addr().String(), Life: "one"}
 	for name, c := range map[string]struct {
 		id *pki.Identity
 		to Member
 	}{
 		"another AS":     {strangers["leaf2"], to},
-		"another holder": {ids["leaf2"], Member{Node: "leaf3", Addr: to.Addr}},
+		"another life":   {ids["leaf2"], Member{Node: "leaf1", Addr: to.Addr, Life: "two"}},
+		"another holder": {ids["leaf2"], Member{Node: "leaf3", Addr: to.Addr, Life: "one"}},
 	} {
-		other, err := listen("127.0.0.1:0", c.id)
+		other, err := listen("127.0.0.1:0", "two", c.id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +301,54 @@ func TestRefused(t *testing.T) {
 		}
 		other.Close()
 	}
-	if _, err := listen("192.0.2.1:7306", nil); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := listen("192.0.2.1:7306", "one", nil); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("without TLS: %v", err)
 	}
+}
+
+// wipe takes a manager's disk away and starts it again, as one that waits to be joined.
+func (c *cluster) wipe(node string) {
+	c.t.Helper()
+	if err := c.up[node].stop(); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := os.RemoveAll(c.dir(node)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.start(node)
+}
+
+// TestWipedVoter: one whose disk is lost has forgotten what it voted for and stored, so it has no vote: another one that
+// lacks what the two had stored does not come to lead. Joined again, it takes its own place.
+func TestWipedVoter(t *testing.T) {
+	c := newCluster(t)
+	c.append("leaf1", "1")
+	c.agree([]string{"1"}, nodes...)
+	c.isolate("leaf3", true)
+	c.append("leaf1", "2") // of leaf1 and leaf2 alone
+	c.isolate("leaf1", true)
+	c.wipe("leaf2")
+	c.isolate("leaf3", false)
+	for range 30 { // several times what leaf3 waits before it asks for votes
+		time.Sleep(patience / 5)
+		if s := c.up["leaf3"].Status(); s.Leads {
+			t.Fatalf("leaf3 leads in term %d by the vote of a journal without memory", s.Term)
+		}
+	}
+	if s := c.up["leaf2"].Status(); s.Last != 0 || len(s.Members) != 0 {
+		t.Errorf("the wiped one takes part: %+v", s)
+	}
+	c.isolate("leaf1", false)
+	leader := c.leader("leaf1")
+	c.agree([]string{"1", "2"}, "leaf1", "leaf3")
+	c.join(leader, "leaf2")
+	c.append(leader, "3")
+	c.agree([]string{"1", "2", "3"}, nodes...)
+	if s := c.up[leader].Status(); len(s.Members) != 3 || s.Members[0].Life == "" {
+		t.Errorf("members %+v", s.Members)
+	}
+	if err := c.up["leaf3"].stop(); err != nil { // its vote counts
+		t.Fatal(err)
+	}
+	c.append(c.leader("leaf1", "leaf2"), "4")
 }

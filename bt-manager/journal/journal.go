@@ -24,7 +24,7 @@ type Log interface {
 	Status() Status
 
 	// Add makes a manager that waits to be joined one of the voters. applied asks it how far it has come: until it has
-	// caught up its vote is not needed. Only the leader can.
+	// caught up its vote is not needed. One whose journal had a former life takes its own place. Only the leader can.
 	Add(ctx context.Context, m Member, applied func(context.Context) (uint64, error)) error
 	// Remove takes the vote from another manager. Only the leader can.
 	Remove(node string) error
@@ -51,6 +51,7 @@ type Member struct {
 	Node   string // name of its certificate
 	Addr   string // host:port of its journal
 	Serves string // host:port where operators and agents find it
+	Life   string // of its journal: another one after its disk was lost
 	Voter  bool   // false: it is being added, and catches up
 }
 
@@ -64,6 +65,7 @@ type Status struct {
 	Term    uint64
 	Last    uint64 // index of the newest entry in this manager's log
 	Applied uint64 // of the newest entry its machine has heard of
+	Life    string // of this manager's journal
 	Members []Member
 }
 

@@ -19,7 +19,7 @@ var (
 func (l *Raft) Status() Status {
 	_, leader := l.raft.LeaderWithID()
 	s := Status{Leader: string(leader), Leads: l.term.Load() != 0, Term: l.raft.CurrentTerm(),
-		Last: l.raft.LastIndex(), Applied: l.raft.AppliedIndex()}
+		Last: l.raft.LastIndex(), Applied: l.raft.AppliedIndex(), Life: l.store.life}
 	switch l.raft.State() {
 	case raft.Leader:
 		s.Role = Leader
@@ -53,10 +53,21 @@ func (l *Raft) Add(ctx context.Context, m Member, applied func(context.Context) 
 	if l.term.Load() == 0 {
 		return ErrDeposed
 	}
-	if known, ok := l.Status().Member(m.Node); ok && known.Voter && known.address() == m.address() {
+	id, address := raft.ServerID(m.Node), m.address()
+	switch known, ok := l.Status().Member(m.Node); {
+	case ok && known.Life != m.Life:
+		// Its vote is taken away before its new journal hears anything: until the others agree on that, a journal that
+		// remembers nothing could help to elect one that lacks what was stored.
+		if m.Node == l.config.Node {
+			return ErrLeads
+		}
+		l.config.Log.Info("journal: a manager has lost its journal; it begins anew", "peer", m.Node)
+		if err := l.raft.RemoveServer(id, 0, netTime).Error(); err != nil {
+			return deposed(err)
+		}
+	case ok && known.Voter && known.address() == address:
 		return nil
 	}
-	id, address := raft.ServerID(m.Node), m.address()
 	if err := l.raft.AddNonvoter(id, address, 0, netTime).Error(); err != nil {
 		return deposed(err)
 	}

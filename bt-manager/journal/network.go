@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -18,9 +19,13 @@ import (
 
 // network carries the conversations of the journals: mutual TLS, role manager on both sides. Without an identity it is
 // for one machine alone.
+//
+// A conversation begins with the life of the journal it is meant for, and one that is meant for another ends there: a
+// manager whose disk was lost is at the address of one that votes, and remembers neither votes nor entries.
 type network struct {
 	ln    net.Listener
 	id    *pki.Identity
+	life  string
 	cut   func(node string) bool // of tests: the way to a node is cut
 	ready chan net.Conn          // with the handshake done
 
@@ -34,7 +39,7 @@ type network struct {
 
 const handshakeTime = 5 * time.Second
 
-func listen(addr string, id *pki.Identity) (*network, error) {
+func listen(addr, life string, id *pki.Identity) (*network, error) {
 	if id == nil {
 		at, err := netip.ParseAddrPort(addr)
 		if err != nil || !at.Addr().IsLoopback() {
@@ -45,7 +50,7 @@ func listen(addr string, id *pki.Identity) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &network{ln: ln, id: id, ready: make(chan net.Conn), links: map[*link]bool{}}
+	n := &network{ln: ln, id: id, life: life, ready: make(chan net.Conn), links: map[*link]bool{}}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.work.Go(n.serve)
 	return n, nil
@@ -82,22 +87,72 @@ func (n *network) serve() {
 }
 
 func (n *network) greet(raw net.Conn) (net.Conn, error) {
-	if n.id == nil {
-		return raw, nil
-	}
 	stop := context.AfterFunc(n.ctx, func() { raw.Close() })
 	defer stop()
 	_ = raw.SetDeadline(time.Now().Add(handshakeTime)) // a connection that breaks says so by itself
-	conn, auth, err := n.id.Server().ServerHandshake(raw)
-	if err != nil {
-		raw.Close()
+	conn := raw
+	if n.id != nil {
+		secured, auth, err := n.id.Server().ServerHandshake(raw)
+		if err != nil {
+			raw.Close()
+			return nil, fmt.Errorf("%s: %w", raw.RemoteAddr(), err)
+		}
+		conn = secured
+		if name, roles, ok := pki.Holder(auth); !ok || !holds(roles, pki.Manager) {
+			conn.Close()
+			return nil, fmt.Errorf("%s: certificate of %s is not a manager's", raw.RemoteAddr(), name)
+		}
+	}
+	if err := n.answerLife(conn); err != nil {
+		conn.Close()
 		return nil, fmt.Errorf("%s: %w", raw.RemoteAddr(), err)
 	}
-	if name, roles, ok := pki.Holder(auth); !ok || !holds(roles, pki.Manager) {
-		conn.Close()
-		return nil, fmt.Errorf("%s: certificate of %s is not a manager's", raw.RemoteAddr(), name)
-	}
 	return conn, conn.SetDeadline(time.Time{})
+}
+
+// ErrOther says that a manager has another journal than the one that has its vote.
+var ErrOther = errors.New("its journal is not the one that votes: join the manager again if its disk was lost")
+
+// answerLife reads for which journal a conversation is meant, one byte of length before it, and tells whether it is this
+// one.
+func (n *network) answerLife(conn net.Conn) error {
+	var length [1]byte
+	_, err := io.ReadFull(conn, length[:])
+	life := make([]byte, length[0])
+	if err == nil {
+		_, err = io.ReadFull(conn, life)
+	}
+	if err != nil {
+		return fmt.Errorf("read for whom the conversation is: %w", err)
+	}
+	if string(life) != n.life {
+		_, _ = conn.Write([]byte{otherLife})
+		return errors.New("the conversation is for a journal that was here before")
+	}
+	_, err = conn.Write([]byte{sameLife})
+	return err
+}
+
+const (
+	sameLife  = 1
+	otherLife = 0
+)
+
+// askLife is the other end of answerLife.
+func askLife(ctx context.Context, conn net.Conn, life string) error {
+	until, _ := ctx.Deadline()
+	_ = conn.SetDeadline(until)
+	if _, err := conn.Write(append([]byte{byte(len(life))}, life...)); err != nil {
+		return err
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+		return err
+	}
+	if answer[0] != sameLife {
+		return ErrOther
+	}
+	return conn.SetDeadline(time.Time{})
 }
 
 func holds(roles []pki.Role, want pki.Role) bool {
@@ -134,12 +189,15 @@ func (n *network) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	if n.id == nil {
-		return n.link(raw), nil
+	conn := raw
+	if n.id != nil {
+		if conn, _, err = n.id.Client(m.Node, pki.Manager).ClientHandshake(ctx, m.Node, raw); err != nil {
+			raw.Close()
+			return nil, fmt.Errorf("dial %s: %w", m.Node, err)
+		}
 	}
-	conn, _, err := n.id.Client(m.Node, pki.Manager).ClientHandshake(ctx, m.Node, raw)
-	if err != nil {
-		raw.Close()
+	if err := askLife(ctx, conn, m.Life); err != nil {
+		conn.Close()
 		return nil, fmt.Errorf("dial %s: %w", m.Node, err)
 	}
 	return n.link(conn), nil
@@ -191,13 +249,13 @@ func (n *network) Close() error {
 
 // address writes a member as the library keeps it, with all that the others must know of it.
 func (m Member) address() raft.ServerAddress {
-	return raft.ServerAddress(m.Node + " " + m.Addr + " " + m.Serves)
+	return raft.ServerAddress(m.Node + " " + m.Addr + " " + m.Serves + " " + m.Life)
 }
 
 func parseAddress(a raft.ServerAddress) (Member, error) {
 	parts := strings.Split(string(a), " ")
-	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
-		return Member{}, fmt.Errorf("address %q of a manager: want its node, the address of its journal and where it serves", a)
+	if len(parts) != 4 || parts[0] == "" || parts[1] == "" {
+		return Member{}, fmt.Errorf("address %q of a manager: want its node, the address of its journal, where it serves, and its journal's life", a)
 	}
-	return Member{Node: parts[0], Addr: parts[1], Serves: parts[2]}, nil
+	return Member{Node: parts[0], Addr: parts[1], Serves: parts[2], Life: parts[3]}, nil
 }

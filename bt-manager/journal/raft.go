@@ -81,7 +81,7 @@ func prepare(c Config, m Machine) (l *Raft, err error) {
 			err = errors.Join(err, l.store.close())
 		}
 	}()
-	if l.net, err = listen(c.Addr, c.Identity); err != nil {
+	if l.net, err = listen(c.Addr, l.store.life, c.Identity); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	l.net.cut = c.cut
@@ -139,7 +139,7 @@ func (l *Raft) hurry() {
 }
 
 func (l *Raft) self() Member {
-	return Member{Node: l.config.Node, Addr: l.config.Addr, Serves: l.config.Serves}
+	return Member{Node: l.config.Node, Addr: l.config.Addr, Serves: l.config.Serves, Life: l.store.life}
 }
 
 // Run implements Log.

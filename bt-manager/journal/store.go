@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -35,8 +36,12 @@ type store struct {
 	log   *wal.WAL
 	meta  *metadb.BoltMetaDB // of log, which does not close it
 	snaps *raft.FileSnapshotStore
-	fresh bool // nothing was ever stored
+	fresh bool   // nothing was ever stored
+	life  string // of this journal
 }
+
+// lifeKey is where a journal keeps its life: beside its vote, so that none survives the other.
+var lifeKey = []byte("Life")
 
 // openStore opens the folder and reads every entry once: what is damaged is named before anything is decided on it.
 func openStore(dir string, log *logger) (s *store, err error) {
@@ -72,7 +77,24 @@ func openStore(dir string, log *logger) (s *store, err error) {
 		return s, err
 	}
 	s.fresh = !known
+	if err := s.name(); err != nil {
+		return s, err
+	}
 	return s, s.check()
+}
+
+// name gives a journal that begins its life.
+func (s *store) name() error {
+	life, err := s.log.Get(lifeKey)
+	if err == nil && len(life) == 0 {
+		life = []byte(rand.Text())
+		err = s.log.Set(lifeKey, life)
+	}
+	if err != nil {
+		return fmt.Errorf("life: %w", err)
+	}
+	s.life = string(life)
+	return nil
 }
 
 func (s *store) check() error {

@@ -43,11 +43,11 @@ func (s *server) managers() *api.ManagerList {
 	now := s.log.Status()
 	_, _, err := s.m.Lead()
 	list := &api.ManagerList{
-		Self:      &api.ManagerView{Node: s.self.Node, Addr: s.self.Serves, Journal: s.self.Addr, Leads: err == nil},
+		Self:      &api.ManagerView{Node: s.self.Node, Addr: s.self.Serves, Journal: s.self.Addr, Life: now.Life, Leads: err == nil},
 		LastIndex: now.Last, AppliedIndex: now.Applied, SinceUnixMs: now.Since.UnixMilli(), Version: daemon.Version(),
 	}
 	for _, m := range now.Members {
-		view := &api.ManagerView{Node: m.Node, Addr: m.Serves, Journal: m.Addr, Voter: m.Voter, Leads: m.Node == now.Leader}
+		view := &api.ManagerView{Node: m.Node, Addr: m.Serves, Journal: m.Addr, Life: m.Life, Voter: m.Voter, Leads: m.Node == now.Leader}
 		if m.Node == s.self.Node {
 			list.Self.Voter = m.Voter
 		}
@@ -89,7 +89,7 @@ func (s *server) JoinManager(ctx context.Context, ref *api.ManagerRef) (*api.Man
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
-	err = s.log.Add(ctx, journal.Member{Node: at.Node, Addr: told.Self.GetJournal(), Serves: at.Addr}, func(ctx context.Context) (uint64, error) {
+	err = s.log.Add(ctx, journal.Member{Node: at.Node, Addr: told.Self.GetJournal(), Serves: at.Addr, Life: told.Self.GetLife()}, func(ctx context.Context) (uint64, error) {
 		now, err := s.peers.Ask(ctx, at)
 		return now.GetAppliedIndex(), err
 	})

@@ -79,24 +79,30 @@ func TestThreeManagers(t *testing.T) {
 	s := newSite(t, nil)
 	s.load()
 	two, dir, _ := s.further("leaf1")
-	three, _, _ := s.further("leaf2")
+	three, _, lose := s.further("leaf2")
 	conn := managers.New(s.identity("alice", pki.Operator), func() []managers.At { return []managers.At{two, three, {Node: "leaf3", Addr: s.addr}} })
 	defer conn.Close()
 	client := api.NewManagerClient(conn)
-	for _, at := range []managers.At{two, three} {
+	join := func(at managers.At) {
+		t.Helper()
 		comes(t, func() string {
 			list, err := client.JoinManager(t.Context(), &api.ManagerRef{Node: at.Node, Addr: at.Addr})
 			if err != nil {
 				return err.Error()
 			}
 			for _, one := range list.Managers {
-				if one.Node == at.Node && one.Voter {
+				if one.Node == at.Node && one.Addr == at.Addr && one.Voter {
 					return ""
 				}
 			}
 			return "is no voter"
 		})
 	}
+	join(two)
+	join(three)
+	lose() // with its disk; it comes back with an empty one
+	three, _, _ = s.further("leaf2")
+	join(three)
 	follower, err := conn.To(two)
 	if err != nil {
 		t.Fatal(err)
