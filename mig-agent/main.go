@@ -59,7 +59,7 @@ func main() {
 	case "pause":
 		runPause()
 	case "dump":
-		exit(engine.RunDump(args, os.Stdin))
+		exit(engine.RunDump(args))
 	case "pages":
 		exit(pages.Keep(args))
 	case "version":

@@ -58,6 +58,7 @@ func (h Host) Processes(id string) ([]int, error) {
 // error only for the caller, who knows whether it should be there.
 func (h Host) TakeBack(op, id string) error {
 	if exists(h.workFolder(op)) {
+		h.leaveGate(op)
 		lock, err := h.lockDump(op)
 		if err != nil {
 			return err
@@ -186,6 +187,7 @@ func (h Host) Forget(op string) error {
 	if err := h.sweep(op); err != nil {
 		return fmt.Errorf("forget: %w", err)
 	}
+	h.leaveGate(op)
 	return errors.Join(h.EndPages(op), h.lowerPipes(op), os.RemoveAll(h.OpFolder(op)))
 }
 

@@ -20,7 +20,7 @@ const dumped = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 // TestKilledRestore.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "dump" {
-		if err := RunDump(os.Args[2:], os.Stdin); err != nil {
+		if err := RunDump(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -202,21 +202,33 @@ func TestFailedDump(t *testing.T) {
 	}
 }
 
-// A dump that is not wanted any more goes without a word.
+// A dump that is not wanted any more ends without having begun, also one that comes to its gate when nobody is there.
 func TestDumpNotBegun(t *testing.T) {
-	h, _, record := fakeHost(t)
-	d, err := h.ReadyDump("op", dumped, DumpHow{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Close()
-	select {
-	case <-d.ended:
-	case <-time.After(10 * time.Second):
-		t.Fatal("it still waits")
-	}
-	if exists(record) {
-		t.Error("runc was called")
+	for name, late := range map[string]string{"at the gate": "0", "on its way": "0.3"} {
+		t.Run(name, func(t *testing.T) {
+			h, pages, _ := fakeHost(t)
+			put(t, pages, "a\n")
+			t.Setenv("LATE", late)
+			d, err := h.ReadyDump("op", dumped, DumpHow{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Close()
+			if err := h.TakeBack("op", dumped); err != nil {
+				t.Error(err)
+			}
+			select {
+			case err := <-d.ended:
+				if err == nil {
+					t.Error("runc went on")
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("it still waits")
+			}
+			if exists(filepath.Join(h.ImageFolder("op"), "seen")) {
+				t.Error("the container was dumped")
+			}
+		})
 	}
 }
 

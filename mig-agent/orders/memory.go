@@ -123,14 +123,10 @@ type follower struct {
 	err    error
 }
 
-// drain gives answers under way time to leave, and the dump's process time to begin.
-func (a *Agent) drain(ctx context.Context, m *sourceMove) error {
-	answered := time.After(drainTime)
-	if _, err := a.helper.ReadyDump(ctx, m.dumpRequest(ctx)); err != nil {
-		return err
-	}
+// drain gives answers under way time to leave.
+func drain(ctx context.Context) error {
 	select {
-	case <-answered:
+	case <-time.After(drainTime):
 	case <-ctx.Done():
 	}
 	return ctx.Err()

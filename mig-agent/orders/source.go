@@ -313,6 +313,11 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	case migrate.Note:
 		return a.journal.Note(journal.Record{Op: m.op, Role: journal.Source, Step: act.Step})
 	case migrate.Yield:
+		if m.mode == netmap.Live { // early enough to have begun when the process is frozen
+			if _, err := a.helper.ReadyDump(ctx, m.dumpRequest(ctx)); err != nil {
+				return err
+			}
+		}
 		_, err := a.helper.Yield(ctx, t)
 		return err
 	case migrate.Switch:
@@ -322,7 +327,7 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 			_, err := a.helper.Linger(ctx, &api.LingerRequest{Traffic: t, LimitMs: warmDrain.Milliseconds()})
 			return err
 		}
-		return a.drain(ctx, m)
+		return drain(ctx)
 	case migrate.Mute:
 		_, err := a.helper.Mute(ctx, t)
 		return err
