@@ -80,6 +80,7 @@ func (s *stage) chaos(ctx context.Context, want Chaos) error {
 		s.dir = filepath.Join(top, strconv.Itoa(i+1))
 		m, err := s.chaosMove(ctx, i, c)
 		if err != nil {
+			s.keepJournals()
 			return fmt.Errorf("move %d, %s, seed %d: %w", i+1, c, want.Seed, err)
 		}
 		m.Seed = want.Seed

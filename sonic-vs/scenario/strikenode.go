@@ -166,7 +166,11 @@ func (s *stage) fillDisk(from, to string) strike {
 					return err
 				}
 			}
-			if running, _ := s.inspect(ctx, s.node(to)); running { // it must not live there
+			owner, _, err := s.settle(ctx) // a target that takes itself back may still have a container
+			if err != nil {
+				return err
+			}
+			if owner == to { // it must not live there
 				if err := s.move(ctx, from); err != nil {
 					return fmt.Errorf("leave the small disk: %w", err)
 				}
