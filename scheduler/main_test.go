@@ -24,9 +24,11 @@ const problemFile = "../spec/testdata/problems/good.yaml"
 // One problem of a user's own, by each method that it has parts for: in words, and as JSON.
 func TestProblem(t *testing.T) {
 	for name, want := range map[string]string{
-		"scn":    "route r2 from b to a over b > a, steps at b",
-		"labels": "kms: SHR, load 0, changed by -100 %",
-		"relay":  "relay: 0 actions",
+		"scn":     "route r2 from b to a over b > a, steps at b",
+		"labels":  "kms: SHR, load 0, changed by -100 %",
+		"relay":   "relay: 0 actions",
+		"chain":   "refused request r1: infeasible because no replica of web has room for 50 Mbit/s",
+		"balance": "1. migrate kms-0 from a to b, compute 1",
 	} {
 		code, out, errs := scheduler("experiment", name, "--problem", problemFile)
 		if code != 0 || !strings.Contains(out, want) || errs != "" {

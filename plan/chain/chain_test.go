@@ -425,6 +425,32 @@ func TestProblemsThatCannotBeMeant(t *testing.T) {
 	}
 }
 
+// What a refused request would need is the least that helps: a longer deadline, less traffic, or more of one resource.
+func TestRelax(t *testing.T) {
+	for _, c := range []struct {
+		compute, rate, deadline float64
+		want                    string
+	}{
+		{100, 10, 3, "a deadline of 8 ms"},
+		{100, 80, 0, "a rate of 40 Mbit/s"},
+		{11, 10, 0, "19 of compute on b more"},
+	} {
+		node := func(name, tier string, compute float64) plan.Node {
+			return plan.Node{Name: name, Tier: tier, Capacity: netmap.Demand{netmap.Compute: compute}}
+		}
+		view, err := plan.NewView([]plan.Node{node("a", "core", 0), node("b", "edge", c.compute)}, []plan.Link{{A: "a", B: "b", Bandwidth: 85, Delay: 4}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &Problem{Functions: []Function{{Name: "f", Ratio: 1, PerMbps: 2, Reserve: 10, Where: Edge}}, Services: []Service{{Name: "s", Functions: []string{"f"}}},
+			Requests: []Request{{Name: "r", From: "a", To: "a", Service: "s", Rate: c.rate, Deadline: c.deadline}}, Replicas: 1}
+		d, err := Strategy{}.Plan(context.Background(), view, p, plan.Budget{Work: 50})
+		if err != nil || len(d.Refused) != 1 || d.Refused[0].Relax != c.want {
+			t.Errorf("%v, %v: want %s", d.Refused, err, c.want)
+		}
+	}
+}
+
 // A network in two parts, and a function with no node of its tier.
 func TestCutOff(t *testing.T) {
 	view, err := plan.NewView([]plan.Node{
@@ -435,8 +461,8 @@ func TestCutOff(t *testing.T) {
 	p := problem(Request{From: "a", To: "b", Rate: 1})
 	p.Services = p.Services[:1]
 	d, err := Strategy{}.Plan(context.Background(), view, p, plan.Budget{Work: 100})
-	if err != nil || len(d.Refused) != 1 || d.Refused[0].Relax != "" {
-		t.Errorf("%v, %v: want a refusal that nothing helps", d.Refused, err)
+	if err != nil || len(d.Refused) != 1 || d.Refused[0].Relax != "a link between the parts of a and b" {
+		t.Errorf("%v, %v", d.Refused, err)
 	}
 	p = problem(Request{From: "a", To: "a", Rate: 1, Service: "store"})
 	if _, err := (Strategy{}).Plan(context.Background(), view, p, plan.Budget{}); err == nil || !strings.Contains(err.Error(), "service store: infeasible because function db may run on no node") {

@@ -1,8 +1,10 @@
 package chain
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"sonic-netservices/netmap"
 	"sonic-netservices/plan"
@@ -168,12 +170,15 @@ func (x *explainer) refused() []plan.Infeasible {
 	return all
 }
 
-// lacks tries a request again, without its deadline, then with less traffic.
+// lacks tries a request again, without its deadline, then with less traffic, then with more of what is short.
 func (x *explainer) lacks(t int32) (because, relax string) {
 	m, e := x.model, x.evaluator
 	q := &m.requests[t]
 	was := *q
 	defer func() { *q = was }()
+	if because, relax = x.apart(t); because != "" {
+		return because, relax
+	}
 	service := x.p.Services[q.service].Name
 	q.deadline = math.Inf(1)
 	if late, ok := x.trial(t); ok {
@@ -182,9 +187,14 @@ func (x *explainer) lacks(t int32) (because, relax string) {
 	}
 	q.deadline = was.deadline
 	because = fmt.Sprintf("no replica of %s has room for %.4g Mbit/s, nor do all of them together", service, q.rate)
+	var shorts []shortage
 	for i := range e.choice {
-		if why := x.short(t, int32(i)); why != "" {
+		all, why := x.short(t, int32(i))
+		if why != "" {
 			because += fmt.Sprintf("; replica %d: %s", i, why)
+		}
+		if len(all) == 1 {
+			shorts = append(shorts, all[0])
 		}
 	}
 	for tenths := 9; tenths > 0; tenths-- {
@@ -193,7 +203,72 @@ func (x *explainer) lacks(t int32) (because, relax string) {
 			return because, fmt.Sprintf("a rate of %.4g Mbit/s", q.rate)
 		}
 	}
+	q.rate = was.rate
+	slices.SortStableFunc(shorts, func(a, b shortage) int { return cmp.Compare(a.missing(), b.missing()) })
+	for _, s := range shorts {
+		if more, ok := x.enough(t, s); ok {
+			return because, fmt.Sprintf("%.4g %s more", more, x.named(s.resource))
+		}
+	}
 	return because, ""
+}
+
+// enough is how much more of a resource lets a request in, to a hundredth of what it needs: what is missing, or up to twice
+// as much, since a node that is full answers nobody in time.
+func (x *explainer) enough(t int32, s shortage) (more float64, ok bool) {
+	works := func(more float64) bool {
+		free, capacity := x.evaluator.free[s.resource], x.model.capacity[s.resource]
+		x.evaluator.free[s.resource], x.model.capacity[s.resource] = free+more, capacity+more
+		_, ok := x.trial(t)
+		x.evaluator.free[s.resource], x.model.capacity[s.resource] = free, capacity
+		return ok
+	}
+	for percent := 0; percent <= 100; percent++ {
+		if more = s.missing() + s.needs*float64(percent)/100; works(more) {
+			return more, true
+		}
+	}
+	return 0, false
+}
+
+// apart says of a request that no choice of nodes could serve: no part of the network has both its ends and a node for
+// each of its functions.
+func (x *explainer) apart(t int32) (because, relax string) {
+	m := x.model
+	q := &m.requests[t]
+	part, count := m.net.Components()
+	if count == 1 {
+		return "", ""
+	}
+	from, to := x.p.Requests[t].From, x.p.Requests[t].To
+	if part[q.from] != part[q.to] {
+		return fmt.Sprintf("%s and %s are in parts of the network that nothing joins", from, to), fmt.Sprintf("a link between the parts of %s and %s", from, to)
+	}
+	for _, number := range m.services[q.service].functions {
+		allowed := m.functions[number].allowed
+		if !slices.ContainsFunc(allowed, func(h int32) bool { return part[h] == part[q.from] }) {
+			host := x.view.Nodes[allowed[0]].Name
+			return fmt.Sprintf("no node that %s may run on can be reached from %s", x.p.Functions[number].Name, from), fmt.Sprintf("a link between the parts of %s and %s", from, host)
+		}
+	}
+	return "", ""
+}
+
+// shortage is a resource of which there is not enough for a request.
+type shortage struct {
+	resource    int32
+	needs, free float64
+}
+
+func (s shortage) missing() float64 { return s.needs - s.free }
+
+// named is a resource, after an amount.
+func (x *explainer) named(resource int32) string {
+	if int(resource) < x.model.nodes {
+		return fmt.Sprintf("of %s on %s", netmap.Compute, x.view.Nodes[resource].Name)
+	}
+	l := x.view.Links[int(resource)-x.model.nodes]
+	return fmt.Sprintf("Mbit/s on %s-%s", l.A, l.B)
 }
 
 // trial admits a request and takes it back: its delay, and whether there was room.
@@ -219,37 +294,44 @@ func (x *explainer) trial(t int32) (delay float64, ok bool) {
 	return delay, true
 }
 
-// short names what a request finds least of on its way through a replica, "" when it lacks nothing.
-func (x *explainer) short(t, r int32) string {
+// short is what a request finds too little of on its way through a replica, and the worst of it in words.
+func (x *explainer) short(t, r int32) (all []shortage, why string) {
 	m, e := x.model, x.evaluator
 	q := &m.requests[t]
 	p := &e.profiles[int(q.service)*m.replicas+int(r)]
 	if !p.whole {
-		return "its functions do not reach each other"
+		return nil, "its functions do not reach each other"
 	}
 	in, out := m.between(q.from, p.hosts[0]), m.between(p.hosts[len(p.hosts)-1], q.to)
 	if len(in) == 0 || len(out) == 0 {
-		return "there is no way to it and back"
+		return nil, "there is no way to it and back"
 	}
-	all := profile{uses: append([]use(nil), p.uses...)}
+	needs := profile{}
+	for _, u := range p.uses {
+		needs.use(u.resource, u.amount*q.rate)
+	}
 	for _, l := range in[0].links {
-		all.use(l, 1)
+		needs.use(l, q.rate)
 	}
 	for _, l := range out[0].links {
-		all.use(l, m.services[q.service].rates[len(p.hosts)])
+		needs.use(l, q.rate*m.services[q.service].rates[len(p.hosts)])
 	}
-	worst, least := use{}, 1.0
-	for _, u := range all.uses {
-		if share := e.free[u.resource] / (u.amount * q.rate); u.amount > 0 && share < least {
-			worst, least = u, share
+	if !p.charged { // its instances have to be started first
+		for k, h := range p.hosts {
+			needs.use(h, m.functions[m.services[q.service].functions[k]].reserve)
 		}
 	}
-	if least >= 1 {
-		return ""
+	least := 1.0
+	for _, u := range needs.uses {
+		free := max(0, e.free[u.resource])
+		if u.amount <= free+m.slack[u.resource] {
+			continue
+		}
+		all = append(all, shortage{u.resource, u.amount, free})
+		if share := free / u.amount; share < least || why == "" {
+			least = share
+			why = fmt.Sprintf("needs %.4g %s, free is %.4g", u.amount, x.named(u.resource), free)
+		}
 	}
-	if int(worst.resource) < m.nodes {
-		return fmt.Sprintf("needs %.4g of %s on %s, free is %.4g", worst.amount*q.rate, netmap.Compute, x.view.Nodes[worst.resource].Name, e.free[worst.resource])
-	}
-	l := x.view.Links[int(worst.resource)-m.nodes]
-	return fmt.Sprintf("needs %.4g Mbit/s on %s-%s, free is %.4g", worst.amount*q.rate, l.A, l.B, max(0, e.free[worst.resource]))
+	return all, why
 }

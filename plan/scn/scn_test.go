@@ -234,11 +234,12 @@ func TestInfeasible(t *testing.T) {
 		hops                 int
 		request              Request
 	}{
-		{"nowhere", "no node has ac7", "", line, 3, request("r", "a", "d", 1, Step{"ac7", 1})},
-		{"parts", "no path of ac1+ac2 has room", "hops: 3", line, 2, request("r", "a", "d", 1, Step{"ac1", 1}, Step{"ac2", 1})},
+		{"nowhere", "no node has ac7", "ac7 on a node", line, 3, request("r", "a", "d", 1, Step{"ac7", 1})},
+		{"parts", "a and d are in parts of ac1+ac2 that nothing joins", "hops: 3", line, 2, request("r", "a", "d", 1, Step{"ac1", 1}, Step{"ac2", 1})},
 		{"rate", "no path of ac1 has room", "rates at 50 %", network(t, "a:10 ac1, b:10 ac1", "a-b:10"), 3, request("r", "a", "b", 20, Step{"ac1", 1})},
 		{"compute", "no path of ac1 has room", "compute at 50 %", network(t, "a:10 ac1, b:10 ac1", "a-b:10"), 3, request("r", "a", "b", 1, Step{"ac1", 20})},
-		{"no way", "an end has no way to a host of ac1", "", island, 3, request("r", "z", "a", 1, Step{"ac1", 1})},
+		{"way in", "its way to the network needs 20 Mbit/s on a-b, 10 are left", "rates at 50 %", network(t, "a:10, b:10 ac1", "a-b:10"), 3, request("r", "a", "b", 20, Step{"ac1", 1})},
+		{"no way", "z has no way to a host of ac1", "a link between the parts of z and a", island, 3, request("r", "z", "a", 1, Step{"ac1", 1})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := decide(t, c.view, whole(Replan, c.hops), c.request)

@@ -86,7 +86,7 @@ func (s Strategy) Plan(ctx context.Context, view *plan.View, problem plan.Proble
 func (c *Carrier) serve(d *plan.Decision, r Request) *plan.Infeasible {
 	for _, s := range r.Steps {
 		if !slices.ContainsFunc(c.View.Nodes, func(n plan.Node) bool { return n.Can(s.Capability) }) {
-			return &plan.Infeasible{What: "request " + r.Name, Because: "no node has " + s.Capability}
+			return &plan.Infeasible{What: "request " + r.Name, Because: "no node has " + s.Capability, Relax: s.Capability + " on a node"}
 		}
 	}
 	category := c.Category(r)
@@ -97,11 +97,16 @@ func (c *Carrier) serve(d *plan.Decision, r Request) *plan.Infeasible {
 	if built {
 		c.explain(d, n)
 	}
-	from, enter := n.access(c.View, r.From)
-	to, leave := n.access(c.View, r.To)
-	if from < 0 || to < 0 {
-		return &plan.Infeasible{What: "request " + r.Name, Because: "an end has no way to a host of " + Key(category)}
+	var ends [2]access
+	for i, name := range []string{r.From, r.To} {
+		if ends[i] = n.access(c.View, name, r.Rates[i*len(r.Steps)]); ends[i].host < 0 {
+			return &plan.Infeasible{What: "request " + r.Name, Because: fmt.Sprintf("%s has no way to a host of %s", name, Key(category)), Relax: fmt.Sprintf("a link between the parts of %s and %s", name, c.View.Nodes[n.Hosts[0]].Name)}
+		}
 	}
+	if refused := c.enter(r, ends); refused != nil {
+		return refused
+	}
+	from, to := ends[0].host, ends[1].host
 	path, plans, outcome := n.Find(r, from, to, c.Params)
 	d.Work += plans
 	if outcome != Found {
@@ -112,10 +117,15 @@ func (c *Carrier) serve(d *plan.Decision, r Request) *plan.Infeasible {
 	}
 	if other, ok := n.other(r, from, to, path, c.Params); ok {
 		d.Alternates = append(d.Alternates, plan.Alternate{What: r.Name + " with steps at " + strings.Join(n.names(c.View, other.Hosts), ", "),
-			Score: n.HopsOf(other), Why: fmt.Sprintf("hops; the chosen path has %.0f", n.HopsOf(path)), Actions: []plan.Action{n.route(c.View, r, other, enter, leave)}})
+			Score: n.HopsOf(other), Why: fmt.Sprintf("hops; the chosen path has %.0f", n.HopsOf(path)), Actions: []plan.Action{n.route(c.View, r, other, ends)}})
 	}
 	n.Take(r, path)
-	d.Actions = append(d.Actions, n.route(c.View, r, path, enter, leave))
+	for _, end := range ends {
+		for _, l := range end.links {
+			c.left[l] -= end.rate
+		}
+	}
+	d.Actions = append(d.Actions, n.route(c.View, r, path, ends))
 	d.Why = append(d.Why, fmt.Sprintf("%s: %.0f hops in %s, delay %.4g, cost %.4g, revenue %.4g", r.Name, n.HopsOf(path), Key(category),
 		n.DelayOf(c.View, path), n.CostOf(c.View, r, path), r.Revenue()))
 	return nil
@@ -181,6 +191,11 @@ func (c *Carrier) refuse(r Request, n *Network, from, to int32, outcome Outcome)
 	case scaled(1, 0):
 		e.Relax = fmt.Sprintf("compute at %.0f %% of what it asks", math.Floor(100*most(func(x float64) bool { return scaled(1, x) })))
 	default:
+		if of, _ := n.graph.Components(); of[from] != of[to] {
+			a, b := c.View.Nodes[n.Hosts[from]].Name, c.View.Nodes[n.Hosts[to]].Name
+			e.Because = fmt.Sprintf("%s and %s are in parts of %s that nothing joins", a, b, Key(n.Category))
+			e.Relax = fmt.Sprintf("a link between the parts of %s and %s", a, b)
+		}
 		if h := leastHops(c.View, n.Category); h > n.Hops {
 			e.Relax = fmt.Sprintf("hops: %d", h)
 		}
@@ -201,12 +216,19 @@ func most(works func(float64) bool) float64 {
 	return low
 }
 
-// access is the host through which a node reaches the network: itself, or the nearest; the way there has no cost, as
-// in the paper. -1: there is none.
-func (n *Network) access(view *plan.View, name string) (host int32, way []string) {
+// access is how an end of a request comes to the network: through its own node, or through the nearest host. The way there
+// has no cost, as in the paper, but takes bandwidth of the links below.
+type access struct {
+	host  int32    // -1: there is none
+	nodes []string // before the host
+	links []int32  // of the view
+	rate  float64
+}
+
+func (n *Network) access(view *plan.View, name string, rate float64) access {
 	node, _ := view.Index(name)
 	if at := n.index[node]; at >= 0 {
-		return at, nil
+		return access{host: at}
 	}
 	var s graph.Search
 	s.BFS(view.Graph(), node, nil, math.MaxInt32)
@@ -217,13 +239,41 @@ func (n *Network) access(view *plan.View, name string) (host int32, way []string
 		}
 	}
 	if best < 0 {
-		return -1, nil
+		return access{host: -1}
 	}
 	path, _ := s.Path(view.Graph(), n.Hosts[best])
+	a := access{host: best, links: path.Links, rate: rate}
 	for _, at := range path.Nodes[:len(path.Nodes)-1] {
-		way = append(way, view.Nodes[at].Name)
+		a.nodes = append(a.nodes, view.Nodes[at].Name)
 	}
-	return best, way
+	return a
+}
+
+// enter says where the ways to the network have no room for a request.
+func (c *Carrier) enter(r Request, ends [2]access) *plan.Infeasible {
+	if !c.Params.Reserve {
+		return nil
+	}
+	need := map[int32]float64{}
+	for _, end := range ends {
+		for _, l := range end.links {
+			need[l] += end.rate
+		}
+	}
+	worst, part := int32(-1), 1.0
+	for _, end := range ends {
+		for _, l := range end.links {
+			if share := c.left[l] / need[l]; share < part {
+				worst, part = l, share
+			}
+		}
+	}
+	if worst < 0 {
+		return nil
+	}
+	l := c.View.Links[worst]
+	return &plan.Infeasible{What: "request " + r.Name, Because: fmt.Sprintf("its way to the network needs %.4g Mbit/s on %s-%s, %.4g are left", need[worst], l.A, l.B, c.left[worst]),
+		Relax: fmt.Sprintf("rates at %.0f %% of what it asks", math.Floor(100*max(0, part)))}
 }
 
 // other is the best path that does some step elsewhere; ok false when there is none.
@@ -242,14 +292,10 @@ func (n *Network) other(r Request, from, to int32, than Path, p Params) (Path, b
 }
 
 // route is a path as an action, in the nodes below.
-func (n *Network) route(view *plan.View, r Request, p Path, enter, leave []string) plan.Action {
+func (n *Network) route(view *plan.View, r Request, p Path, ends [2]access) plan.Action {
 	a := plan.Action{Kind: plan.Route, Subject: r.Name, From: r.From, To: r.To, Hosts: n.names(view, p.Hosts), Rate: slices.Max(r.Rates)}
-	at, _ := view.Index(r.From)
-	if len(enter) > 0 {
-		host, _ := n.access(view, r.From)
-		at = n.Hosts[host]
-	}
-	a.Path = append(slices.Clone(enter), view.Nodes[at].Name)
+	at := n.Hosts[ends[0].host]
+	a.Path = append(slices.Clone(ends[0].nodes), view.Nodes[at].Name)
 	for _, l := range p.Links {
 		below := n.Links[l].Path
 		if n.Hosts[n.Links[l].A] != at {
@@ -261,11 +307,16 @@ func (n *Network) route(view *plan.View, r Request, p Path, enter, leave []strin
 			a.Path = append(a.Path, view.Nodes[at].Name)
 		}
 	}
-	back := slices.Clone(leave)
+	back := slices.Clone(ends[1].nodes)
 	slices.Reverse(back)
 	a.Path = append(a.Path, back...)
 	for k, host := range p.Hosts {
 		a.Needs = append(a.Needs, plan.Need{Node: view.Nodes[n.Hosts[host]].Name, Kind: netmap.Compute, Amount: r.Steps[k].CPU})
+	}
+	for _, end := range ends {
+		for _, l := range end.links {
+			a.Needs = append(a.Needs, plan.Need{LinkA: view.Links[l].A, LinkB: view.Links[l].B, Amount: end.rate})
+		}
 	}
 	return a
 }

@@ -216,7 +216,7 @@ func (c chainRuns) judgeOurs(r *Report) {
 	goal := func(figure, what, unit string, got Interval, low, high float64) {
 		r.Claims = append(r.Claims, Claim{What: what, Got: got, Unit: unit, Low: low, High: high, Gate: true})
 		if figure != "" {
-			r.Figures = append(r.Figures, Figure{Name: figure, Value: got.Mean, Unit: unit, Runs: got.N})
+			r.Figures = append(r.Figures, Figure{Name: figure, Value: got.Mean, Unit: unit, Runs: got.N}.Against(low))
 		}
 	}
 	batch := differenceOf(c.at(chainBatch, 200, percent), c.at(chainTSGA, 200, percent), 1)

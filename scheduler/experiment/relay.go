@@ -61,6 +61,7 @@ func p0Map(r *chance.Rand, n int) []float64 {
 type p0Outcome struct {
 	pairs, loops, wrong  float64
 	improved, by, second float64 // percent of the pairs; percent of their time; points that a second relay would add
+	all, allBy           float64 // improved and by, with as many relays as it takes
 	longer               float64 // percent of the pairs whose next hops take more than one relay
 	calm, nervous        float64 // changes of a pair in all windows, with the rule that damps and without
 }
@@ -106,7 +107,9 @@ func p0Run(seed uint64, n, windows int) (o p0Outcome, err error) {
 	}
 	o.longer = 100 * walk(table) / float64(n*(n-1))
 	far := shortest(rtt, n)
-	better, saved, further := 0.0, 0.0, 0.0
+	better, saved, further, reached, reachedBy := 0.0, 0.0, 0.0, 0.0, 0.0
+	p := relay.Defaults()
+	enough := func(old, now float64) bool { return old-now > p.Gain && now < p.Better*old }
 	for a := range int32(n) {
 		for b := range int32(n) {
 			if a == b {
@@ -127,13 +130,19 @@ func p0Run(seed uint64, n, windows int) (o p0Outcome, err error) {
 				better++
 				saved += 1 - chosen/at(a, b)
 			}
-			if f := far[int(a)*n+int(b)]; best-f > relay.Defaults().Gain && f < relay.Defaults().Better*best {
+			f := far[int(a)*n+int(b)]
+			if enough(best, f) {
 				further++
+			}
+			if enough(at(a, b), f) {
+				reached++
+				reachedBy += 1 - f/at(a, b)
 			}
 		}
 	}
 	all := float64(n * (n - 1))
 	o.improved, o.by, o.second = 100*better/all, 100*saved/max(1, better), 100*further/all
+	o.all, o.allBy = 100*reached/all, 100*reachedBy/max(1, reached)
 	for _, t := range []struct {
 		params  relay.Params
 		changes *float64
@@ -213,15 +222,15 @@ func runRelay(ctx context.Context, o Options) (Report, error) {
 	if !o.Paper {
 		return r, nil
 	}
-	last := len(sizes) - 1
+	mean := func(value func(p0Outcome) float64) float64 { return intervalOf(of(len(sizes)-1, value)).Mean }
 	exact := func(x float64) Interval { return Interval{x, math.NaN(), seeds} }
 	r.Claims = append(r.Claims,
 		Claim{What: "pairs walked", Got: exact(pairs), Low: 400_000, High: math.Inf(1), Gate: true},
 		Claim{What: "walks that go around", Got: exact(loops), Gate: true},
 		Claim{What: "choices that differ from brute force", Got: exact(wrong), Gate: true})
 	r.Figures = append(r.Figures,
-		Figure{Name: "plan.relay_improved_percent", Value: intervalOf(of(last, func(o p0Outcome) float64 { return o.improved })).Mean, Unit: "percent", Runs: seeds},
-		Figure{Name: "plan.relay_saved_percent", Value: intervalOf(of(last, func(o p0Outcome) float64 { return o.by })).Mean, Unit: "percent", Runs: seeds},
-		Figure{Name: "plan.relay_loops", Value: loops, Unit: "count", Runs: seeds})
+		Figure{Name: "plan.relay_improved_percent", Value: mean(func(o p0Outcome) float64 { return o.improved }), Unit: "percent", Runs: seeds}.Against(mean(func(o p0Outcome) float64 { return o.all })),
+		Figure{Name: "plan.relay_saved_percent", Value: mean(func(o p0Outcome) float64 { return o.by }), Unit: "percent", Runs: seeds}.Against(mean(func(o p0Outcome) float64 { return o.allBy })),
+		Figure{Name: "plan.relay_loops", Value: loops, Unit: "count", Runs: seeds}.Against(0))
 	return r, nil
 }
