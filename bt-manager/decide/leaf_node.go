@@ -232,7 +232,7 @@ func (l *leaves) leavesFirst(c *bt.Ctx) bt.Status {
 	return bt.Success
 }
 
-// leaving is who leaves a node, weighed with where to.
+// leaving is who leaves a node, in mode product weighed with where to.
 func (l *leaves) leaving(v view, node string, kind netmap.Kind, p Params, scoring balance.Params) (balance.Leaving, error) {
 	keep := map[netmap.ReplicaID]string{}
 	for i := range l.all {
@@ -247,15 +247,19 @@ func (l *leaves) leaving(v view, node string, kind netmap.Kind, p Params, scorin
 		}
 	}
 	leaving, err := balance.Leave(v.Snapshot, node, kind, p.Of(kind).Clear, keep)
+	if err != nil || scoring.Mode == balance.Paper {
+		return leaving, err
+	}
+	field, err := balance.NewField(v.Snapshot, l.memory.Peaks(), scoring)
 	if err != nil {
 		return leaving, err
 	}
-	leaving.Weigh(v.Snapshot, func(id netmap.ReplicaID) balance.Problem {
+	leaving.Weigh(field, func(id netmap.ReplicaID) balance.Problem {
 		r, ok := l.find(id)
 		if !ok { // it runs there, but nobody wants it any more
 			r = &Replica{ID: id, Pin: []string{node}}
 		}
 		return l.question(r, v, node)
-	}, scoring)
+	})
 	return leaving, nil
 }

@@ -51,12 +51,8 @@ func (p Problem) check(snap *netmap.Snapshot) error {
 			return fmt.Errorf("constraints: %s is pinned and avoided", n)
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(p.Peaks)) {
-		for _, k := range slices.Sorted(maps.Keys(p.Peaks[n])) {
-			if !measured(math.Abs(p.Peaks[n][k])) {
-				return fmt.Errorf("peaks.%s.%s: %v is not an amount", n, k, p.Peaks[n][k])
-			}
-		}
+	if err := checkPeaks(p.Peaks); err != nil {
+		return err
 	}
 	if p.Source == "" {
 		return nil
@@ -67,6 +63,17 @@ func (p Problem) check(snap *netmap.Snapshot) error {
 		return fmt.Errorf("source: no node %s", p.Source)
 	case source.Liveness == netmap.Dead:
 		return fmt.Errorf("source: %s is dead, nothing can be carried away from it; place the replica without a source", p.Source)
+	}
+	return nil
+}
+
+func checkPeaks(peaks map[string]netmap.Demand) error {
+	for _, n := range slices.Sorted(maps.Keys(peaks)) {
+		for _, k := range slices.Sorted(maps.Keys(peaks[n])) {
+			if !measured(math.Abs(peaks[n][k])) {
+				return fmt.Errorf("peaks.%s.%s: %v is not an amount", n, k, peaks[n][k])
+			}
+		}
 	}
 	return nil
 }

@@ -95,10 +95,10 @@ func TestExplanation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaving.Weigh(snap, func(id netmap.ReplicaID) Problem {
+	leaving.Weigh(field(t, snap), func(id netmap.ReplicaID) Problem {
 		i := slices.IndexFunc(snap.Replicas, func(r netmap.Placed) bool { return r.ID == id })
 		return Problem{Replica: id, Source: "leaf1", Demand: snap.Replicas[i].Demand, DataBytes: snap.Replicas[i].DataBytes}
-	}, Defaults())
+	})
 	section("who leaves, weighed", leaving)
 	golden(t, "testdata/explanation.txt", out.String())
 

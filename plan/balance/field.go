@@ -10,8 +10,8 @@ import (
 	"sonic-netservices/plan/graph"
 )
 
-// Field is a snapshot made ready for many questions: Best answers what Decide does, in mode product, without a word of
-// explanation and without allocating. It serves one caller at a time.
+// Field is a snapshot, and the peaks of its nodes, made ready for many questions: Best answers what Decide does, in mode
+// product, without a word of explanation and without allocating. It serves one caller at a time.
 type Field struct {
 	params Params
 	snap   *netmap.Snapshot
@@ -39,6 +39,7 @@ type fieldNode struct {
 type fieldUse struct {
 	kind           int32
 	capacity, used float64 // reserved amounts are used
+	rise           float64
 }
 
 type fieldHost struct {
@@ -46,15 +47,18 @@ type fieldHost struct {
 	node    int32
 }
 
-// NewField reads a snapshot.
-func NewField(snap *netmap.Snapshot, params Params) (*Field, error) {
+// NewField reads a snapshot and peaks, which may be none.
+func NewField(snap *netmap.Snapshot, peaks map[string]netmap.Demand, params Params) (*Field, error) {
 	if err := params.Check(); err != nil {
+		return nil, fmt.Errorf("balance: %w", err)
+	}
+	if err := checkPeaks(peaks); err != nil {
 		return nil, fmt.Errorf("balance: %w", err)
 	}
 	if params.Mode != Product {
 		return nil, errors.New("balance: a field is for mode product: what mode paper deletes, Decide says")
 	}
-	j := newJudge(snap, Problem{}, params)
+	j := newJudge(snap, Problem{Peaks: peaks}, params)
 	f := &Field{params: params, snap: snap, index: map[string]int32{}, kinds: map[netmap.Kind]int32{}, hosts: map[string][]fieldHost{}, graph: j.graph, barred: make([]bool, len(snap.Nodes))}
 	for i, node := range snap.Nodes {
 		resources, garbage := readings(node, snap.Reserved[node.Name])
@@ -66,7 +70,7 @@ func NewField(snap *netmap.Snapshot, params Params) (*Field, error) {
 				k = int32(len(f.kinds))
 				f.kinds[r.Kind], f.limits = k, append(f.limits, params.limit(r.Kind))
 			}
-			f.uses = append(f.uses, fieldUse{k, r.Capacity, r.Used})
+			f.uses = append(f.uses, fieldUse{k, r.Capacity, r.Used, j.rise(node.Name, r)})
 		}
 		n.last = int32(len(f.uses))
 		f.nodes = append(f.nodes, n)
@@ -81,7 +85,8 @@ func NewField(snap *netmap.Snapshot, params Params) (*Field, error) {
 	return f, nil
 }
 
-// Best is the node that Decide ranks first, and its gain; ok false when none fits.
+// Best is the node that Decide ranks first, and its gain; ok false when none fits. Peaks are the field's, whatever the
+// problem has.
 func (f *Field) Best(p Problem) (node string, gain float64, ok bool, err error) {
 	if err := f.check(p); err != nil {
 		return "", 0, false, err
@@ -190,10 +195,11 @@ func (f *Field) way(n *fieldNode, p Problem) (hops int, seconds float64, reached
 	return hops, 8 * p.DataBytes * all, reached
 }
 
-// weigh is a node with the replica: how much more even it is, its highest utilisation, and whether all is below the limits.
+// weigh is a node with the replica: how much more even it is, its highest utilisation at its peak, and whether all is below
+// the limits.
 func (f *Field) weigh(n *fieldNode, needed int) (benefit, highest float64, fits bool) {
 	least, most := math.Inf(1), math.Inf(-1)
-	leastAfter, mostAfter := least, most
+	leastAfter, mostAfter, highest := least, most, most
 	for _, u := range f.uses[n.first:n.last] {
 		need := f.need[u.kind]
 		if need > 0 {
@@ -205,10 +211,10 @@ func (f *Field) weigh(n *fieldNode, needed int) (benefit, highest float64, fits 
 			return 0, 0, false
 		}
 		least, most = min(least, before), max(most, before)
-		leastAfter, mostAfter = min(leastAfter, after), max(mostAfter, after)
+		leastAfter, mostAfter, highest = min(leastAfter, after), max(mostAfter, after), max(highest, after+u.rise)
 	}
 	if needed > 0 || n.first == n.last {
 		return 0, 0, needed == 0
 	}
-	return most - least - (mostAfter - leastAfter), mostAfter, true
+	return most - least - (mostAfter - leastAfter), highest, true
 }

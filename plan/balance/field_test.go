@@ -32,7 +32,8 @@ func drawn(r *chance.Rand, n int) *netmap.Snapshot {
 			snap.Links = append(snap.Links, cable(node.Name, snap.Nodes[r.IntN(i)].Name, []float64{1e9, 1e10}[r.IntN(2)])...)
 		}
 		if r.Float64() < 0.1 {
-			snap.Replicas = append(snap.Replicas, netmap.Placed{ID: netmap.ReplicaID{Service: "kms", Replica: r.IntN(3)}, Node: node.Name, State: netmap.Running})
+			snap.Replicas = append(snap.Replicas, netmap.Placed{ID: netmap.ReplicaID{Service: "kms", Replica: r.IntN(3)}, Node: node.Name, State: netmap.Running,
+				Demand: netmap.Demand{netmap.Compute: 0.1}})
 		}
 	}
 	return snap
@@ -49,13 +50,20 @@ func TestFieldIsDecide(t *testing.T) {
 		if seed%7 == 0 {
 			params.Limits = map[netmap.Kind]float64{netmap.Forwarding: 0.9}
 		}
-		f, err := NewField(snap, params)
+		var peaks map[string]netmap.Demand
+		if seed%2 == 0 {
+			peaks = map[string]netmap.Demand{}
+			for range 4 {
+				peaks[snap.Nodes[r.IntN(len(snap.Nodes))].Name] = netmap.Demand{netmap.Compute: r.Uniform(-0.2, 1), netmap.Security: r.Uniform(0, 1), "tape": 1}
+			}
+		}
+		f, err := NewField(snap, peaks, params)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 6 {
 			p := move(snap.Nodes[r.IntN(len(snap.Nodes))].Name, float64(r.IntN(5))/10)
-			p.DataBytes = r.Uniform(0, 3e9)
+			p.DataBytes, p.Peaks = r.Uniform(0, 3e9), peaks
 			p.Together = r.IntN(2) == 0
 			name := func() string { return snap.Nodes[r.IntN(len(snap.Nodes))].Name }
 			switch r.IntN(6) {
@@ -90,7 +98,7 @@ func TestFieldIsDecide(t *testing.T) {
 }
 
 func TestFieldAllocatesNothing(t *testing.T) {
-	f, err := NewField(drawn(chance.New(1), 200), Defaults())
+	f, err := NewField(drawn(chance.New(1), 200), map[string]netmap.Demand{"n00005": {netmap.Compute: 1}}, Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +107,10 @@ func TestFieldAllocatesNothing(t *testing.T) {
 	if allocs := testing.AllocsPerRun(20, func() { _, _, _, _ = f.Best(p) }); allocs != 0 {
 		t.Errorf("%v allocations", allocs)
 	}
-	if _, err := NewField(&netmap.Snapshot{}, PaperDefaults()); err == nil {
+	if _, err := NewField(&netmap.Snapshot{}, nil, PaperDefaults()); err == nil {
 		t.Error("a field for mode paper")
+	}
+	if _, err := NewField(&netmap.Snapshot{}, map[string]netmap.Demand{"a": {netmap.Compute: math.NaN()}}, Defaults()); err == nil {
+		t.Error("a field with a peak that is no amount")
 	}
 }

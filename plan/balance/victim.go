@@ -111,21 +111,17 @@ func leavesFirst(a, b Victim) int {
 
 // Weigh looks for the best node for each of the first few of Order. Then comes first, of those that have one and relieve
 // the node about as much, the one whose move is worth most: who is cheap to carry, or has room near, spares the network
-// what a good target alone cannot. Who fits nowhere stands behind those few. Ask gives the question that Decide answers
-// for a replica. In mode paper nothing changes.
-func (l *Leaving) Weigh(snap *netmap.Snapshot, ask func(netmap.ReplicaID) Problem, params Params) {
-	if params.Mode == Paper {
-		return
-	}
+// what a good target alone cannot. Who fits nowhere stands behind those few. Ask gives the question about a replica that
+// the field answers.
+func (l *Leaving) Weigh(f *Field, ask func(netmap.ReplicaID) Problem) {
 	few := l.Order[:min(Weighed, len(l.Order))]
 	for i := range few {
-		d, err := Decide(snap, ask(few[i].ID), params)
-		best, ok := d.Best()
+		node, gain, ok, err := f.Best(ask(few[i].ID))
 		switch {
 		case err != nil:
 			few[i].Why += fmt.Sprintf("; has no place: %v", err)
 		case ok:
-			few[i].To, few[i].Gain = best.Node, best.Gain
+			few[i].To, few[i].Gain = node, gain
 		}
 	}
 	first := slices.IndexFunc(few, func(v Victim) bool { return v.To != "" })

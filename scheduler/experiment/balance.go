@@ -299,7 +299,11 @@ func (p *p1Play) move(node int, hot netmap.Kind, windows int) (bool, error) {
 		return balance.Problem{Replica: id, Demand: r.Demand, Source: r.Node, DataBytes: r.DataBytes, Windows: windows, Peaks: p.memory.Peaks()}
 	}
 	if p.weighs {
-		leaving.Weigh(snap, ask, p.params())
+		field, err := balance.NewField(snap, p.memory.Peaks(), p.params())
+		if err != nil {
+			return false, err
+		}
+		leaving.Weigh(field, ask)
 	}
 	for _, victim := range leaving.Order[:min(balance.Weighed, len(leaving.Order))] {
 		d, err := balance.Decide(snap, ask(victim.ID), p.params())

@@ -57,7 +57,7 @@ func optimumNode(r *chance.Rand, scale int) (contest, error) {
 	}
 	const need = 0.05
 	params := balance.Defaults()
-	field, err := balance.NewField(snap, params)
+	field, err := balance.NewField(snap, nil, params)
 	if err != nil {
 		return contest{}, err
 	}
