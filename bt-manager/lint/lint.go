@@ -26,10 +26,6 @@ func File(files fs.FS, name, dir string) (xmlv4.Faults, error) {
 	reg := bt.NewRegistry()
 	decide.Register(reg, nil, shared) // leaves need a world to be ticked, not to be known
 	_, faults := xmlv4.Load(files, name, reg, xmlv4.Options{Dir: dir})
-	for _, at := range faults.Includes {
-		faults.Diags = append(faults.Diags, bt.Diag{Pos: at, Msg: "bt-manager reads one file; what is included has to be in it"})
-	}
-	faults.Diags = faults.Diags.Sorted()
 	if !slices.Contains(xmlv4.IDs(files, name), replica) {
 		return faults, nil
 	}

@@ -35,3 +35,18 @@ func TestBothTrees(t *testing.T) {
 		t.Errorf("%d faults, want %d", len(faults.Diags), len(want))
 	}
 }
+
+// What is included counts as if it were in the file, and keeps its own name in what is told.
+func TestIncludes(t *testing.T) {
+	files := fstest.MapFS{
+		"t.xml":       {Data: []byte(`<root BTCPP_format="4" main_tree_to_execute="Intake"><include path="parts/r.xml"/><BehaviorTree ID="Intake"><AlwaysSuccess/></BehaviorTree></root>`)},
+		"parts/r.xml": {Data: []byte(`<root BTCPP_format="4"><BehaviorTree ID="Replica"><OwnOperation replica="{replica}" op="{op}"/></BehaviorTree></root>`)},
+	}
+	if faults, err := File(files, "t.xml", "my"); err != nil || len(faults.Diags) > 0 {
+		t.Errorf("%v\n%s", err, faults.String())
+	}
+	files["parts/r.xml"].Data = []byte(`<root BTCPP_format="4"><BehaviorTree ID="Replica"><Sleep msec="long"/></BehaviorTree></root>`)
+	if faults, _ := File(files, "t.xml", "my"); len(faults.Diags) != 1 || !strings.HasPrefix(faults.Diags[0].String(), `my/parts/r.xml:1:64: port "msec"`) {
+		t.Errorf("%s", faults.String())
+	}
+}

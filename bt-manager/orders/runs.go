@@ -84,7 +84,7 @@ func (s *State) applyRun(r Record) {
 
 // applyFile takes a file of trees in.
 func (s *State) applyFile(f trees.File) {
-	s.Files = append(slices.DeleteFunc(s.Files, func(old trees.File) bool { return old == f }), f)
+	s.Files = append(slices.DeleteFunc(s.Files, func(old trees.File) bool { return old.Equal(f) }), f)
 	s.Files = s.Files[max(0, len(s.Files)-keptFiles):]
 }
 

@@ -73,7 +73,7 @@ func TestTwoSamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := config()
 			all.File = cfg.File
-			if cfg.File == (trees.File{}) {
+			if cfg.File.Equal(trees.File{}) {
 				all.Params.Samples = 2
 			}
 			w := roomy(t, nil).world

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strings"
+	"slices"
 
 	"sonic-netservices/bt-manager/bt"
 	"sonic-netservices/bt-manager/bt/xmlv4"
@@ -33,13 +33,26 @@ func (p programs) of(tree string) *bt.Program {
 
 // load compiles a file. Its error names every fault, with file:line:col.
 func load(reg *bt.Registry, f trees.File) (p programs, err error) {
-	if p.intake, err = compile(reg, f, ""); err != nil {
+	dir, name := path.Split(f.Name)
+	files := memory{name: f.Text}
+	for _, one := range f.Includes {
+		files[one.Path] = one.Text
+	}
+	compile := func(opt xmlv4.Options) (*bt.Program, error) {
+		opt.Dir = dir
+		prog, faults := xmlv4.Load(files, name, reg, opt)
+		if faults.Failed() || prog == nil {
+			return nil, fmt.Errorf("tree file:\n%s", faults)
+		}
+		return prog, nil
+	}
+	if p.intake, err = compile(xmlv4.Options{}); err != nil { // its main tree
 		return p, err
 	}
-	if !strings.Contains(f.Text, `ID="`+replicaTree+`"`) {
+	if !slices.Contains(xmlv4.IDs(files, name), replicaTree) {
 		return p, nil
 	}
-	if p.replica, err = compile(reg, f, replicaTree); err != nil {
+	if p.replica, err = compile(xmlv4.Options{Main: replicaTree, Given: []string{"replica"}}); err != nil {
 		return p, err
 	}
 	if !p.replica.Uses("replica") {
@@ -48,27 +61,15 @@ func load(reg *bt.Registry, f trees.File) (p programs, err error) {
 	return p, nil
 }
 
-// compile loads one tree of a file, "" = its main tree.
-func compile(reg *bt.Registry, f trees.File, main string) (*bt.Program, error) {
-	opt := xmlv4.Options{Main: main}
-	if main == replicaTree {
-		opt.Given = []string{"replica"}
-	}
-	prog, faults := xmlv4.Load(oneFile(f), f.Name, reg, opt)
-	if faults.Failed() || prog == nil {
-		return nil, fmt.Errorf("tree file:\n%s", faults)
-	}
-	return prog, nil
-}
+// memory is a file system of texts by path.
+type memory map[string]string
 
-// oneFile is a file system with one file, whose name may be any path: it shows in messages.
-type oneFile trees.File
+func (m memory) Open(string) (fs.File, error) { return nil, fs.ErrNotExist }
 
-func (f oneFile) Open(string) (fs.File, error) { return nil, fs.ErrNotExist }
-
-func (f oneFile) ReadFile(name string) ([]byte, error) {
-	if name != path.Clean(f.Name) {
+func (m memory) ReadFile(name string) ([]byte, error) {
+	text, ok := m[name]
+	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	return []byte(f.Text), nil
+	return []byte(text), nil
 }

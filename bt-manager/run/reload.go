@@ -57,7 +57,7 @@ func (r *Runner) Reload(f trees.File, by string, force bool) error {
 	now := time.Now()
 	r.audit.now = now
 	next, err := load(r.reg, f)
-	if err == nil && f != r.file {
+	if err == nil && !f.Equal(r.file) {
 		err = r.rehearse(f, now)
 	}
 	if err != nil {
@@ -71,7 +71,7 @@ func (r *Runner) Reload(f trees.File, by string, force bool) error {
 	}
 	r.standing.Problem, r.standing.Refused = "", time.Time{}
 	r.force = r.force || force
-	if f != r.file {
+	if !f.Equal(r.file) {
 		if r.store != nil {
 			if err := r.store.KeepFile(f); err != nil {
 				return fmt.Errorf("keep the file of trees: %w", err)

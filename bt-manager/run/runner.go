@@ -88,7 +88,7 @@ func New(cfg Config, world decide.World, mirror Mirror, log *slog.Logger) (*Runn
 	r.reg, r.store = bt.NewRegistry(), cfg.Store
 	decide.Register(r.reg, auditing{world, r}, shared)
 	r.file = cfg.File
-	if r.file == (trees.File{}) {
+	if r.file.Equal(trees.File{}) {
 		r.file = Builtin()
 	}
 	if r.programs, err = load(r.reg, r.file); err != nil {

@@ -31,7 +31,7 @@ func (r *Runner) recall() {
 	}
 	r.kept, r.holds = r.store.Runs(), r.store.Holds()
 	files := r.store.Files()
-	if len(files) == 0 || files[len(files)-1] != r.file {
+	if len(files) == 0 || !files[len(files)-1].Equal(r.file) {
 		if err := r.store.KeepFile(r.file); err != nil {
 			r.log.Error("the file of trees is not kept", "err", err)
 		}

@@ -39,10 +39,11 @@ type deciding struct {
 	outside  *outside
 	treeFile string // "" = the built-in one
 
-	mu     sync.Mutex
-	db     *resourdb.DB
-	news   chan struct{}                // closed, and replaced, when a blackboard changed
-	boards map[string]map[string]string // by tree: blackboards, as RESOUR_BLACKBOARD shows them
+	mu       sync.Mutex
+	db       *resourdb.DB
+	included []string                     // files that treeFile included when it was read last
+	news     chan struct{}                // closed, and replaced, when a blackboard changed
+	boards   map[string]map[string]string // by tree: blackboards, as RESOUR_BLACKBOARD shows them
 }
 
 // newDeciding makes the trees ready. A tree file or a parameter that is wrong ends the start. kept is run.Config.Kept.
@@ -69,7 +70,7 @@ func (c *Config) forTrees() (conf run.Config, err error) {
 	if conf.Params.Samples == 0 { // not completed from CONFIG_DB
 		conf.Params = decide.Defaults()
 	}
-	conf.File, err = readTrees(c.Tree)
+	conf.File, _, err = readTrees(c.Tree)
 	return conf, err
 }
 

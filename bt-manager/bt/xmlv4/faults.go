@@ -12,13 +12,12 @@ import (
 // Faults are what Load found, with the text they are in.
 type Faults struct {
 	bt.Diags
-	Includes []bt.Pos            // where other files are included
-	lines    map[string][]string // by file
+	lines map[string][]string // by file
 }
 
 // And gives the faults of both loads of a file, those that are the same once.
 func (f Faults) And(g Faults) Faults {
-	both := Faults{Diags: append(f.Diags[:len(f.Diags):len(f.Diags)], g.Diags...).Sorted(), Includes: f.Includes, lines: map[string][]string{}}
+	both := Faults{Diags: append(f.Diags[:len(f.Diags):len(f.Diags)], g.Diags...).Sorted(), lines: map[string][]string{}}
 	maps.Copy(both.lines, f.lines)
 	maps.Copy(both.lines, g.lines)
 	return both

@@ -167,7 +167,6 @@ func (l *loader) include(e *element, name string, chain []string) {
 		l.errorf(e.attr("ros_pkg").Pos, "ros_pkg is not supported; write the path")
 		return
 	}
-	l.faults.Includes = append(l.faults.Includes, a.ValuePos)
 	target := path.Join(path.Dir(name), a.Value)
 	if path.IsAbs(a.Value) || !fs.ValidPath(target) {
 		l.errorf(a.ValuePos, "%s: the path leaves the folder of the tree files", a.Value)
