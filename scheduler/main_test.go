@@ -42,6 +42,21 @@ func TestProblem(t *testing.T) {
 	}
 }
 
+// The example has something to decide for each of them.
+func TestExampleProblem(t *testing.T) {
+	for name, want := range map[string]string{
+		"scn":     "route audit from branch1 to branch3",
+		"labels":  "resize auth to branch1",
+		"relay":   "over branch1 > branch3 > branch2",
+		"chain":   "2 of 3 requests are served",
+		"balance": "migrate kms-0 from branch1",
+	} {
+		if code, out, errs := scheduler("experiment", name, "--problem", "../examples/problem.yaml"); code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: exit %d, no %q in\n%s%s", name, code, want, out, errs)
+		}
+	}
+}
+
 // What cannot be meant ends with exit code 2 and nothing on standard output.
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct {
