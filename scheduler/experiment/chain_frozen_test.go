@@ -38,14 +38,17 @@ func TestFrozenOptima(t *testing.T) {
 		if i >= quick && !*full {
 			break
 		}
-		view, err := plan.NewView(f.Nodes, f.Links)
-		if err != nil {
-			t.Fatal(err)
-		}
-		optimum, proved := newOracle(view, &f.Problem).solve(t, 600)
-		if !proved || math.Abs(optimum-f.Optimum) > 1e-4*f.Optimum {
-			t.Errorf("%s: CBC finds %.4f (proved: %v), frozen is %.4f", f.Name, optimum, proved, f.Optimum)
-		}
+		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
+			view, err := plan.NewView(f.Nodes, f.Links)
+			if err != nil {
+				t.Fatal(err)
+			}
+			optimum, proved := newOracle(view, &f.Problem).solve(t, 600)
+			if !proved || math.Abs(optimum-f.Optimum) > 1e-4*f.Optimum {
+				t.Errorf("CBC finds %.4f (proved: %v), frozen is %.4f", optimum, proved, f.Optimum)
+			}
+		})
 	}
 }
 

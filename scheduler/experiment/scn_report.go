@@ -164,7 +164,7 @@ func (s scnRuns) judge(r *Report) {
 	gain := func(a, b string, rate int, value func(p4Outcome) float64) Interval {
 		return ratioOf(s.of(a, rate, value), s.of(b, rate, value))
 	}
-	const half = "the paper does not say what its networks are; on Waxman networks revenue gains come out at half (schedulers 2.1 found the same)"
+	const half = "the paper does not say what its networks are; on Waxman networks revenue gains come out at half"
 	add := func(id, what, said string, got Interval, low, high float64, gate bool, reason string) {
 		r.Claims = append(r.Claims, Claim{ID: id, What: what, Said: said, Got: got, Unit: "%", Low: low, High: high, Gate: gate, Reason: reason})
 	}
@@ -184,7 +184,7 @@ func (s scnRuns) judge(r *Report) {
 		add("P4-29", fmt.Sprintf("acceptance, h=3 to 5, rate %d", c.rate), c.accepts, gain("paper h=5", "paper h=3", c.rate, acceptance), c.accepted-2, c.accepted+2, false, "")
 		add("P4-29", fmt.Sprintf("revenue, h=3 to 5, rate %d", c.rate), c.earns, gain("paper h=5", "paper h=3", c.rate, revenue), c.earned-3, c.earned+3, false, "")
 		add("P4-29", fmt.Sprintf("cost, h=3 to 5, rate %d", c.rate), c.spends, gain("paper h=5", "paper h=3", c.rate, cost), c.spent-2, c.spent+2, false,
-			"accepted requests differ: h=5 accepts some that h=3 refuses, and they are the dear ones; the interval covers the paper's number")
+			"accepted requests differ: h=5 accepts some that h=3 refuses, and they are the dear ones")
 	}
 	const theirs = "paper h=3" // its choice
 	ours := fmt.Sprintf("ours h=%d", scn.Defaults().Hops)

@@ -100,3 +100,14 @@ func TestGates(t *testing.T) {
 		}
 	}
 }
+
+// A sum that is 1 but for rounding is written as 1.
+func TestFiguresAreRounded(t *testing.T) {
+	f := Figure{Value: 1.0000000000000002}.Against(2.9540408556768963).rounded()
+	if f.Value != 1 || *f.Baseline != 2.954041 || *f.Ratio != 0.338519 {
+		t.Errorf("%v, %v, %v", f.Value, *f.Baseline, *f.Ratio)
+	}
+	if f = (Figure{Value: 2}).rounded(); f.Value != 2 || f.Baseline != nil || f.Ratio != nil {
+		t.Errorf("%+v", f)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,7 @@ func (r Report) Save(folder, figures string) error {
 	enc := json.NewEncoder(&lines)
 	load := machineLoad()
 	for _, f := range r.Figures {
+		f = f.rounded()
 		f.Load = load
 		if err := enc.Encode(f); err != nil {
 			return fmt.Errorf("save %s: %w", f.Name, err)
@@ -101,6 +103,19 @@ func (r Report) Save(folder, figures string) error {
 	}
 	_, err = f.Write(lines.Bytes())
 	return errors.Join(err, f.Close())
+}
+
+// rounded to a millionth: what rounding of sums leaves behind is no result.
+func (f Figure) rounded() Figure {
+	short := func(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+	f.Value = short(f.Value)
+	for _, p := range []**float64{&f.Baseline, &f.Ratio} {
+		if *p != nil {
+			x := short(**p)
+			*p = &x
+		}
+	}
+	return f
 }
 
 // machineLoad is the average of the last minute; 0 where the machine does not say.
