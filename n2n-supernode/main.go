@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"sonic-netservices/internal/daemon"
 	"sonic-netservices/internal/sonicdb"
@@ -29,6 +30,7 @@ func main() {
 		fmt.Println("n2n-supernode", daemon.Version())
 		return
 	}
+	debug.SetGCPercent(gcPercent)
 	daemon.Logger(*level)
 	ctx, stop := daemon.Context()
 	defer stop()
@@ -37,6 +39,10 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// gcPercent of garbage beside what is in use. Most of the memory are edges that stay, and packets make no garbage: little is collected
+// anyway, and half of the usual 100 is a quarter less memory.
+const gcPercent = 50
 
 func run(ctx context.Context, config *serve.Config, file, redis string, check bool) error {
 	dbs, db, err := open(ctx, redis, config)

@@ -23,12 +23,30 @@ type edge struct {
 	subnet    n2n.Subnet
 	desc      n2n.Desc
 	auth      n2n.Auth
-	preferred netip.AddrPort // its socket in its own network; invalid: none
-	cookie    uint32         // of its newest REGISTER_SUPER
-	first     time.Time      // it registered
-	seen      time.Time      // its newest REGISTER_SUPER
-	confirmed bool           // the newest came the same way as the one before
-	touched   bool           // its row has changed
+	preferred *netip.AddrPort // its socket in its own network; nil: none
+	cookie    uint32          // of its newest REGISTER_SUPER
+	first     time.Duration   // it registered, since the machine began
+	seen      time.Duration   // its newest REGISTER_SUPER
+	confirmed bool            // the newest came the same way as the one before
+	touched   bool            // its row has changed
+}
+
+// local is its socket in its own network; invalid: it did not say.
+func (e *edge) local() netip.AddrPort {
+	if e.preferred == nil {
+		return netip.AddrPort{}
+	}
+	return *e.preferred
+}
+
+func (e *edge) setLocal(a netip.AddrPort) {
+	switch {
+	case a == e.local():
+	case a.IsValid():
+		e.preferred = &a
+	default:
+		e.preferred = nil
+	}
 }
 
 // learn reads what one of our own edges says behind the fields of a message.

@@ -157,6 +157,9 @@ func (m *Machine) touch(e *edge) {
 	}
 }
 
+// age is how long the machine is there: its edges keep times as such, in a third of the memory.
+func (m *Machine) age(now time.Time) time.Duration { return now.Sub(m.started) }
+
 // Tick does what is due: it is to be called each second.
 func (m *Machine) Tick(now time.Time, w *Worker, out *Out) {
 	m.mu.Lock()
@@ -172,7 +175,7 @@ func (m *Machine) Tick(now time.Time, w *Worker, out *Out) {
 func (m *Machine) sweep(now time.Time) {
 	for _, c := range *m.communities.Load() {
 		for e := range c.edges.all {
-			if now.Sub(e.seen) > m.config.Lifetime {
+			if m.age(now)-e.seen > m.config.Lifetime {
 				m.drop(e)
 			}
 		}

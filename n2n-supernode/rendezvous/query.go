@@ -40,7 +40,7 @@ func (w *Worker) queryPeer(out *Out) Refusal {
 
 // tell answers with the address of an edge.
 func (w *Worker) tell(out *Out, e *edge) {
-	w.reply(out, w.from, n2n.Jittered, &n2n.PeerInfo{Header: w.ours(), Src: w.query.Src, MAC: e.mac, Sock: e.to().Addr, Preferred: e.preferred})
+	w.reply(out, w.from, n2n.Jittered, &n2n.PeerInfo{Header: w.ours(), Src: w.query.Src, MAC: e.mac, Sock: e.to().Addr, Preferred: e.local()})
 }
 
 // pong answers a ping: edges choose their supernode by it, before they are registered anywhere.

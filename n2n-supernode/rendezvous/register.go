@@ -87,7 +87,7 @@ func (w *Worker) admit() (*edge, Refusal) {
 	}
 	isNew := e == nil
 	if isNew {
-		e = &edge{mac: r.MAC, community: c, first: w.now}
+		e = &edge{mac: r.MAC, community: c, first: w.m.age(w.now)}
 		if other != nil {
 			e.replay.restore(other.replay.latest())
 		} else if why := w.fresh(e); why != accepted {
@@ -125,11 +125,12 @@ func (w *Worker) describe(e *edge) {
 		from := w.from
 		e.path.Store(&from)
 	}
-	if e.learn(r.Rest) || !e.confirmed || subnet != e.subnet || r.Desc != e.desc || r.Sock != e.preferred || !sameHolder(&r.Auth, &e.auth) {
+	if e.learn(r.Rest) || !e.confirmed || subnet != e.subnet || r.Desc != e.desc || r.Sock != e.local() || !sameHolder(&r.Auth, &e.auth) {
 		w.m.touch(e)
 	}
 	w.community.setSubnet(e, subnet)
-	e.desc, e.auth, e.preferred, e.cookie, e.seen = r.Desc, r.Auth, r.Sock, r.Cookie, w.now
+	e.setLocal(r.Sock)
+	e.desc, e.auth, e.cookie, e.seen = r.Desc, r.Auth, r.Cookie, w.m.age(w.now)
 }
 
 // acknowledge tells an edge that it is in, and of the other supernodes once it has come again the same way.

@@ -61,7 +61,7 @@ func (m *Machine) State() (*State, uint64) {
 			if e.to().Conn != 0 {
 				continue
 			}
-			v := e.view()
+			v := e.view(m)
 			s.Edges = append(s.Edges, EdgeState{Community: c.name[:], Encrypted: v.Encrypted, MAC: v.MAC[:], Public: v.Public.Addr,
 				Local: v.Local, Address: v.Address, Name: v.Name.String(), Scheme: uint16(e.auth.Scheme), Token: e.auth.Token(),
 				Stamp: uint64(e.replay.latest()), First: v.First, Seen: v.Seen})
@@ -109,7 +109,8 @@ func (m *Machine) restore(s *EdgeState, now time.Time) bool {
 	if why != accepted || !c.holds(header) || c.edges.get(mac) != nil {
 		return false
 	}
-	e := &edge{mac: mac, community: c, desc: n2n.DescOf(s.Name), auth: auth, preferred: s.Local, first: s.First, seen: now}
+	e := &edge{mac: mac, community: c, desc: n2n.DescOf(s.Name), auth: auth, first: m.age(s.First), seen: m.age(now)}
+	e.setLocal(s.Local)
 	e.path.Store(&Path{Addr: s.Public})
 	e.replay.restore(n2n.Stamp(s.Stamp))
 	m.add(e)

@@ -27,9 +27,9 @@ type Edge struct {
 }
 
 // view takes an edge as it is now. Called with the lock.
-func (e *edge) view() Edge {
-	v := Edge{Community: e.community.name, MAC: e.mac, Name: e.desc, Public: e.to(), Local: e.preferred,
-		Encrypted: Header(e.community.header.Load()) == EncryptedHeader, First: e.first, Seen: e.seen}
+func (e *edge) view(m *Machine) Edge {
+	v := Edge{Community: e.community.name, MAC: e.mac, Name: e.desc, Public: e.to(), Local: e.local(),
+		Encrypted: Header(e.community.header.Load()) == EncryptedHeader, First: m.started.Add(e.first), Seen: m.started.Add(e.seen)}
 	if !e.subnet.WantsAddress() {
 		v.Address = e.subnet.Prefix()
 	}
@@ -47,7 +47,7 @@ func (m *Machine) Edges() []Edge {
 	list := make([]Edge, 0, m.edges)
 	for _, c := range *m.communities.Load() {
 		for e := range c.edges.all {
-			list = append(list, e.view())
+			list = append(list, e.view(m))
 		}
 	}
 	m.mu.Unlock()
@@ -63,7 +63,7 @@ func (m *Machine) Touched() []Edge {
 	defer m.mu.Unlock()
 	list := make([]Edge, len(m.touched))
 	for i, e := range m.touched {
-		list[i] = e.view()
+		list[i] = e.view(m)
 		e.touched = false
 	}
 	m.touched = m.touched[:0]
