@@ -96,7 +96,7 @@ func TestCrowdAndCodecFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]float64{"n2n.supernode_registrations_per_s": 2000, "n2n.supernode_bytes_per_edge": 500, "n2n.supernode_forward_pps": 100,
-		"n2n.supernode_comeback_out": 3, "n2n.codec_seal_null": 30, "n2n.codec_allocs": 1}
+		"n2n.comeback_1000_out": 3, "n2n.codec_seal_null": 30, "n2n.codec_allocs": 1}
 	bad := 0
 	for _, f := range all {
 		if v, ok := want[f.Name]; ok && f.Value != v {

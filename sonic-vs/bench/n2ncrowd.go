@@ -28,9 +28,9 @@ type crowdRecord struct {
 	RSSBefore   int64         `json:"rss_before"`  // bytes of the supernode's process
 	RSSAfter    int64         `json:"rss_after"`
 	Forward     []forwardTry  `json:"forward"`
-	Comeback    int           `json:"comeback"` // edges that began at once at a supernode that had just started
-	ComebackNS  time.Duration `json:"comeback_ns"`
-	ComebackOut int           `json:"comeback_out"` // of them not registered after two intervals
+	Comeback    int           `json:"comeback"`     // edges that were registered, crashed, and began again at once
+	ComebackNS  time.Duration `json:"comeback_ns"`  // until all were registered where they are now, and reached there
+	ComebackOut int           `json:"comeback_out"` // of them not so after two intervals
 }
 
 // forwardTry is a second of frames from edge to edge.
@@ -45,8 +45,10 @@ func (f forwardTry) lost() float64 { return 1 - float64(f.Received)/float64(max(
 const (
 	crowdWindow = 64 // registrations that wait for their answers at the same time
 	crowdSend   = 200
-	crowdLimit  = 40 * time.Second // two intervals
-	crowdRetry  = 3 * time.Second  // as edges ask again
+	crowdRetry  = 3 * time.Second // as edges ask again
+
+	crowdInterval = 20 * time.Second // between registrations of an edge
+	crowdBack     = 1000             // edges that restart at the same time
 )
 
 // crowdNet has an address for every simulated edge.
@@ -112,6 +114,7 @@ type simulated struct {
 	packet []byte // its REGISTER_SUPER
 	done   atomic.Bool
 	acked  chan struct{}
+	got    atomic.Bool // a frame
 	frames *atomic.Int64
 }
 
@@ -152,26 +155,63 @@ func (w *wire) crowd(ctx context.Context, site string, maker overlay.Maker) (r c
 	r.Forward = forwardSearch(edges[:min(len(edges), crowdSend)], &frames)
 	closeAll(edges)
 
-	// A thousand that begin at once at one that has just started, half of them behind one address; with the usual limits.
 	sn.Stop()
-	if sn, err = start(true); err != nil {
+	if sn, err = start(true); err != nil { // with the usual limits
 		return r, err
 	}
-	r.Comeback = 1000
-	again, err := w.simulate(r.Comeback, sn.Addr, &frames, func(i int) netip.AddrPort {
-		if i%2 == 0 {
-			return netip.AddrPortFrom(crowdAddr(0).Addr(), uint16(10_000+i))
-		}
-		return crowdAddr(i)
-	})
+	return r, w.comeback(ctx, sn, &r)
+}
+
+// comeback lets a thousand edges register, half of them behind one address, crash, and begin again at the same moment, with the
+// tokens that they have kept, from other ports. They are back when they are registered and frames of others reach them.
+func (w *wire) comeback(ctx context.Context, sn *overlay.Supernode, r *crowdRecord) error {
+	r.Comeback = crowdBack
+	var frames atomic.Int64
+	life := func(number int) ([]*simulated, error) {
+		return w.simulate(r.Comeback, sn.Addr, &frames, func(i int) netip.AddrPort {
+			at := crowdAddr(0).Addr()
+			if i%2 == 1 {
+				at = crowdAddr(i).Addr()
+			}
+			return netip.AddrPortFrom(at, uint16(10_000+number*r.Comeback+i))
+		})
+	}
+	before, err := life(0)
 	if err != nil {
-		return r, err
+		return err
 	}
-	defer closeAll(again)
-	began = time.Now()
-	r.ComebackOut = register(ctx, again, r.Comeback, crowdLimit)
+	out := register(ctx, before, crowdWindow, time.Minute)
+	closeAll(before) // nobody says goodbye
+	if out > 0 {
+		return fmt.Errorf("%d edges were not registered within a minute", out)
+	}
+	after, err := life(1)
+	if err != nil {
+		return err
+	}
+	defer closeAll(after)
+	began := time.Now()
+	r.ComebackOut = register(ctx, after, r.Comeback, 2*crowdInterval)
+	r.ComebackOut += unreached(after, time.Until(began.Add(2*crowdInterval)))
 	r.ComebackNS = time.Since(began)
-	return r, nil
+	return ctx.Err()
+}
+
+// unreached lets each edge send frames to the next until it gets one, and says how many get none in time.
+func unreached(edges []*simulated, limit time.Duration) (out int) {
+	packets := framesOf(edges)
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		out = 0
+		for i := range edges {
+			if !edges[(i+1)%len(edges)].got.Load() {
+				out++
+				edges[i].conn.Write(packets[i]) // an error is as good as a loss
+			}
+		}
+		if out == 0 || time.Since(began) > limit {
+			return out
+		}
+	}
 }
 
 // crowdAddr is the address of the i-th edge.
@@ -196,8 +236,8 @@ func (w *wire) simulate(count int, sn netip.AddrPort, frames *atomic.Int64, at f
 			}
 			e := &simulated{conn: conn, mac: n2n.MAC{2, 0x63}, acked: make(chan struct{}), frames: frames}
 			binary.BigEndian.PutUint32(e.mac[2:], uint32(i))
-			var token [16]byte
-			binary.BigEndian.PutUint64(token[:], rand.Uint64())
+			token := [16]byte{1}
+			binary.BigEndian.PutUint32(token[12:], uint32(i)) // the same in each life
 			auth, err := n2n.AuthOf(n2n.AuthID, token[:])
 			if err != nil {
 				return err
@@ -231,6 +271,7 @@ func (e *simulated) read() {
 		case err != nil:
 		case h.Type == n2n.TypePacket:
 			e.frames.Add(1)
+			e.got.Store(true)
 		case h.Type == n2n.TypeRegisterSuperAck && e.done.CompareAndSwap(false, true):
 			close(e.acked)
 		}
@@ -273,13 +314,7 @@ func register(ctx context.Context, edges []*simulated, window int, limit time.Du
 
 // forwardSearch sends frames of full size from each edge to the next, twice as many until 1 % gets lost, then between.
 func forwardSearch(edges []*simulated, frames *atomic.Int64) (tries []forwardTry) {
-	var packets [][]byte
-	for i, e := range edges {
-		p := n2n.Packet{Header: n2n.Header{TTL: 2}, Src: e.mac, Dst: edges[(i+1)%len(edges)].mac, Compression: n2n.CompressionNone,
-			Transform: n2n.TransformNull, Payload: make([]byte, frameSize)}
-		p.Community, _ = n2n.CommunityOf("crowd")
-		packets = append(packets, p.Append(nil))
-	}
+	packets := framesOf(edges)
 	try := func(rate int) bool {
 		t := forwardFor(edges, packets, frames, rate)
 		tries = append(tries, t)
@@ -301,6 +336,17 @@ func forwardSearch(edges []*simulated, frames *atomic.Int64) (tries []forwardTry
 		}
 	}
 	return tries
+}
+
+// framesOf gives for each edge a frame of full size for the next one.
+func framesOf(edges []*simulated) (packets [][]byte) {
+	for i, e := range edges {
+		p := n2n.Packet{Header: n2n.Header{TTL: 2}, Src: e.mac, Dst: edges[(i+1)%len(edges)].mac, Compression: n2n.CompressionNone,
+			Transform: n2n.TransformNull, Payload: make([]byte, frameSize)}
+		p.Community, _ = n2n.CommunityOf("crowd")
+		packets = append(packets, p.Append(nil))
+	}
+	return packets
 }
 
 // forwardFor sends at a rate for a second, a millisecond's worth at a time.
@@ -352,23 +398,23 @@ func crowdFigures(v *wireValues) (all []wireFigure) {
 	if len(ours) == 0 {
 		return nil
 	}
-	figure := func(name, unit string, parts float64, of func(crowdRecord) float64) {
+	figure := func(name, unit string, parts, most float64, of func(crowdRecord) float64) {
 		values := func(records []crowdRecord) (list []float64) {
 			for _, r := range records {
 				list = append(list, of(r))
 			}
 			return list
 		}
-		f := Figure{Name: "n2n.supernode_" + name, Value: round(median(values(ours)), parts), Unit: unit, Runs: len(ours),
+		f := Figure{Name: "n2n." + name, Value: round(median(values(ours)), parts), Unit: unit, Runs: len(ours),
 			Load: median(v.loads[wireKey{kind: kindCrowd, maker: overlay.Ours}])}
 		if len(ntop) > 0 {
 			f = f.against(round(median(values(ntop)), parts))
 		}
-		all = append(all, wireFigure{Figure: f, most: -1})
+		all = append(all, wireFigure{Figure: f, most: most})
 	}
-	figure("registrations_per_s", "1/s", 1, func(r crowdRecord) float64 { return float64(r.Edges) / r.RegisterNS.Seconds() })
-	figure("bytes_per_edge", "bytes", 1, func(r crowdRecord) float64 { return float64(r.RSSAfter-r.RSSBefore) / float64(r.Edges) })
-	figure("forward_pps", "packets/s", 1, func(r crowdRecord) float64 {
+	figure("supernode_registrations_per_s", "1/s", 1, -1, func(r crowdRecord) float64 { return float64(r.Edges) / r.RegisterNS.Seconds() })
+	figure("supernode_bytes_per_edge", "bytes", 1, -1, func(r crowdRecord) float64 { return float64(r.RSSAfter-r.RSSBefore) / float64(r.Edges) })
+	figure("supernode_forward_pps", "packets/s", 1, -1, func(r crowdRecord) float64 {
 		best := 0.0
 		for _, t := range r.Forward {
 			if t.lost() < mostLoss {
@@ -377,8 +423,7 @@ func crowdFigures(v *wireValues) (all []wireFigure) {
 		}
 		return best
 	})
-	figure("comeback_s", "s", 100, func(r crowdRecord) float64 { return r.ComebackNS.Seconds() })
-	figure("comeback_out", "edges", 1, func(r crowdRecord) float64 { return float64(r.ComebackOut) })
-	all[len(all)-1].most = 0
+	figure("comeback_1000_s", fmt.Sprintf("s (interval %v)", crowdInterval), 100, 2*crowdInterval.Seconds(), func(r crowdRecord) float64 { return r.ComebackNS.Seconds() })
+	figure("comeback_1000_out", "edges", 1, 0, func(r crowdRecord) float64 { return float64(r.ComebackOut) })
 	return all
 }
