@@ -28,14 +28,19 @@ func (b *Bed) Ping(ctx context.Context, from, to *Edge, count int, gap time.Dura
 	return b.ping(ctx, from, to, count, gap, pingLate)
 }
 
-func (b *Bed) ping(ctx context.Context, from, to *Edge, count int, gap, late time.Duration) (p Pings, err error) {
+func (b *Bed) ping(ctx context.Context, from, to *Edge, count int, gap, late time.Duration) (Pings, error) {
+	return PingOut(ctx, func(f func() error) error { return b.InNetns(from.Site, f) }, to.Address, count, gap, late)
+}
+
+// PingOut sends pings out of the network namespace that enter runs f in. The last answers are waited for until they are late.
+func PingOut(ctx context.Context, enter func(f func() error) error, to netip.Addr, count int, gap, late time.Duration) (p Pings, err error) {
 	fd := -1
-	if err := b.InNetns(from.Site, func() (err error) { fd, err = pingSocket(to.Address); return err }); err != nil {
-		return p, fmt.Errorf("ping %s: %w", to.Address, err)
+	if err := enter(func() (err error) { fd, err = pingSocket(to); return err }); err != nil {
+		return p, fmt.Errorf("ping %s: %w", to, err)
 	}
 	defer unix.Close(fd)
 	if p, err = ping(ctx, fd, count, gap, late); err != nil {
-		return p, fmt.Errorf("ping %s: %w", to.Address, err)
+		return p, fmt.Errorf("ping %s: %w", to, err)
 	}
 	return p, nil
 }

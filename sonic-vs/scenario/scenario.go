@@ -63,6 +63,7 @@ func All() []Scenario {
 		{"families", "memcached moves under TCP and UDP clients of IPv4 and IPv6; its published ports move along", triangle, families},
 		{"two-owners", "a second container with the service's address is raised, and one serves in the end", triangle, twoOwners},
 		{"lazy", "100 MB of memory move after the switch; the daemon that fetches them is killed: lost, said, one owner", triangle, lazy},
+		{"n2n-switches", "supernode and edges as features of switches, told by CONFIG_DB: pings over the overlay, RESOUR_EDGE on all of them, restarts", triangle, n2nSwitches},
 		{"bundle", "switches without CRIU: live moves run on the one that mig-agent brings along, also after damage", bare, bundled},
 		{"live-restore", "ask for live-restore in CONFIG_DB and kill dockerd under load; take it back", bare, liveRestore},
 		{"upgrade", "another version of mig-agent while a service runs under load, then moves by the new one", bare, upgrade},

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,8 +34,47 @@ func Command() *cobra.Command {
 			return nil
 		},
 	}
-	c.AddCommand(footprintCommand())
+	c.AddCommand(footprintCommand(), addCommand(), removeCommand())
 	c.Flags().StringVar(&o.Out, "out", "out", "`folder` in which up has left nsctl.yaml; gets pki/")
+	c.Flags().StringVar(&instance, "instance", "", "`name` of the set of switches (default: the only one)")
+	return c
+}
+
+func addCommand() *cobra.Command {
+	return changeCommand("add", "install and enable a further feature of out/bin on switches: n2n-supernode or n2n-edge", (*Suite).Add)
+}
+
+func removeCommand() *cobra.Command {
+	return changeCommand("remove", "disable and remove a feature from switches", (*Suite).Remove)
+}
+
+func changeCommand(verb, short string, change func(*Suite, context.Context, testbed.Node, string) error) *cobra.Command {
+	var instance string
+	c := &cobra.Command{
+		Use:   verb + " FEATURE NODE...",
+		Short: short,
+		Args:  cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bed, err := testbed.Load(instance)
+			if err != nil {
+				return err
+			}
+			s, err := At(bed, Options{})
+			if err != nil {
+				return err
+			}
+			for _, name := range args[1:] {
+				n, err := bed.Node(name)
+				if err != nil {
+					return err
+				}
+				if err := change(s, cmd.Context(), n, args[0]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
 	c.Flags().StringVar(&instance, "instance", "", "`name` of the set of switches (default: the only one)")
 	return c
 }

@@ -118,6 +118,23 @@ func (s *Suite) Migrate(ctx context.Context, replica, to, mode string) (Move, er
 	return m, err
 }
 
+// Edge of the overlay is a line of `nsctl edges --json`.
+type Edge struct {
+	Community    string `json:"community"`
+	Name         string `json:"name"`
+	MAC          string `json:"mac"`
+	Address      string `json:"address"`
+	Public       string `json:"public"`
+	RegisteredMS int64  `json:"registered_ms"`
+}
+
+// Edges lists who is registered at the supernode beside the manager.
+func (s *Suite) Edges(ctx context.Context) ([]Edge, error) {
+	var answer struct{ Edges []Edge }
+	err := s.ask(ctx, &answer, "edges")
+	return answer.Edges, err
+}
+
 // Services lists what is deployed and where it runs.
 func (s *Suite) Services(ctx context.Context) ([]Service, error) {
 	var answer struct{ Services []Service }

@@ -16,12 +16,14 @@ import (
 	"sonic-netservices/sonic-vs/testbed"
 )
 
-// Features of the suite: the manager on one switch, the others on every one.
+// Features of the suite: the manager on one switch, the others on every one, those of the overlay where somebody adds them.
 const (
-	Agent   = "mig-agent"
-	Manager = "bt-manager"
-	Plugin  = "syncd-plugin"
-	Sync    = "resource-sync"
+	Agent     = "mig-agent"
+	Manager   = "bt-manager"
+	Plugin    = "syncd-plugin"
+	Sync      = "resource-sync"
+	EdgeNode  = "n2n-edge"
+	Supernode = "n2n-supernode"
 )
 
 // Options say where things are.

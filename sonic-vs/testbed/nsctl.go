@@ -30,8 +30,9 @@ func (t *Testbed) WriteNsctl(path string, all []managers.At) error {
 
 func nsctlFile(instance string, topo *Topology, path string, all []managers.At) error {
 	names, addrs := managers.Join(all)
-	text := fmt.Sprintf("# Left by sonic-vs up; removed by down.\nmanager: %s\nmanager_name: %s\nnetns: %s\npki: %s\n",
-		addrs, names, netnsPath(instance, topo.Clients[0].Name), filepath.Join(filepath.Dir(path), "pki"))
+	hub := topo.manager() // where a supernode of the overlay is to be, if there is one
+	text := fmt.Sprintf("# Left by sonic-vs up; removed by down.\nmanager: %s\nmanager_name: %s\nsupernode: %s:%d\nsupernode_name: %s\nnetns: %s\npki: %s\n",
+		addrs, names, hub.Loopback, netmap.OverlayPort, hub.Name, netnsPath(instance, topo.Clients[0].Name), filepath.Join(filepath.Dir(path), "pki"))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
