@@ -3,10 +3,12 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -133,6 +135,58 @@ func edit(t *testing.T, dir string, change func([]byte) []byte) {
 	}
 }
 
+// unmark takes the mark of a journal back to before its newest entry: nobody was told that it is stored.
+func unmark(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, markFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 8)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&entries{mark: f}).lower(binary.LittleEndian.Uint64(b) - 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNewestIsDamaged: damage to the newest entry, or to the head of a frame with others behind it, is not taken for the
+// end of the log; an operator can have it so.
+func TestNewestIsDamaged(t *testing.T) {
+	for name, at := range map[string]struct {
+		text string
+		off  int
+		want string
+	}{
+		"newest entry": {`{"n":3}`, 5, "entry 6: damaged"},
+		"its head":     {`"records":[{"n":3}]`, -48, "entry 6: damaged"},
+		"older head":   {`"records":[{"n":2}]`, -48, "entry 5: damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := write(t, `{"n":1}`, `{"n":2}`, `{"n":3}`)
+			edit(t, dir, func(text []byte) []byte {
+				i := bytes.Index(text, []byte(at.text)) + at.off
+				for n := range 8 {
+					text[i-i%8+n] = 0
+				}
+				return text
+			})
+			_, err := openAt(t, dir, &tape{})
+			if err == nil || !strings.Contains(err.Error(), at.want) || !strings.Contains(err.Error(), "entry 6 was stored") {
+				t.Fatalf("got %v, want %q", err, at.want)
+			}
+			if err := os.Remove(filepath.Join(dir, markFile)); err != nil {
+				t.Fatal(err)
+			}
+			if m := run(t, dir); !slices.Contains(m.tape.all(), `{"n":1}`) || slices.Contains(m.tape.all(), `{"n":3}`) {
+				t.Errorf("what is left: %q", m.tape.all())
+			}
+		})
+	}
+}
+
 // TestTorn: what a power cut left of the newest write is dropped, and a new record fits behind the others.
 func TestTorn(t *testing.T) {
 	for _, left := range []int{0, 8, 40, 55} { // bytes of the entry
@@ -142,6 +196,7 @@ func TestTorn(t *testing.T) {
 			clear(text[at+left:])
 			return text
 		})
+		unmark(t, dir)
 		m := run(t, dir)
 		if err := m.Append([]byte(`{"n":3}`)); err != nil {
 			t.Fatal(err)

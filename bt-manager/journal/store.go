@@ -28,12 +28,13 @@ const (
 //
 //	lock         held by the process that has it open
 //	log/         entries and votes (raft-wal)
+//	stored       how far log was stored
 //	snapshots/   sums
 //
 // The libraries make files that everybody may read, and specs hold secrets: so the folder itself lets nobody in.
 type store struct {
 	lock  *os.File
-	log   *wal.WAL
+	log   *entries
 	meta  *metadb.BoltMetaDB // of log, which does not close it
 	snaps *raft.FileSnapshotStore
 	fresh bool   // nothing was ever stored
@@ -65,10 +66,11 @@ func openStore(dir string, log *logger) (s *store, err error) {
 		return s, fmt.Errorf("another process has it: %w", err)
 	}
 	s.meta = &metadb.BoltMetaDB{}
-	s.log, err = wal.Open(filepath.Join(dir, "log"), wal.WithMetaStore(s.meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(log))
+	w, err := wal.Open(filepath.Join(dir, "log"), wal.WithMetaStore(s.meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(log))
 	if err != nil {
 		return s, err
 	}
+	s.log = &entries{WAL: w}
 	if s.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, kept, log); err != nil {
 		return s, err
 	}
@@ -77,6 +79,9 @@ func openStore(dir string, log *logger) (s *store, err error) {
 		return s, err
 	}
 	s.fresh = !known
+	if err := s.log.openMark(filepath.Join(dir, markFile), s.fresh); err != nil {
+		return s, err
+	}
 	if err := s.name(); err != nil {
 		return s, err
 	}
@@ -121,7 +126,7 @@ func (s *store) check() error {
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
 	}
-	return nil
+	return s.log.missing()
 }
 
 func (s *store) close() error {
