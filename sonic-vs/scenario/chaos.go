@@ -154,6 +154,7 @@ func (s *stage) chaosMove(ctx context.Context, n int, c chaos.Case) (chaos.Move,
 	if err != nil {
 		return m, err
 	}
+	s.waited = ""
 	owner, faults, err = s.settleWithin(limit, ctx)
 	if err != nil {
 		return m, err
@@ -162,7 +163,7 @@ func (s *stage) chaosMove(ctx context.Context, n int, c chaos.Case) (chaos.Move,
 	m.Owner, m.Leftovers = owner, len(faults)
 	m.Owners = s.owners(ctx)
 	notes = append(notes, faults...)
-	if len(faults) == 0 && m.TookMS > slowMove.Milliseconds() {
+	if len(faults) == 0 && s.waited != "" && m.TookMS > slowMove.Milliseconds() {
 		notes = append(notes, "waited for: "+s.waited)
 	}
 	if m.Outcome, err = s.decided(m.From, m.Op); err != nil {
