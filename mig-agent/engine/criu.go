@@ -179,7 +179,8 @@ func (h Host) Restore(ctx context.Context, op, id string, lazy bool) (RestoreRes
 	}
 }
 
-// Forget removes the files of an operation, and what it had set.
+// Forget removes the files of an operation, and what it had set. It waits for a dump that may still be on its way: without
+// the files it would not find its gate.
 func (h Host) Forget(op string) error {
 	if op == "" || filepath.Base(op) != op || op == ".." || op == "." {
 		return fmt.Errorf("forget: op %q", op)
@@ -188,7 +189,15 @@ func (h Host) Forget(op string) error {
 		return fmt.Errorf("forget: %w", err)
 	}
 	h.leaveGate(op)
-	return errors.Join(h.EndPages(op), h.lowerPipes(op), os.RemoveAll(h.OpFolder(op)))
+	err := errors.Join(h.EndPages(op), h.lowerPipes(op))
+	if exists(h.workFolder(op)) {
+		lock, lockErr := h.lockDump(op)
+		if lockErr != nil {
+			return errors.Join(err, fmt.Errorf("forget: %w", lockErr))
+		}
+		defer lock.Close()
+	}
+	return errors.Join(err, os.RemoveAll(h.OpFolder(op)))
 }
 
 // rootOfRestore is where CRIU builds the mounts of what it restores.

@@ -301,6 +301,9 @@ func RunDump(args []string) error {
 	if err != nil {
 		return err
 	}
+	if !exists(h.gateFile(call.op)) { // as long as we have the lock nobody takes away what leads CRIU to it (Forget)
+		return errors.New("dump: not wanted any more")
+	}
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil { // runc inherits it
 		return fmt.Errorf("dump: keep lock: %w", err)
 	}

@@ -204,17 +204,24 @@ func TestFailedDump(t *testing.T) {
 
 // A dump that is not wanted any more ends without having begun, also one that comes to its gate when nobody is there.
 func TestDumpNotBegun(t *testing.T) {
-	for name, late := range map[string]string{"at the gate": "0", "on its way": "0.3"} {
+	for name, c := range map[string]struct {
+		wait time.Duration
+		late string
+	}{"before runc": {0, "0"}, "at the gate": {500 * time.Millisecond, "0"}, "on its way": {100 * time.Millisecond, "0.3"}} {
 		t.Run(name, func(t *testing.T) {
 			h, pages, _ := fakeHost(t)
 			put(t, pages, "a\n")
-			t.Setenv("LATE", late)
+			t.Setenv("LATE", c.late)
 			d, err := h.ReadyDump("op", dumped, DumpHow{})
 			if err != nil {
 				t.Fatal(err)
 			}
+			time.Sleep(c.wait)
 			d.Close()
 			if err := h.TakeBack("op", dumped); err != nil {
+				t.Error(err)
+			}
+			if err := h.Forget("op"); err != nil {
 				t.Error(err)
 			}
 			select {
@@ -225,8 +232,8 @@ func TestDumpNotBegun(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatal("it still waits")
 			}
-			if exists(filepath.Join(h.ImageFolder("op"), "seen")) {
-				t.Error("the container was dumped")
+			if exists(h.OpFolder("op")) {
+				t.Error("it has left files, or dumped the container")
 			}
 		})
 	}
