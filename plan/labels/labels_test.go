@@ -274,6 +274,13 @@ func TestDecision(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
+	if err := d.Check(v); err != nil {
+		t.Error(err)
+	}
+	problem.Load = problem.Load[:1]
+	if d, err = (Strategy{}).Plan(context.Background(), v, problem, plan.Budget{}); err != nil || len(d.Alternates) != 1 || d.Alternates[0].What != "l on b" || d.Alternates[0].Actions[0].Needs[0].Node != "b" {
+		t.Errorf("%v\n%s", err, d)
+	}
 	for _, bad := range []struct {
 		change func(p *Problem)
 		want   string

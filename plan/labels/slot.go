@@ -257,11 +257,7 @@ const (
 
 // host puts the one replica of a service on a node; false when there is no room, or no time on the way.
 func (p *Planner) host(s int, d *Deployed, node int32) bool {
-	service, farthest := p.Services[s], 0.0
-	for _, c := range d.Clients {
-		farthest = max(farthest, p.Net.IT(service, c.Node, node)) // hole (e): only nodes with load
-	}
-	cpu, ok := service.Size(p.Params.KSens[1], p.labels[s].Load, service.Bound-farthest)
+	cpu, ok := p.size(s, d, node)
 	if !ok || !p.take(s, node, cpu) {
 		return false
 	}
@@ -269,6 +265,15 @@ func (p *Planner) host(s int, d *Deployed, node int32) bool {
 		d.Clients[i].Server = node
 	}
 	return true
+}
+
+// size is the computing that a node needs to answer all clients of a service in time; false when none is enough.
+func (p *Planner) size(s int, d *Deployed, node int32) (cpu float64, ok bool) {
+	service, farthest := p.Services[s], 0.0
+	for _, c := range d.Clients {
+		farthest = max(farthest, p.Net.IT(service, c.Node, node)) // hole (e): only nodes with load
+	}
+	return service.Size(p.Params.KSens[1], p.labels[s].Load, service.Bound-farthest)
 }
 
 // room is the part of a node that is free, of the kind it has least of.

@@ -103,6 +103,11 @@ func explain(d *plan.Decision, view *plan.View, p *Planner, before, now *State) 
 	amount := func(s int, cpu float64) netmap.Demand {
 		return netmap.Demand{netmap.Compute: cpu, netmap.Memory: p.Services[s].Memory}
 	}
+	// What the services of the problem have is not among what the view's nodes have in use.
+	needs := func(s int, node int32, cpu float64) []plan.Need {
+		name := view.Nodes[node].Name
+		return []plan.Need{{Node: name, Kind: netmap.Compute, Amount: cpu}, {Node: name, Kind: netmap.Memory, Amount: p.Services[s].Memory}}
+	}
 	for s, service := range p.Services {
 		var old []Replica
 		if before != nil {
@@ -116,10 +121,18 @@ func explain(d *plan.Decision, view *plan.View, p *Planner, before, now *State) 
 				a.Kind, a.From, a.To, a.Amount = plan.Remove, a.To, "", amount(s, had)
 				give = append(give, a)
 			case had == 0:
-				a.Kind, a.Amount = plan.Place, amount(s, cpu)
+				a.Kind, a.Amount, a.Needs = plan.Place, amount(s, cpu), needs(s, node, cpu)
 				take = append(take, a)
+				if p.labels[s].Sens == 0 {
+					return // the nearest replica, or the cloud
+				}
+				if other, cpu, ok := p.elsewhere(s, now.Services[s], node); ok {
+					b := a
+					b.To, b.Amount, b.Needs = view.Nodes[other].Name, amount(s, cpu), needs(s, other, cpu)
+					d.Alternates = append(d.Alternates, plan.Alternate{What: service.Name + " on " + b.To, Actions: []plan.Action{b}, Score: d.Score})
+				}
 			default:
-				a.Kind, a.Before, a.Amount = plan.Resize, amount(s, had), amount(s, cpu)
+				a.Kind, a.Before, a.Amount, a.Needs = plan.Resize, amount(s, had), amount(s, cpu), needs(s, node, cpu)
 				if cpu < had {
 					give = append(give, a)
 				} else {
@@ -147,6 +160,18 @@ func explain(d *plan.Decision, view *plan.View, p *Planner, before, now *State) 
 		}
 	}
 	d.Actions = append(give, take...)
+}
+
+// elsewhere is where a service of low sensitivity could be instead, with what the slot has left: the emptiest node in time.
+func (p *Planner) elsewhere(s int, d Deployed, than int32) (node int32, cpu float64, ok bool) {
+	emptiest := 0.0
+	for n := range int32(len(p.cpu)) {
+		size, fits := p.size(s, &d, n)
+		if n != than && fits && size <= p.cpu[n] && p.Services[s].Memory <= p.memory[n] && p.room(n) > emptiest {
+			node, cpu, ok, emptiest = n, size, true, p.room(n)
+		}
+	}
+	return node, cpu, ok
 }
 
 // changes tells of each node with a replica, before or now, how much computing it had and has; by node.

@@ -132,11 +132,28 @@ func (t *Table) SetClass(from, to int32, c Class) {
 // Best is the best way of a pair with at most one relay, whatever is chosen: the relay and the way's weight (class delay)
 // or width (class bandwidth).
 func (t *Table) Best(from, to int32) (relay int32, value float64) {
+	return t.best(from, to, Direct)
+}
+
+// best is Best without one relay; Direct: with all of them.
+func (t *Table) best(from, to, without int32) (relay int32, value float64) {
 	if t.class != nil && t.class[int(from)*t.N+int(to)] == Bandwidth {
-		return t.widest(from, to)
+		return t.widest(from, to, without)
 	}
 	t.row(from)
-	return t.relays[to], t.values[to]
+	if without == Direct || t.relays[to] != without {
+		return t.relays[to], t.values[to]
+	}
+	relay, value = Direct, t.value(from, to, Direct)
+	for r := range int32(t.N) {
+		if r == from || r == to || r == without {
+			continue
+		}
+		if w := t.value(from, to, r) + t.Params.LoadCost*float64(t.load[r]); w < value {
+			relay, value = r, w
+		}
+	}
+	return relay, value
 }
 
 // row fills in the best ways of class delay from one edge to all: relay by relay, as their rows lie in memory.
@@ -160,13 +177,13 @@ func (t *Table) row(from int32) {
 	}
 }
 
-func (t *Table) widest(from, to int32) (relay int32, width float64) {
+func (t *Table) widest(from, to, without int32) (relay int32, width float64) {
 	n := t.N
 	direct := t.weight[int(from)*n+int(to)]
 	relay, width = Direct, t.width[int(from)*n+int(to)]
 	most, least := direct*t.Params.MaxRTTFactor+t.Params.MaxRTTAdd, direct
 	for r := range int32(n) {
-		if r == from || r == to {
+		if r == from || r == to || r == without {
 			continue
 		}
 		w := t.weight[int(from)*n+int(r)] + t.weight[int(r)*n+int(to)]
@@ -232,7 +249,7 @@ func (t *Table) pair(from, to int32) bool {
 	i := int(from)*t.N + int(to)
 	relay, value := t.relays[to], t.values[to]
 	if t.class != nil && t.class[i] == Bandwidth {
-		relay, value = t.widest(from, to)
+		relay, value = t.widest(from, to, Direct)
 	}
 	now := t.Relay[i]
 	if relay == now {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -201,6 +202,32 @@ func TestLoopsAreRefused(t *testing.T) {
 	table.Measured(0, 2, Quality{RTT: 90})
 	if table.Row(0); table.Relay[0*3+2] != Direct {
 		t.Error("0 reaches 2 by 1, which sends it back")
+	}
+}
+
+// The next best way is there for when the relay that was chosen refuses.
+func TestAlternates(t *testing.T) {
+	for _, c := range []struct {
+		class Class
+		pairs []Pair
+		want  string
+	}{
+		{Delay, []Pair{{"a", "b", Quality{RTT: 150}}, {"a", "c", Quality{RTT: 40}}, {"c", "b", Quality{RTT: 40}}, {"a", "d", Quality{RTT: 45}}, {"d", "b", Quality{RTT: 45}}}, "[a to b by d 90]"},
+		{Delay, []Pair{{"a", "b", Quality{RTT: 150}}, {"a", "c", Quality{RTT: 40}}, {"c", "b", Quality{RTT: 40}}}, "[a to b, direct 150]"},
+		{Bandwidth, []Pair{{"a", "b", Quality{RTT: 50, Bandwidth: 10}}, {"a", "c", Quality{RTT: 40, Bandwidth: 90}}, {"c", "b", Quality{RTT: 40, Bandwidth: 80}},
+			{"a", "d", Quality{RTT: 45, Bandwidth: 70}}, {"d", "b", Quality{RTT: 45, Bandwidth: 70}}}, "[a to b by d 70]"},
+	} {
+		view, _ := plan.NewView(nil, nil)
+		d, err := Strategy{}.Plan(context.Background(), view, Problem{Pairs: c.pairs, Class: c.class, Params: Defaults()}, plan.Budget{})
+		var got []string
+		for _, a := range d.Alternates {
+			if strings.HasPrefix(a.What, "a to b") {
+				got = append(got, fmt.Sprint(a.What, " ", a.Score))
+			}
+		}
+		if err != nil || fmt.Sprint(got) != c.want {
+			t.Errorf("%v, %v: want %s\n%s", got, err, c.want, d)
+		}
 	}
 }
 

@@ -105,6 +105,14 @@ func (t *Table) explain(d *plan.Decision, edges []string, from, to int32, a, b s
 	if r := t.Relay[int(from)*t.N+int(to)]; r != Direct {
 		d.Actions = append(d.Actions, plan.Action{Kind: plan.Route, Subject: a + ">" + b, From: a, To: b, Path: []string{a, edges[r], b}, PathBefore: []string{a, b}})
 		d.Why = append(d.Why, fmt.Sprintf("%s to %s: %.4g %s by %s, direct %.4g", a, b, t.Value(from, to), unit, edges[r], direct))
+		if other, value := t.best(from, to, r); t.alive(from, to, other) {
+			alternate := plan.Alternate{What: a + " to " + b + ", direct", Score: value, Why: unit}
+			if other != Direct {
+				alternate.What = a + " to " + b + " by " + edges[other]
+				alternate.Actions = []plan.Action{{Kind: plan.Route, Subject: a + ">" + b, From: a, To: b, Path: []string{a, edges[other], b}, PathBefore: []string{a, b}}}
+			}
+			d.Alternates = append(d.Alternates, alternate)
+		}
 		return
 	}
 	if r, value := t.Best(from, to); r != Direct {
