@@ -75,7 +75,10 @@ func (m *Machine) supernodeMessage(now time.Time, from netip.AddrPort, t n2n.Typ
 			m.peerInfo(now, &i)
 		}
 	case n2n.TypeReRegisterSuper:
-		if from == m.currentAddr() {
+		switch {
+		case m.cfg.Secret == nil: // nobody says so where there are no keys to change
+			m.Counts.NotForUs++
+		case from == m.currentAddr():
 			m.note("the supernode's keys have changed", "supernode", from)
 			m.waiting, m.nextTry = false, now
 			m.tickSupernodes(now)

@@ -22,6 +22,7 @@ type peer struct {
 	used    time.Time        // the last frame, to it or from it
 	wanted  time.Time        // the last frame to it
 	asked   time.Time        // the supernode, for it
+	open    bool             // there is no answer yet
 	public  netip.AddrPort   // as a supernode sees it
 	others  []netip.AddrPort // where else it says it is
 	targets []netip.AddrPort // where REGISTERs went since punching began
@@ -47,6 +48,9 @@ var rounds = [...]time.Duration{500 * time.Millisecond, 500 * time.Millisecond, 
 
 // maxTargets is how many addresses of a peer are remembered: answers from others are not taken.
 const maxTargets = 16
+
+// answerIn is how long the answer may take where a peer is. It has no cookie: unasked, it could come from anybody.
+const answerIn = 5 * time.Second
 
 // guessFrom is the round from which ports are guessed.
 const guessFrom = 2
@@ -200,7 +204,7 @@ func (m *Machine) ask(now time.Time, p *peer) {
 	if m.cfg.Relayed || !m.registered || p.direct.IsValid() || !p.asked.IsZero() && now.Sub(p.asked) < m.cfg.Interval {
 		return
 	}
-	p.asked = now
+	p.asked, p.open = now, true
 	m.forwarded(p)
 	q := n2n.QueryPeer{Header: m.header, Src: m.cfg.MAC, Target: p.mac}
 	m.send(m.current.addr, q.Append(nil))
@@ -308,8 +312,11 @@ func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Regist
 	if p == nil {
 		return
 	}
-	p.subnet, p.desc = r.Subnet, r.Desc
-	o := m.learnOurs(p, r.Rest)
+	var o n2n.Ours
+	if relayed || from == p.direct || !p.direct.IsValid() || now.Sub(p.heard) >= keepalive { // else it is said by the way that works
+		p.subnet, p.desc = r.Subnet, r.Desc
+		o = m.learnOurs(p, r.Rest)
+	}
 	if relayed {
 		if o.Fan {
 			m.beginDraw(now, p)
@@ -429,11 +436,11 @@ func (m *Machine) peerAck(now time.Time, from netip.AddrPort, a *n2n.RegisterAck
 // peerInfo deals with a supernode's answer where a peer is.
 func (m *Machine) peerInfo(now time.Time, i *n2n.PeerInfo) {
 	p := m.peers[i.MAC]
-	if p == nil || p.asked.IsZero() {
+	if p == nil || !p.open || now.Sub(p.asked) > answerIn {
 		m.Counts.Cookie++
 		return
 	}
-	p.seen = now
+	p.seen, p.open = now, false
 	if i.Preferred.IsValid() && m.acceptable(i.Preferred) && !slices.Contains(p.others, i.Preferred) && len(p.others) < n2n.MaxAddrs {
 		p.others = append(p.others, i.Preferred)
 		p.public = netip.AddrPort{} // all addresses are tried anew
