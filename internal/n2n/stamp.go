@@ -70,6 +70,15 @@ type Replay struct{ last Stamp }
 // Accept takes a stamp or refuses it. Only what HeaderKey.Open has opened may be shown to it: an accepted stamp shuts out
 // older ones.
 func (r *Replay) Accept(stamp, now Stamp, order Order) error {
+	if err := r.Check(stamp, now, order); err != nil {
+		return err
+	}
+	r.last = max(r.last, stamp)
+	return nil
+}
+
+// Check says what Accept would, and remembers nothing: for who may be somebody else than it says.
+func (r *Replay) Check(stamp, now Stamp, order Order) error {
 	if err := Fresh(stamp, now); err != nil {
 		return err
 	}
@@ -83,6 +92,5 @@ func (r *Replay) Accept(stamp, now Stamp, order Order) error {
 	if stamp+late <= r.last {
 		return refuse(ReasonReplay, FieldStamp)
 	}
-	r.last = max(r.last, stamp)
 	return nil
 }

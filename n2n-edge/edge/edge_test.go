@@ -447,6 +447,39 @@ func TestBadPacketsAreCounted(t *testing.T) {
 	}
 }
 
+// Who knows the community's name can seal a packet in a peer's name, stamped ahead of time. From elsewhere than the peer it does not
+// make the peer's own packets look old; what the peer sent before is a replay from everywhere.
+func TestStampsAheadShutNobodyOut(t *testing.T) {
+	args := []string{"-transform", "speck", "-header-encryption"}
+	in, _ := pathOf(t, args...)
+	peer, stranger := netip.AddrPortFrom(at(2), 5000), netip.MustParseAddrPort("203.0.113.66:666")
+	now := time.Now()
+	take := func(from netip.AddrPort, ahead time.Duration) (replays uint64) {
+		h := n2n.Header{TTL: 2, Community: in.cfg.community}
+		before := in.count.drops[dropReplay].Load()
+		for _, b := range [][]byte{(&n2n.Register{Header: h, Rank: n2n.RankRegular, Src: mac(2), Dst: mac(1)}).Append(nil),
+			(&n2n.Packet{Header: h, Src: mac(2), Dst: mac(1), Compression: n2n.CompressionNone, Transform: n2n.TransformSpeck, Payload: make([]byte, 80)}).Append(nil)} {
+			in.keys.static.Seal(b, min(len(b), n2n.PacketHeaderLen), n2n.StampAt(now.Add(ahead)), 1)
+			come := udp.Received{Buf: b, N: len(b), From: from}
+			for _, a := range in.receiver.open.open(nil, &come) {
+				in.receiver.deliver(now, &a, from)
+			}
+		}
+		return in.count.drops[dropReplay].Load() - before
+	}
+	for _, c := range []struct {
+		what  string
+		from  netip.AddrPort
+		ahead time.Duration
+		want  uint64
+	}{{"the peer", peer, 0, 0}, {"a stranger, ahead", stranger, 10 * time.Second, 0}, {"the peer again", peer, time.Second, 0},
+		{"a stranger, with what the peer sent", stranger, 0, 2}} {
+		if n := take(c.from, c.ahead); n != c.want {
+			t.Errorf("%s: %d taken for replays, want %d: %v", c.what, n, c.want, in.status().Drops)
+		}
+	}
+}
+
 // Workers take their time; what they made comes out in order all the same.
 func TestLineKeepsOrder(t *testing.T) {
 	l := newLine(8, func() int { return 0 })

@@ -232,31 +232,33 @@ func (r *receiver) note(now time.Time, a *arrival, from netip.AddrPort, st *stat
 	}
 }
 
-// fresh says whether a sealed packet is no replay.
+// fresh says whether a sealed packet is no replay. Only what comes by a peer's own way is remembered: somebody else who knows
+// the community's name could stamp ahead of time, and shut the peer out.
 func (r *receiver) fresh(now time.Time, a *arrival, from netip.AddrPort, st *station) bool {
-	replay, order := (*n2n.Replay)(nil), n2n.OrderOf(a.kind)
-	switch {
-	case a.fromSupernode:
+	stamp, order := n2n.StampAt(now), n2n.OrderOf(a.kind)
+	if a.fromSupernode {
 		// A supernode stamps what it passes on. Who only says to be one is not remembered.
-		if list := r.e.supernodes.Load(); list != nil && slices.Contains(*list, from) {
-			if replay = r.replays[from]; replay == nil {
-				replay = new(n2n.Replay)
-				r.replays[from] = replay
-			}
+		list := r.e.supernodes.Load()
+		if list == nil || !slices.Contains(*list, from) {
+			return n2n.Fresh(a.stamp, stamp) == nil
 		}
-	case st != nil:
-		replay = &st.replay
-	default:
-		if src, ok := sourceOf(a.message, a.kind); ok {
-			if s := r.e.table.find(src); s != nil {
-				replay = &s.replay
-			}
+		replay := r.replays[from]
+		if replay == nil {
+			replay = new(n2n.Replay)
+			r.replays[from] = replay
 		}
+		return replay.Accept(a.stamp, stamp, order) == nil
 	}
-	if replay == nil {
-		return n2n.Fresh(a.stamp, n2n.StampAt(now)) == nil
+	if src, ok := sourceOf(a.message, a.kind); ok {
+		st = r.e.table.find(src)
 	}
-	return replay.Accept(a.stamp, n2n.StampAt(now), order) == nil
+	if st == nil {
+		return n2n.Fresh(a.stamp, stamp) == nil
+	}
+	if w := st.way.Load(); w == nil || w.to != from {
+		return st.replay.Check(a.stamp, stamp, order) == nil
+	}
+	return st.replay.Accept(a.stamp, stamp, order) == nil
 }
 
 // sourceOf gives the edge that sent a message straight.
