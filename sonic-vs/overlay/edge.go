@@ -29,6 +29,9 @@ type Edge struct {
 	socket string // of our status
 }
 
+// Public is where others see its site.
+func (e *Edge) Public() netip.Addr { return e.at.Public }
+
 // EdgeOptions say which one is wanted. Edges of several communities can be at one site.
 type EdgeOptions struct {
 	Site      string
@@ -103,6 +106,9 @@ type Status struct {
 		Registered bool   `json:"registered"`
 		NAT        string `json:"nat"`
 		Refused    string `json:"refused"`
+		Supernode  string `json:"supernode"`
+		Public     string `json:"public"`
+		Address    string `json:"address"`
 		Peers      []Peer
 	} `json:"peering"`
 	Drops map[string]uint64 `json:"drops"`
@@ -110,10 +116,13 @@ type Status struct {
 
 // Peer is what it says of another edge.
 type Peer struct {
-	MAC  string `json:"mac"`
-	Path string `json:"path"`
-	Why  string `json:"why"`
-	NAT  string `json:"nat"`
+	MAC     string `json:"mac"`
+	Address string `json:"address"`
+	Desc    string `json:"desc"`
+	Path    string `json:"path"`
+	Addr    string `json:"addr"`
+	Why     string `json:"why"`
+	NAT     string `json:"nat"`
 }
 
 // Ask asks an edge of ours for its status.

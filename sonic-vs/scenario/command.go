@@ -30,7 +30,7 @@ func runCommand() *cobra.Command {
 	f.StringVarP(&config.Topology, "topology", "t", "", "topology `file` (default: the scenario's)")
 	f.StringVar(&config.Out, "out", "out", "`folder` for nsctl.yaml, certificates and scenario/NAME/")
 	f.IntVar(&config.Rate, "rate", 50, "requests a second of the load of agent-kill, manager-kill and failover")
-	f.StringSliceVar(&config.Cases, "case", nil, "only this `VICTIM/RECORD` of agent-kill, manager-kill or failover, server of services, act of line or cell of n2n-interop or n2n-nat; may be repeated")
+	f.StringSliceVar(&config.Cases, "case", nil, "only this `VICTIM/RECORD` of agent-kill, manager-kill or failover, server of services, act of line or cell of n2n-interop or n2n-nat, death of n2n-kill, wave of n2n-flood; may be repeated")
 	f.BoolVar(&config.Quick, "quick", false, "a sample of the cases")
 	return c
 }

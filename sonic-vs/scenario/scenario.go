@@ -72,6 +72,7 @@ func All() []Scenario {
 		{"n2n-interop", "edges and supernodes, ours and ntop's, meet: each transform, clear, encrypted and with passwords", internet, n2nInterop},
 		{"n2n-nat", "two edges behind each pair of NATs: straight where that can be, else by the supernode, and they say why", internet, n2nNAT},
 		{"n2n-kill", "kill -9 of supernodes and edges, ours and ntop's, in the middle of conversations: all is back within one registration", internet, n2nKill},
+		{"n2n-flood", "malformed, replayed and spoofed packets at a supernode and edges that work: nothing changes, nothing is lost, all is counted", internet, n2nFlood},
 	}
 }
 
@@ -82,7 +83,7 @@ type Config struct {
 	Repo     string    // the repository, with the programs in out/bin
 	Out      string    // folder that gets nsctl.yaml, pki/ and scenario/<name>/
 	Rate     int       // requests a second of the load of agent-kill, manager-kill and failover
-	Cases    []string  // of agent-kill, manager-kill, failover, services, line, n2n-interop, n2n-nat or n2n-kill, as they print them; none = all
+	Cases    []string  // of agent-kill, manager-kill, failover, services, line, n2n-interop, n2n-nat, n2n-kill or n2n-flood, as they print them; none = all
 	Quick    bool      // without Cases: a sample of them
 	Lines    io.Writer // one line a step, and the verdict
 }
