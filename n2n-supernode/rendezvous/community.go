@@ -25,7 +25,8 @@ type community struct {
 	subnet    netip.Prefix     // where addresses come from; invalid until the first is asked for
 	opened    atomic.Uint64    // encrypted packets, to try busy communities first
 
-	secrets map[n2n.PublicKey]*n2n.Secret // of its users; nil: it has none
+	users   bool                          // only they may register, by password
+	secrets map[n2n.PublicKey]*n2n.Secret // of its users
 	dynamic atomic.Pointer[dynamic]       // nil: it has no users
 }
 
@@ -41,7 +42,10 @@ func (m *Machine) newCommunity(e Entry, named bool) *community {
 		byAddress: map[[4]byte]*edge{}, drawn: map[[4]byte]draw{}, subnet: e.Subnet}
 	c.edges.seed = m.config.Seed
 	c.header.Store(uint32(e.Header))
-	c.logins(m)
+	if c.users = len(e.Users) > 0; c.users {
+		c.login(m)
+		c.rekey(m)
+	}
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,7 +68,8 @@ func (c *crowd) registerAll(t testing.TB) {
 // state is all that can be told of the tables, as text.
 func (c *crowd) state(t testing.TB) string {
 	t.Helper()
-	s, _ := c.m.State()
+	s, edges, _ := c.m.State()
+	s.Edges = slices.Collect(edges)
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -58,7 +59,7 @@ func FuzzParseList(f *testing.F) {
 			return
 		}
 		for _, e := range l.Named {
-			if got, ok := l.entry(e.Community); !ok || !same(got, e) {
+			if got, ok := l.entry(e.Community); !ok || !reflect.DeepEqual(got, e) {
 				t.Errorf("%q is not found, or as %v", e.Community, got)
 			}
 			if len(e.Users) > 0 && e.Header != EncryptedHeader {

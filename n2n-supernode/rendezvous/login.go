@@ -13,11 +13,8 @@ import (
 // maxRegistration is the longest packet that may be a registration with a trailer: those of frames are not hashed for it.
 const maxRegistration = 512
 
-// logins makes what a community with users needs.
-func (c *community) logins(m *Machine) {
-	if len(c.entry.Users) == 0 {
-		return
-	}
+// login makes the secrets that are shared with the users.
+func (c *community) login(m *Machine) {
 	private := n2n.FederationKey(m.federal.name)
 	c.secrets = map[n2n.PublicKey]*n2n.Secret{}
 	for _, u := range c.entry.Users {
@@ -26,7 +23,6 @@ func (c *community) logins(m *Machine) {
 			c.secrets[u.Key] = secret
 		}
 	}
-	c.rekey(m)
 }
 
 // dynamic is the key of the moment.
@@ -50,7 +46,7 @@ func (w *Worker) openWith(c *community, why *Refusal) bool {
 		key = d.header
 	}
 	stamp, _, err := key.Open(w.bytes)
-	if err != nil && c.secrets != nil {
+	if err != nil && c.users {
 		*why = worse(*why, err)
 		stamp, err = w.openRegistration(c)
 	}
@@ -84,7 +80,7 @@ var errNoRegistration error = &n2n.Error{Reason: n2n.ReasonKey, Field: n2n.Field
 
 // login finds out which user registers, and checks the password.
 func (w *Worker) login() Refusal {
-	if w.community.secrets == nil {
+	if !w.community.users {
 		return accepted
 	}
 	user, err := w.super.Auth.User()
@@ -123,7 +119,7 @@ func (m *Machine) newKeyTime(w *Worker, at uint32, out *Out) {
 	had := w.arrival
 	defer func() { w.arrival = had }()
 	for _, c := range m.sorted() {
-		if c.secrets == nil {
+		if !c.users {
 			continue
 		}
 		w.arrival = arrival{now: had.now, community: c, encrypted: true, header: n2n.Header{Community: c.name}}

@@ -48,16 +48,17 @@ func New(c Config, now time.Time) *Machine {
 	return m
 }
 
-// SetList puts another community file in force. Edges of communities that are no longer in it are put out.
+// SetList puts another community file in force. Edges of communities or users that are no longer in it are put out, and all edges of a
+// community whose headers are to be others; the rest does not notice.
 func (m *Machine) SetList(l *List) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.config.Communities = l
 	next := map[n2n.Community]*community{}
 	for name, c := range *m.communities.Load() {
-		if e, ok := l.entry(name); ok && same(e, c.entry) {
+		if e, ok := l.entry(name); ok && sameHeaders(e, c.entry) {
 			next[name] = c
-			c.named = false
+			m.revise(c, e)
 			continue
 		}
 		for e := range c.edges.all {
@@ -74,8 +75,27 @@ func (m *Machine) SetList(l *List) {
 	m.order()
 }
 
-func same(a, b Entry) bool {
-	return a.Community == b.Community && a.Subnet == b.Subnet && a.Header == b.Header && slices.Equal(a.Users, b.Users)
+// sameHeaders says whether the edges of a community can go on as they are.
+func sameHeaders(a, b Entry) bool {
+	return a.Header == b.Header && (len(a.Users) > 0) == (len(b.Users) > 0)
+}
+
+// revise gives a community another entry of the same headers.
+func (m *Machine) revise(c *community, e Entry) {
+	c.named = false
+	if e.Subnet != c.entry.Subnet {
+		c.subnet = e.Subnet // edges that have an address keep it
+	}
+	c.entry = e
+	if !c.users {
+		return
+	}
+	c.login(m)
+	for member := range c.edges.all {
+		if user, err := member.auth.User(); err != nil || c.secrets[user] == nil {
+			m.drop(member)
+		}
+	}
 }
 
 // community gives the community of a name, made on the fly where nobody has to be asked; nil: nobody may have it. Called

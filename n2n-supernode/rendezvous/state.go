@@ -1,7 +1,9 @@
 package rendezvous
 
 import (
+	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sonic-netservices/internal/n2n"
@@ -50,24 +52,36 @@ func (m *Machine) Kept(version uint64) {
 	m.kept = version
 }
 
-// State gives the edges that came by UDP, and the number of this version. Who came by TCP has lost its connection with the
-// process, and comes again.
-func (m *Machine) State() (*State, uint64) {
+// State gives what there is to be kept, its edges one after the other, since all of them at once are several times what the machine itself
+// takes, and the number of this version.
+func (m *Machine) State() (s *State, edges iter.Seq[EdgeState], version uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := &State{Format: StateFormat, MAC: m.config.MAC.String(), Token: m.config.Token[:], KeyTime: m.keyTime, Edges: make([]EdgeState, 0, m.edges)}
+	s = &State{Format: StateFormat, MAC: m.config.MAC.String(), Token: m.config.Token[:], KeyTime: m.keyTime}
+	list := make([]*edge, 0, m.edges)
 	for _, c := range m.sorted() {
-		for e := range c.edges.all {
-			if e.to().Conn != 0 {
-				continue
-			}
-			v := e.view(m)
-			s.Edges = append(s.Edges, EdgeState{Community: c.name[:], Encrypted: v.Encrypted, MAC: v.MAC[:], Public: v.Public.Addr,
-				Local: v.Local, Address: v.Address, Name: v.Name.String(), Scheme: uint16(e.auth.Scheme), Token: e.auth.Token(),
-				Stamp: uint64(e.replay.latest()), First: v.First, Seen: v.Seen})
-		}
+		list = slices.AppendSeq(list, c.edges.all)
 	}
-	return s, m.version
+	return s, func(yield func(EdgeState) bool) {
+		for _, e := range list {
+			if s, here := m.stateOf(e); here && !yield(s) {
+				return
+			}
+		}
+	}, m.version
+}
+
+// stateOf gives an edge that came by UDP and is still here. Who came by TCP has lost its connection with the process, and comes again.
+func (m *Machine) stateOf(e *edge) (s EdgeState, here bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := e.view(m)
+	if v.Gone || v.Public.Conn != 0 {
+		return s, false
+	}
+	return EdgeState{Community: v.Community[:], Encrypted: v.Encrypted, MAC: v.MAC[:], Public: v.Public.Addr,
+		Local: v.Local, Address: v.Address, Name: v.Name.String(), Scheme: uint16(e.auth.Scheme), Token: e.auth.Token(),
+		Stamp: uint64(e.replay.latest()), First: v.First, Seen: v.Seen}, true
 }
 
 // restoreFor is how old a registration may be that is restored: what is behind the address may be somebody else by then.
@@ -81,7 +95,7 @@ func (m *Machine) Restore(s *State, now time.Time) (restored int) {
 	if s.KeyTime != 0 && s.KeyTime <= m.keyTime {
 		m.keyTime = s.KeyTime
 		for _, c := range *m.communities.Load() {
-			if c.secrets != nil {
+			if c.users {
 				c.rekey(m)
 			}
 		}

@@ -22,7 +22,7 @@ import (
 // supernode sends or why it refuses:
 //
 //	< supernode [takeover] [any-token] [list FILE] [federation NAME] [peer ADDR] [max-edges N] [rate N]   a new one
-//	< edge NAME MAC SUBNET ADDR [in COMMUNITY] [encrypted] [token N] [local ADDR]         somebody who may register
+//	< edge NAME MAC SUBNET ADDR [in COMMUNITY] [encrypted] [token N] [local ADDR] [password PASSWORD]   somebody who may register
 //	< register NAME [nat N]        draw NAME     unregister NAME     ping NAME [ours]
 //	< send NAME NAME|MAC           handshake NAME NAME               query NAME NAME|MAC
 //	< peer NAME MAC ADDR                                                                  another supernode
@@ -67,6 +67,7 @@ type actor struct {
 	encrypted bool
 	auth      n2n.Auth
 	local     netip.AddrPort
+	secret    *n2n.Secret // of a user
 }
 
 func play(t *testing.T, script string) string {
@@ -249,7 +250,8 @@ func (s *stage) tell(line string) {
 			s.sent(&out)
 		}
 	case "restart":
-		state, _ := s.m.State()
+		state, edges, _ := s.m.State()
+		state.Edges = slices.Collect(edges)
 		s.m = New(s.config, s.now)
 		s.w = s.m.Worker(s.random)
 		s.say("%d restored", s.m.Restore(state, s.now))
@@ -301,13 +303,40 @@ func (s *stage) actor(words []string) *actor {
 		case "local":
 			i++
 			a.local = netip.MustParseAddrPort(words[i])
+		case "password":
+			i++
+			s.user(a, words[i])
 		default:
 			s.t.Fatalf("edge ... %s", words[i])
 		}
 	}
 	a.community, _ = n2n.CommunityOf(community)
-	a.auth, _ = n2n.AuthOf(n2n.AuthID, append(make([]byte, 15), byte(token)))
+	if a.secret == nil {
+		a.auth, _ = n2n.AuthOf(n2n.AuthID, append(make([]byte, 15), byte(token)))
+	}
 	return a
+}
+
+// user makes an actor one that logs in by its name and a password.
+func (s *stage) user(a *actor, password string) {
+	private := n2n.UserKey(a.name, password)
+	name, err := private.Public()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	supernodes, err := n2n.FederationKey(s.m.federal.name).Public()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if a.secret, err = private.Share(supernodes); err != nil {
+		s.t.Fatal(err)
+	}
+	a.encrypted, a.auth = true, a.secret.Login(name, n2n.Challenge{1})
+}
+
+// dynamicKey is what the supernode told all users of a community.
+func (s *stage) dynamicKey(c n2n.Community) *n2n.HeaderKey {
+	return (*s.m.communities.Load())[c].dynamic.Load().header
 }
 
 // come lets a message of an actor come in; headerLen 0: all of it is header.
@@ -317,7 +346,16 @@ func (s *stage) come(a *actor, m message, headerLen int) {
 		if headerLen == 0 {
 			headerLen = len(b)
 		}
-		n2n.NewHeaderKey(a.community).Seal(b, headerLen, s.stamps.Next(s.now), 5)
+		key := n2n.NewHeaderKey(a.community)
+		_, registers := m.(*n2n.RegisterSuper)
+		if a.secret != nil && !registers {
+			key = s.dynamicKey(a.community)
+			headerLen = min(headerLen+payloadIV, len(b))
+		}
+		key.Seal(b, headerLen, s.stamps.Next(s.now), 5)
+		if a.secret != nil && registers {
+			b = a.secret.AppendTrailer(b)
+		}
 	}
 	at := a.at
 	if s.relayer != nil {
@@ -360,9 +398,15 @@ func (s *stage) unseal(b []byte) bool {
 	}
 	for _, a := range s.edges {
 		keys = append(keys, n2n.NewHeaderKey(a.community))
+		if a.secret != nil {
+			keys = append(keys, s.dynamicKey(a.community))
+		}
 	}
 	return slices.ContainsFunc(keys, func(k *n2n.HeaderKey) bool {
-		_, _, err := k.Open(b)
+		if _, _, err := k.Open(b); err == nil {
+			return true
+		}
+		_, _, err := k.Open(b[:max(0, len(b)-n2n.TrailerLen)])
 		return err == nil
 	})
 }

@@ -1,10 +1,14 @@
 package serve
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -72,18 +76,13 @@ func (k *keeper) keep(m *rendezvous.Machine, now time.Time) error {
 	if k.path == "" {
 		return nil
 	}
-	s, version := m.State()
-	text, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("keep: %w", err)
-	}
+	s, edges, version := m.State()
 	f, err := os.CreateTemp(filepath.Dir(k.path), ".state-*") // 0600
 	if err != nil {
 		return fmt.Errorf("keep: %w", err)
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(writeState(f, s, edges), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("keep: %w", err)
 	}
 	if err := os.Rename(f.Name(), k.path); err != nil {
@@ -92,4 +91,26 @@ func (k *keeper) keep(m *rendezvous.Machine, now time.Time) error {
 	k.wrote = now
 	m.Kept(version)
 	return nil
+}
+
+// writeState writes a state as JSON, its edges one by one.
+func writeState(to io.Writer, s *rendezvous.State, edges iter.Seq[rendezvous.EdgeState]) error {
+	s.Edges = []rendezvous.EdgeState{}
+	head, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	head, end := bytes.TrimSuffix(head, []byte("]}")), ""
+	w := bufio.NewWriter(to)
+	w.Write(head) // Flush has the error
+	each := json.NewEncoder(w)
+	for e := range edges {
+		w.WriteString(end)
+		end = ","
+		if err := each.Encode(&e); err != nil {
+			return err
+		}
+	}
+	w.WriteString("]}\n")
+	return w.Flush()
 }
