@@ -41,6 +41,9 @@ type server struct {
 // Run serves until ctx ends. dbs may be nil: then there is no Redis.
 func Run(ctx context.Context, config *Config, dbs *sonicdb.Set) error {
 	s := &server{config: config}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP) // before anything else: who is not ready for it dies of it
+	defer signal.Stop(reload)
 	db, err := openRows(ctx, dbs)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func Run(ctx context.Context, config *Config, dbs *sonicdb.Set) error {
 
 	byTCP := readers[0].another()
 	s.tcp.flush = func(out *rendezvous.Out) { byTCP.flush(out, s.sendElsewhere) }
-	tasks = append(tasks, s.tcp.serve, func() error { return s.tick(ctx, readers[0].another()) })
+	tasks = append(tasks, s.tcp.serve, func() error { return s.tick(ctx, readers[0].another(), reload) })
 	for _, u := range readers {
 		w := s.worker()
 		tasks = append(tasks, func() error { return s.serveUDP(u, w) })
@@ -175,14 +178,11 @@ func (s *server) worker() *rendezvous.Worker {
 }
 
 // tick does each second what is due, and takes the community file in again when asked to.
-func (s *server) tick(ctx context.Context, send *sender) error {
+func (s *server) tick(ctx context.Context, send *sender, reload <-chan os.Signal) error {
 	w := s.worker()
 	var out rendezvous.Out
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
 	for {
 		select {
 		case <-ctx.Done():

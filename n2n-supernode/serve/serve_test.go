@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -379,6 +380,40 @@ func TestOverlayAndMetrics(t *testing.T) {
 		if err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("no %s (%v) in\n%s", want, err, text)
 		}
+	}
+}
+
+// On SIGHUP the community file is read again; one that makes no sense changes nothing.
+func TestReload(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "communities")
+	reload := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(list, []byte("office\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := free(t, "127.0.0.1")
+	run(t, nil, "-listen", addr, "-dir", "none", "-communities", list)
+	office, lab := newEdge(t, "udp", addr, 1), newEdge(t, "udp", addr, 2)
+	lab.header.Community, _ = n2n.CommunityOf("lab")
+	office.register() // also: it listens, to signals as well
+
+	reload("lab\n")
+	lab.register() // asks for 6 s
+	reload("lab\noffice\n* alice nokey\n")
+	time.Sleep(200 * time.Millisecond) // what must not happen gets some time to
+	lab.register()
+	reload("office\n")
+	office.register()
+	lab.send((&n2n.QueryPeer{Header: lab.header, Src: lab.mac}).Append(nil))
+	if b := lab.receive(200 * time.Millisecond); b != nil {
+		t.Errorf("a community that is in the file no more is answered: %x", b)
 	}
 }
 
