@@ -349,24 +349,22 @@ func TestRingKeepsTheLast(t *testing.T) {
 	}
 }
 
-// A ring that may grow loses nothing since its mark until it is at its largest, and keeps what it had.
-func TestRingGrows(t *testing.T) {
-	r := try(t, `<Sequence><AlwaysSuccess/><AlwaysSuccess/></Sequence>`)
+// A ring that is rewound counts on, and has what came since.
+func TestRingIsRewound(t *testing.T) {
+	r := try(t, `<AlwaysSuccess/>`)
 	ring := bt.NewRing(4)
-	ring.Grow(32)
 	r.Attach(ring)
-	for tick := range 3 { // 7 changes each
-		r.ticks(time.Second, "SUCCESS")
-		if got := uint64(len(ring.Since(ring.Mark() - 7))); got != 7 {
-			t.Errorf("tick %d: %d of its changes are kept", tick, got)
-		}
+	r.ticks(time.Second, "SUCCESS SUCCESS SUCCESS")
+	ring.Rewind()
+	if n := len(ring.Changes()); n != 0 || ring.Total() != 6 {
+		t.Errorf("%d changes of %d after rewinding", n, ring.Total())
 	}
-	if n := len(ring.Changes()); n != 8 {
-		t.Errorf("%d changes are kept of ticks of 7", n)
+	r.ticks(time.Second, "SUCCESS")
+	if all := ring.Changes(); len(all) != 2 || all[1].To != bt.Idle || len(ring.Since(7)) != 1 || ring.Total() != 8 {
+		t.Errorf("%v since, %d in all", all, ring.Total())
 	}
-	from := ring.Mark()
-	r.ticks(time.Second, strings.TrimSpace(strings.Repeat("SUCCESS ", 10)))
-	if n := len(ring.Since(from)); n != 32 {
-		t.Errorf("%d changes are kept at most", n)
+	r.ticks(time.Second, "SUCCESS SUCCESS")
+	if all := ring.Changes(); len(all) != 4 || all[0].At != 1005e9 || all[3].At != 1006e9 {
+		t.Errorf("%v after it was full", all)
 	}
 }

@@ -224,10 +224,13 @@ func (r *Runner) tick(t *tree, now time.Time) {
 	if len(r.watchers) > 0 {
 		ticked = func() { r.ticked(t.name, t) }
 	}
+	if t.run.Status(1) == bt.Idle && t.counted == t.ring.Total() { // it begins anew, and all has heard of the tick before
+		t.ring.Rewind()
+	}
 	t.before = t.ring.Total()
 	due, spun := drive(t.run, now, ticked)
 	t.ring.Each(t.counted, t.tally.take) // also what was halted since the last tick
-	t.counted = t.ring.Mark()
+	t.counted = t.ring.Total()
 	if spun {
 		if path := turning(t.run); r.spin(path, now) {
 			r.log.Warn("a tree goes on at once without end; it pauses", "replica", t.name, "path", path)

@@ -37,11 +37,8 @@ type tree struct {
 	ticked time.Time
 }
 
-// A tree's ring keeps what a tick of manager.xml changes that finds all well; it grows with a tick that does more.
-const (
-	ringSize = 64
-	ringMost = 512
-)
+// ringSize keeps more changes than a tick of manager.xml makes.
+const ringSize = 512
 
 // newTree makes a tree that has not begun.
 func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
@@ -55,7 +52,6 @@ func (r *Runner) newTree(name string, p *bt.Program, now time.Time) *tree {
 		_ = t.run.Set("replica", name, now) // load has seen that the tree has the entry
 	}
 	t.keep = t.run.Keep()
-	t.ring.Grow(ringMost)
 	t.run.Attach(t.ring)
 	return t
 }
