@@ -72,6 +72,7 @@ func (p *Program) New(root *board.Board) *Instance {
 		sync: make([]Sync, len(p.sync)), stateful: make([]Stateful, len(p.slow))}
 	in.frame.Slots = make([]*board.Entry, p.slots)
 	in.ctx.in = in
+	in.log.All = p.counted
 	for i := range in.own {
 		in.own[i].Lock(p.types[i])
 		in.own[i].Note(&in.log, int32(i))
@@ -243,7 +244,8 @@ func (in *Instance) Root() *board.Board { return in.root }
 // Value reads the entry behind a key of the program.
 func (in *Instance) Value(k Key) board.Value { return in.frame.Slots[k.Slot].Value }
 
-// Changes hands over the entries of the tree's own blackboards written since it was asked last. Those on a shared root
+// Changes hands over the entries of the tree's own blackboards that were written since it was asked last, and have another
+// value, or whose sequence number some node looks at. Those on a shared root
 // blackboard are told by that one.
 func (in *Instance) Changes(each func(k Key, v board.Value)) {
 	for _, slot := range in.log.Written {

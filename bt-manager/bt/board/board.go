@@ -20,6 +20,7 @@ type Entry struct {
 // Log lists the entries that were written since it was last cleared, each once, by the numbers that Note gave them.
 type Log struct {
 	Written []int32
+	All     bool // also what was written as it was; else only what is another value now
 }
 
 // Note makes the log list the entry under a number when it is written.
@@ -47,15 +48,16 @@ func (e *Entry) Put(v Value, now int64) error {
 		}
 		v = converted
 	}
+	same := v.Same(e.Value)
 	e.Value = v
-	e.touch(now)
+	e.touch(now, same)
 	return nil
 }
 
 // PutText writes text. What is there already is written again without allocating.
 func (e *Entry) PutText(s string, now int64) error {
 	if e.kind == Text && e.ref == any(s) {
-		e.touch(now)
+		e.touch(now, true)
 		return nil
 	}
 	return e.Put(OfText(s), now)
@@ -63,14 +65,18 @@ func (e *Entry) PutText(s string, now int64) error {
 
 // Clear takes the value away; the type lock stays.
 func (e *Entry) Clear(now int64) {
+	same := e.kind == Unset
 	e.Value = Value{}
-	e.touch(now)
+	e.touch(now, same)
 }
 
-func (e *Entry) touch(now int64) {
+// touch counts a write, of the same value as before or of another.
+func (e *Entry) touch(now int64, same bool) {
 	e.seq++
 	e.stamp = now
-	e.note()
+	if !same || e.seq == 1 || e.log != nil && e.log.All {
+		e.note()
+	}
 }
 
 func (e *Entry) note() {
@@ -97,7 +103,7 @@ type Board struct {
 	log     Log
 }
 
-func New() *Board { return &Board{entries: map[string]*Entry{}} }
+func New() *Board { return &Board{entries: map[string]*Entry{}, log: Log{All: true}} }
 
 // Entry gives the entry of that name and makes it when there is none.
 func (b *Board) Entry(name string) *Entry {
