@@ -175,6 +175,40 @@ func TestUnderlayChanges(t *testing.T) {
 	b.reach(15*time.Second, "b", overlay(2))
 }
 
+// A route of the host leads to the supernode through the overlay. The edge's packets do not run in circles, it says why it is not
+// registered, and goes on when the route is gone.
+func TestRouteThroughOverlay(t *testing.T) {
+	b := raise(t, "sn", "a", "b")
+	b.ntopSupernode("sn")
+	b.edge("a", 2, "-transform", "null", "-interval", "2s")
+	b.edge("b", 3, "-transform", "null")
+	b.reach(20*time.Second, "a", overlay(3))
+	b.In("a", "ip", "route", "add", "192.0.2.1/32", "via", overlay(3), "dev", "tap0")
+	b.eventually(30*time.Second, "a says why it is not registered", func() error {
+		s, err := b.status("a")
+		if err == nil && (s.Peering.Registered || !strings.Contains(s.Peering.Refused, "overlay")) {
+			err = fmt.Errorf("%+v", s.Peering)
+		}
+		return err
+	})
+	s, err := b.status("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, read := s.Drops["loop"], s.Packets["tap_read"]; n == 0 || read > 1000 {
+		t.Errorf("%d of its own packets were dropped, of %d frames in all", n, read)
+	}
+	b.In("a", "ip", "route", "del", "192.0.2.1/32")
+	b.eventually(20*time.Second, "a is registered again", func() error {
+		s, err := b.status("a")
+		if err == nil && !s.Peering.Registered {
+			err = fmt.Errorf("%+v", s.Peering)
+		}
+		return err
+	})
+	b.noLoss("a", overlay(3))
+}
+
 // The supernode chooses the address.
 func TestAutoAddress(t *testing.T) {
 	b := raise(t, "sn", "a", "b")

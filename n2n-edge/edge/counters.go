@@ -8,6 +8,7 @@ type drop uint8
 const (
 	dropNoWay     drop = iota // neither a straight way nor a supernode
 	dropFiltered              // not of this host, or multicast where that is off
+	dropLoop                  // our own packet, which a route leads into the overlay that it carries
 	dropFrame                 // the kernel gave what cannot be cut
 	dropSend                  // the socket refused
 	dropPace                  // too much for a peer that takes its time
@@ -23,7 +24,7 @@ const (
 	drops
 )
 
-var dropNames = [drops]string{"no_way", "filtered", "frame", "send", "pace", "malformed", "key", "replay", "stranger", "community",
+var dropNames = [drops]string{"no_way", "filtered", "loop", "frame", "send", "pace", "malformed", "key", "replay", "stranger", "community",
 	"mac", "transform", "payload", "tap"}
 
 // counters are of the whole edge.

@@ -287,6 +287,33 @@ func TestForeignAddressesAreFiltered(t *testing.T) {
 	}
 }
 
+// A route may lead the edge's own packets into the overlay: they go no further.
+func TestOwnPacketsGoNoFurther(t *testing.T) {
+	e, door := pathOf(t, "-routing")
+	seal, err := e.newSealer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sender{e: e, seal: seal, out: newBatch()}
+	_, b := largeTCP(1, 2, 100)
+	b[23] = 17 // UDP
+	for _, c := range []struct {
+		what string
+		at   int
+		is   byte
+		own  bool
+	}{{"as it is", 35, byte(door.Port()), true}, {"another port", 35, 9, false}, {"another address", 29, 7, false}, {"TCP", 23, 6, false}, {"a later fragment", 21, 1, false}} {
+		frame := bytes.Clone(b)
+		frame[34], frame[35], frame[20], frame[21] = 0, byte(door.Port()), 0, 0
+		frame[c.at] = c.is
+		before := e.count.drops[dropLoop].Load()
+		s.frame(offload.Header{}, frame)
+		if own := e.count.drops[dropLoop].Load() > before; own != c.own {
+			t.Errorf("%s: taken for its own: %v", c.what, own)
+		}
+	}
+}
+
 // largeTCP is a segment as the kernel hands it over to be cut, from one edge's address to another's.
 func largeTCP(from, to byte, n int) (offload.Header, []byte) {
 	dst, src := mac(to), mac(from)

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"sync"
@@ -141,6 +142,10 @@ func (s *sender) frame(h offload.Header, frame []byte) {
 		e.count.drop(dropFiltered)
 		return
 	}
+	if e.isOwn(frame) {
+		e.count.drop(dropLoop)
+		return
+	}
 	now := time.Now()
 	relay := e.relay.Load()
 	if dst.IsBroadcast() {
@@ -252,6 +257,16 @@ func (e *Edge) mayLeave(frame []byte, dst n2n.MAC) bool {
 		return true
 	}
 	return netip.AddrFrom4([4]byte(frame[26:])) == p.Addr()
+}
+
+// isOwn says whether a frame is a packet of this edge: from its address and its port. Each one that went on would come back as
+// another.
+func (e *Edge) isOwn(frame []byte) bool {
+	if !isIPv4(frame) || len(frame) < 42 || frame[23] != 17 || binary.BigEndian.Uint16(frame[34:]) != e.doors.Socket.Port() {
+		return false
+	}
+	p := e.address.Load()
+	return p != nil && frame[14] == 0x45 && binary.BigEndian.Uint16(frame[20:])&0x1fff == 0 && netip.AddrFrom4([4]byte(frame[26:])) == p.Addr()
 }
 
 // mayEnter says whether a frame is for this host.

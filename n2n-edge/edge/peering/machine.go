@@ -88,6 +88,7 @@ type Machine struct {
 	refused    string // why the supernode said no
 
 	local    netip.AddrPort // where the system sends from, towards the current supernode
+	looped   bool           // that is the overlay
 	addrs    []netip.Addr   // of this host
 	port     uint16
 	fullCone bool // somebody got in whom we had not sent to
@@ -163,6 +164,9 @@ func (m *Machine) Local(now time.Time, source netip.Addr, addrs []netip.Addr, po
 	if local == m.local {
 		return
 	}
+	if m.looped = m.inOverlay(source); m.looped {
+		m.note("a route leads to the supernode through the overlay itself", "from", local)
+	}
 	moved := m.local.IsValid() && m.local.Addr().IsValid()
 	m.local, m.fullCone = local, false
 	for _, s := range m.supernodes {
@@ -221,8 +225,11 @@ func (m *Machine) auth() n2n.Auth {
 // in circles.
 func (m *Machine) inside(a netip.AddrPort) bool {
 	ip := a.Addr().Unmap()
-	return !ip.IsValid() || a.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() ||
-		m.subnet.Bits > 0 && ip.Is4() && m.subnet.Prefix().Masked().Contains(ip)
+	return !ip.IsValid() || a.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || m.inOverlay(ip)
+}
+
+func (m *Machine) inOverlay(ip netip.Addr) bool {
+	return m.subnet.Bits > 0 && ip.Is4() && m.subnet.Prefix().Masked().Contains(ip)
 }
 
 // acceptable is inside for addresses that others tell us: a loopback of theirs is not ours.

@@ -315,7 +315,7 @@ func (m *Machine) peerRegister(now time.Time, from netip.AddrPort, r *n2n.Regist
 	var o n2n.Ours
 	if relayed || from == p.direct || !p.direct.IsValid() || now.Sub(p.heard) >= keepalive { // else it is said by the way that works
 		p.subnet, p.desc = r.Subnet, r.Desc
-		o = m.learnOurs(p, r.Rest)
+		o = m.learnOurs(p, r.Rest, !relayed)
 	}
 	if relayed {
 		if o.Fan {
@@ -409,7 +409,7 @@ func (m *Machine) peerAck(now time.Time, from netip.AddrPort, a *n2n.RegisterAck
 		m.Counts.Loop++
 		return
 	}
-	m.learnOurs(p, a.Rest)
+	m.learnOurs(p, a.Rest, true)
 	p.seen = now
 	if rtt := now.Sub(p.sentAt); !p.sentAt.IsZero() && rtt < keepalive {
 		if p.rtt == 0 {
@@ -448,18 +448,22 @@ func (m *Machine) peerInfo(now time.Time, i *n2n.PeerInfo) {
 	m.found(now, p, i.Sock)
 }
 
-// learnOurs reads what our own programs tell.
-func (m *Machine) learnOurs(p *peer, rest []byte) n2n.Ours {
+// learnOurs reads what our own programs tell. A peer that says nothing of the kind is ntop's, or is by now; but not when it speaks
+// by a supernode, which may be ntop's and pass on only what it knows.
+func (m *Machine) learnOurs(p *peer, rest []byte, straight bool) n2n.Ours {
 	o, ok := n2n.ParseOurs(rest)
-	if !ok {
+	if !ok && !straight {
 		return o
 	}
-	p.ours, p.nat, p.draws = true, o.NAT, o.Draws
+	p.ours, p.nat, p.draws = ok, o.NAT, o.Draws
 	if p.fast != o.Fast {
 		p.fast = o.Fast
 		if p.direct.IsValid() {
 			m.do(Route{p.mac, p.direct, p.fast})
 		}
+	}
+	if !ok {
+		return o
 	}
 	p.others = p.others[:0]
 	for _, a := range o.Addrs() {

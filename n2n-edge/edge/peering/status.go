@@ -52,6 +52,9 @@ func (m *Machine) Status(now time.Time) Status {
 	if !m.subnet.WantsAddress() {
 		s.Address = m.subnet.Prefix()
 	}
+	if m.looped && !m.registered {
+		s.Refused = "a route leads to the supernode through the overlay itself"
+	}
 	if m.current != nil {
 		s.Public = m.current.public
 	}

@@ -303,7 +303,7 @@ func (m *Machine) pong(now time.Time, from netip.AddrPort, p *n2n.PeerInfo) {
 	m.heardSupernode(now, s, now.Sub(s.pinged))
 	s.pinged = time.Time{}
 	s.mac, s.load, s.uptime, s.version = p.Src, p.Load, p.Uptime, p.Version.String()
-	if o, ok := n2n.ParseOurs(p.Rest); ok && o.Fast != s.fast {
+	if o, _ := n2n.ParseOurs(p.Rest); o.Fast != s.fast {
 		s.fast = o.Fast
 		if s == m.current && m.registered {
 			m.do(Relay{s.addr, s.fast})

@@ -21,7 +21,7 @@ import (
 //	< wait DURATION                time passes, in ticks of 250 ms
 //	< ack A [sock=A] [sns=A,..] [subnet=P] [cookie=wrong]    the supernode's yes, to the last registration
 //	< nak A                        its no
-//	< pong A sock=A [other=A]      its answer to a ping; the second one comes from other
+//	< pong A sock=A [other=A] [fast]   its answer to a ping; the second one comes from other; a fast one is ours
 //	< info A mN sock=A [preferred=A]                         its answer to a query
 //	< register A mN rank=R [sn] [sock=A] [to=mN] [ours=NAT[,draws][,fan]] [also=A,..]   a REGISTER, by a supernode (sn) or straight
 //	< acked A mN rank=R [ours=NAT]                           a REGISTER_ACK
@@ -156,6 +156,9 @@ func (p *player) message() []byte {
 		return (&n2n.RegisterSuperNak{Header: sn, Cookie: p.m.cookie, MAC: p.m.cfg.MAC}).Append(nil)
 	case "pong":
 		i := n2n.PeerInfo{Header: sn, Src: n2n.MAC{0xaa}, Sock: p.option("sock"), Version: n2n.VersionTextOf("3.1.1")}
+		if p.has("fast") {
+			i.Rest = (&n2n.Ours{Fast: true}).Append(nil)
+		}
 		if other := p.option("other"); other.IsValid() {
 			p.m.Message(p.now, p.addr(p.words[1]), i.Append(nil))
 			p.words[1] = other.String()
