@@ -2,6 +2,7 @@ package graph
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -23,7 +24,7 @@ type Layered struct {
 
 	reach []reached // by state: layer * nodes + node
 	queue heap
-	rings [][]int32 // of states
+	rings []uint64 // of byRings: a bit for each state in each ring
 
 	// What the last Path found, valid until the next.
 	Links  []int32 // in order
@@ -53,8 +54,8 @@ func (l *Layered) Path(g *CSR, source, target int32) bool {
 	l.reach[source] = reached{via: -1}
 	goal := steps*n + target
 	found := false
-	if least, most := l.weights(); least > 0 && most <= mostRings*least {
-		found = l.byRings(g, source, goal, least, most)
+	if w := l.weights(); w.least > 0 && w.most <= mostRings*w.least {
+		found = l.byRings(g, source, goal, w)
 	} else {
 		found = l.byHeap(g, source, goal)
 	}
@@ -67,18 +68,32 @@ func (l *Layered) Path(g *CSR, source, target int32) bool {
 // mostRings is how many times the least weight the largest may be.
 const mostRings = 64
 
-// weights are the least and the largest there are. A weight of +Inf is none.
-func (l *Layered) weights() (least, most float64) {
-	least = math.Inf(1)
-	for _, all := range [2][]float64{l.LinkWeight, l.NodeWeight} {
-		for _, w := range all {
-			least = min(least, w)
-			if w > most && !math.IsInf(w, 1) {
-				most = w
+// span is what weights there are. A weight of +Inf is none.
+type span struct {
+	least, most float64
+	whole       bool // all are multiples of the least
+}
+
+func (l *Layered) weights() span {
+	w := span{least: math.Inf(1), whole: true}
+	all := [2][]float64{l.LinkWeight, l.NodeWeight}
+	for _, weights := range all {
+		for _, x := range weights {
+			w.least = min(w.least, x)
+		}
+	}
+	for _, weights := range all {
+		for _, x := range weights {
+			if math.IsInf(x, 1) {
+				continue
+			}
+			w.most = max(w.most, x)
+			if n := x / w.least; w.whole && n != math.Trunc(n) {
+				w.whole = false
 			}
 		}
 	}
-	return least, most
+	return w
 }
 
 // byHeap is Dijkstra's algorithm.
@@ -99,41 +114,46 @@ func (l *Layered) byHeap(g *CSR, source, goal int32) bool {
 }
 
 // byRings is Dial's algorithm for weights that need not be whole: a ring holds the states of one least weight's width of
-// distance. None of them can make another one of its ring nearer, so their order is free; what rounding may put there all the
-// same is looked at again.
-func (l *Layered) byRings(g *CSR, source, goal int32, width, most float64) bool {
-	count := int(most/width) + 3
-	for len(l.rings) < count {
-		l.rings = append(l.rings, nil)
-	}
-	rings, waiting := l.rings[:count], 1
-	for i := range rings {
-		rings[i] = rings[i][:0]
-	}
-	rings[0] = append(rings[0], source)
+// distance, so none of them makes another one of its ring nearer. Its states are taken by their numbers, which is also the way
+// they lie in memory. Where all of a ring are equally near that is the order of a heap; else equals have to be compared.
+func (l *Layered) byRings(g *CSR, source, goal int32, w span) bool {
+	words, count := (len(l.reach)+63)/64, int(w.most/w.least)+3
+	l.rings = slices.Grow(l.rings[:0], words*count)[:words*count]
+	clear(l.rings)
+	waiting := 0
 	push := func(to int32, d float64) {
-		at := int(d/width) % count
-		rings[at] = append(rings[at], to)
-		waiting++
+		word, bit := &l.rings[int(d/w.least)%count*words+int(to/64)], uint64(1)<<(to%64)
+		if *word&bit == 0 {
+			*word |= bit
+			waiting++
+		}
 	}
+	push(source, 0)
 	for now := 0; waiting > 0; now++ {
-		ring := now % count
-		for i := 0; i < len(rings[ring]); i++ {
-			waiting--
-			if state := rings[ring][i]; int(l.reach[state].dist/width) == now { // else it has been nearer since
-				l.relax(g, state, true, push)
+		ring := l.rings[now%count*words : (now%count+1)*words]
+		for i := 0; i < words; i++ {
+			for ring[i] != 0 {
+				state := int32(i*64 + bits.TrailingZeros64(ring[i]))
+				ring[i] &= ring[i] - 1
+				waiting--
+				if int(l.reach[state].dist/w.least) == now { // else it has been nearer since
+					l.relax(g, state, !w.whole, push)
+				}
 			}
 		}
-		rings[ring] = rings[ring][:0]
-		if d := l.reach[goal].dist; !math.IsInf(d, 1) && int(d/width) <= now {
+		if slices.ContainsFunc(ring, func(word uint64) bool { return word != 0 }) {
+			now-- // rounding has put a state into the ring that it was reached from
+			continue
+		}
+		if d := l.reach[goal].dist; !math.IsInf(d, 1) && int(d/w.least) <= now {
 			return true
 		}
 	}
 	return false
 }
 
-// relax looks where a state leads to, and tells of states that it makes nearer. A heap hands states out in the order in which
-// they count among equals; without it equals have to be compared.
+// relax looks where a state leads to, and tells of states that it makes nearer. Who hands states out in the order in which
+// they count among equals need not compare.
 func (l *Layered) relax(g *CSR, state int32, compare bool, nearer func(to int32, d float64)) {
 	n := int32(g.Nodes())
 	layer, at, dist := state/n, state%n, l.reach[state].dist

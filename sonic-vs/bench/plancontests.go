@@ -65,7 +65,7 @@ func optimumNode(r *chance.Rand, scale int) (contest, error) {
 	for _, k := range kinds {
 		p.Demand[k] = need
 	}
-	var found, gain, plain float64
+	var gain, plain float64
 	ours := func() {
 		var ok bool
 		if _, gain, ok, err = field.Best(p); !ok {
@@ -90,8 +90,8 @@ func optimumNode(r *chance.Rand, scale int) (contest, error) {
 			for _, a := range after {
 				most = max(most, a)
 			}
-			found = 1 - most + params.BalanceWeight*(balance.SUB(before)-balance.SUB(after)) - params.CostWeight*float64(depth)*8*p.DataBytes/speed/params.TRef.Seconds()
-			plain = max(plain, found)
+			score := 1 - most + params.BalanceWeight*(balance.SUB(before)-balance.SUB(after)) - params.CostWeight*float64(depth)*8*p.DataBytes/speed/params.TRef.Seconds()
+			plain = max(plain, score)
 			return false
 		})
 	}
