@@ -57,7 +57,7 @@ func why(e rendezvous.Edge) string {
 	case e.Public.Conn != 0:
 		return "it is here by TCP: all it sends goes by the supernode"
 	case e.NAT == n2n.NATSymmetric:
-		return "symmetric NAT: straight only to who has none, or a full cone"
+		return "symmetric NAT: by the supernode to who is behind one, too"
 	}
 	return ""
 }
