@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,12 +21,15 @@ import (
 // asleep is the case in which the leader is stopped, not killed, and wakes when another one leads.
 const asleep = "asleep"
 
+// wiped is the case in which a manager that follows loses its disk.
+const wiped = "follower/wiped"
+
 // leaderSteps are the steps of a move at which the leader is killed: while data goes over, between ready and the
 // cut-over, and after the source has committed.
 var leaderSteps = []journal.Step{journal.Step(orders.StepTransfer), journal.Step(orders.StepCutover), journal.Committed}
 
 // failover has managers on all switches, and takes the one that leads away in the middle of moves: another one leads and
-// finishes them, and nobody obeys the old one.
+// finishes them, and nobody obeys the old one. In the end one that follows loses its disk.
 func failover(ctx context.Context, s *stage) (err error) {
 	owner, err := s.quiet(ctx)
 	if err != nil {
@@ -40,7 +44,7 @@ func failover(ctx context.Context, s *stage) (err error) {
 	if name := "leader/" + asleep; s.wants(name, true) {
 		cases = append(cases, kill{Case: name, Victim: suite.Manager, Step: journal.Step(orders.StepTransfer), Faults: []string{}})
 	}
-	if len(cases) == 0 {
+	if len(cases) == 0 && !s.wants(wiped, false) {
 		return fmt.Errorf("no case is called %s", strings.Join(s.Cases, " or "))
 	}
 	defer func() { err = errors.Join(err, s.oneManager(context.WithoutCancel(ctx))) }()
@@ -59,10 +63,58 @@ func failover(ctx context.Context, s *stage) (err error) {
 		return err
 	}
 	s.say("%s", strings.TrimSpace(status))
-	if err := s.treeMoves(ctx, owner, cases, s.loseLeader); err != nil {
+	if len(cases) > 0 {
+		if err := s.treeMoves(ctx, owner, cases, s.loseLeader); err != nil {
+			return err
+		}
+		s.table(cases)
+	}
+	if s.wants(wiped, false) {
+		return s.loseDisk(ctx)
+	}
+	return nil
+}
+
+// loseDisk takes the journal of a manager that follows: it has no vote then, says so, and has its place again once it is
+// joined.
+func (s *stage) loseDisk(ctx context.Context) error {
+	was, err := s.allManagers(ctx)
+	if err != nil {
 		return err
 	}
-	s.table(cases)
+	follower := s.nodes[slices.IndexFunc(s.nodes, func(n *node) bool { return n.Name != was.Leader })]
+	pid, err := s.suite.ContainerPID(ctx, follower.Node, suite.Manager)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(follower.managerFile("journal")); err != nil { // before it is started again
+		return err
+	}
+	limit, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		now, err := s.suite.Managers(limit)
+		if i := slices.IndexFunc(now.Managers, func(m suite.ManagerView) bool { return m.Node == follower.Name }); i >= 0 && now.Managers[i].Lost {
+			break
+		}
+		if pause(limit) != nil {
+			return fmt.Errorf("after %v nsctl manager status does not say that %s has lost its journal: %+v (%v)", settleTime, follower.Name, now.Managers, err)
+		}
+	}
+	if _, err := s.suite.Nsctl(ctx, "manager", "join", follower.Name); err != nil {
+		return err
+	}
+	now, err := s.allManagers(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Leader != was.Leader || now.Epoch != was.Epoch {
+		s.fault("%s led in epoch %d, and now %s in epoch %d", was.Leader, was.Epoch, now.Leader, now.Epoch)
+	}
+	s.say("%-24s %s has lost its journal, was joined again, and votes", wiped, follower.Name)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func All() []Scenario {
 		{"refuse", "a target that cannot take the replica says so, and the service goes on", triangle, refuse},
 		{"contract", "mig-agent keeps what every agent promises its manager, as the simulated ones do", triangle, contractKept},
 		{"manager-kill", "kill -9 of bt-manager in each phase of a move the tree orders, under load", triangle, managerKill},
-		{"failover", "three managers: kill -9 of the one that leads in each phase of a move, under load; one that sleeps through it is refused", triangle, failover},
+		{"failover", "three managers: kill -9 of the one that leads in each phase of a move, under load; one that sleeps through it is refused, one that loses its disk has no vote", triangle, failover},
 		{"reload", "other files of trees in the middle of moves, under load: a good one is taken, a broken one is not", triangle, reload},
 		{"garbage", "rows, thresholds and trees that nobody can mean: named or refused, the service goes on", triangle, garbage},
 		{"rows", "resour_DB as redis-cli shows it on a switch: rows of all switches, blackboard", triangle, rows},

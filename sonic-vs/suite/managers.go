@@ -23,6 +23,7 @@ type ManagerView struct {
 	Voter   bool   `json:"voter"`
 	Leads   bool   `json:"leads"`
 	Lag     uint64 `json:"lag"`
+	Lost    bool   `json:"lost"`    // its disk was, and with it its vote
 	Problem string `json:"problem"` // it does not answer
 }
 
