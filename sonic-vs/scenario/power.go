@@ -10,10 +10,24 @@ import (
 
 	"sonic-netservices/netmap"
 	"sonic-netservices/plan/balance"
+	"sonic-netservices/sonic-vs/testbed"
 )
 
-// powerOff kills a node's first process: its namespaces and all in them are gone, its disk stays.
+// powerOff kills a node's first process: its namespaces and all in them are gone, its disk stays. Nothing reaches it any
+// more before that: the kernel takes a namespace's rules away some milliseconds before its addresses, and an address
+// without its service answers with a reset, as no switch without power does.
 func (s *stage) powerOff(n *node) error {
+	var ports []string
+	for _, l := range s.suite.Bed.Topology.Links {
+		for _, end := range []testbed.PortRef{l.A, l.B} {
+			if end.Node == n.Name {
+				ports = append(ports, end.Port)
+			}
+		}
+	}
+	if err := s.losePackets(n.Name, true, ports...); err != nil {
+		return fmt.Errorf("power off: %w", err)
+	}
 	if err := unix.Kill(n.Pid, unix.SIGKILL); err != nil {
 		return fmt.Errorf("power off %s: %w", n.Name, err)
 	}

@@ -72,7 +72,7 @@ func (s *stage) cutLink(from, to string, length time.Duration, times int) strike
 	cut := func(lose bool) error {
 		var all error
 		for node, port := range ends {
-			all = errors.Join(all, s.losePackets(node, port, lose))
+			all = errors.Join(all, s.losePackets(node, lose, port))
 		}
 		return all
 	}
@@ -102,8 +102,8 @@ func (s *stage) ends(a, b string) map[string]string {
 	panic("no link " + a + " - " + b) // the topology of the scenarios has it
 }
 
-// losePackets drops whatever comes in by a port, or no longer.
-func (s *stage) losePackets(node, port string, lose bool) error {
+// losePackets drops whatever comes in by some ports, or no longer.
+func (s *stage) losePackets(node string, lose bool, ports ...string) error {
 	return s.suite.Bed.InNetns(node, func() error {
 		nft, err := nftables.New()
 		if err != nil {
@@ -115,18 +115,20 @@ func (s *stage) losePackets(node, port string, lose bool) error {
 		if lose {
 			chain := nft.AddChain(&nftables.Chain{Name: "in", Table: table, Type: nftables.ChainTypeFilter,
 				Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw})
-			name := make([]byte, unix.IFNAMSIZ)
-			copy(name, port)
-			nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-				&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
-				&expr.Verdict{Kind: expr.VerdictDrop},
-			}})
+			for _, port := range ports {
+				name := make([]byte, unix.IFNAMSIZ)
+				copy(name, port)
+				nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+					&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+					&expr.Verdict{Kind: expr.VerdictDrop},
+				}})
+			}
 		} else {
 			nft.DelTable(table)
 		}
 		if err := nft.Flush(); err != nil {
-			return fmt.Errorf("%s: lose packets of %s: %w", node, port, err)
+			return fmt.Errorf("%s: lose packets of %v: %w", node, ports, err)
 		}
 		return nil
 	})
