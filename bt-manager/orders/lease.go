@@ -31,7 +31,7 @@ func (m *Manager) keepLeases(ctx context.Context) {
 	for {
 		members, requests := m.renewals()
 		for node, request := range requests {
-			go m.renew(ctx, members[node], request)
+			m.work.Go(func() { m.renew(ctx, members[node], request) })
 		}
 		select {
 		case <-tick.C:
