@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"sonic-netservices/n2n-supernode/rendezvous"
@@ -90,6 +91,7 @@ func (k *keeper) keep(m *rendezvous.Machine, now time.Time) error {
 	}
 	k.wrote = now
 	m.Kept(version)
+	debug.FreeOSMemory() // the text of many edges is more than they themselves
 	return nil
 }
 

@@ -46,6 +46,7 @@ const (
 	crowdWindow = 64 // registrations that wait for their answers at the same time
 	crowdSend   = 200
 	crowdRetry  = 3 * time.Second // as edges ask again
+	crowdSettle = 7 * time.Second // our supernode writes its state 5 s after something has changed, which takes memory for a moment
 
 	crowdInterval = 20 * time.Second // between registrations of an edge
 	crowdBack     = 1000             // edges that restart at the same time
@@ -149,6 +150,7 @@ func (w *wire) crowd(ctx context.Context, site string, maker overlay.Maker) (r c
 		return r, fmt.Errorf("%d edges were not registered within a minute", out)
 	}
 	r.RegisterNS = time.Since(began)
+	time.Sleep(crowdSettle)
 	if r.RSSAfter, err = residentOf(sn.Pid); err != nil {
 		return r, err
 	}
