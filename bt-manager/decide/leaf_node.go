@@ -40,12 +40,11 @@ func (l *leaves) node(c *bt.Ctx, snapshot, name int) (*netmap.Node, bool) {
 	if v.Snapshot == nil {
 		return nil, false
 	}
-	i, ok := l.nodesOf(v.Snapshot)[c.Text(name)]
-	if !ok {
+	n := l.nodeOf(v.Snapshot, c.Text(name))
+	if n == nil {
 		c.Say("no rows of " + c.Text(name))
-		return nil, false
 	}
-	return &v.Nodes[i], true
+	return n, n != nil
 }
 
 func (l *leaves) nodeDead(c *bt.Ctx) bt.Status {
@@ -217,7 +216,7 @@ func (l *leaves) leavesFirst(c *bt.Ctx) bt.Status {
 	}
 	scoring := l.scoring(c, 6)
 	scoring.Admission = c.Float(5)
-	leaving, err := l.leaving(v, c.Text(2), netmap.Kind(c.Text(3)), p, scoring)
+	leaving, err := l.leaving(v, c.Text(2), netmap.Kind(c.Text(3)), *p, scoring)
 	switch {
 	case err != nil:
 		return c.Failf("%v", err)

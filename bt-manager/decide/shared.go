@@ -30,18 +30,23 @@ type Shared struct {
 	news     News
 	tunings  map[string]Params // thresholds that trees name, parsed
 
-	asked     *Replica // that a leaf asked for last
-	askedName string
-	indexed   *netmap.Snapshot
-	index     map[string]int // of its nodes
-	moves     *Moves
-	memory    balance.Memory              // what nodes do by themselves over a day
-	flights   map[string]netmap.ReplicaID // moves Moves knows, by operation
-	rests     map[string]rest             // by replica, or service that waits to be admitted
-	steps     map[netmap.ReplicaID]step   // how far their operations were
-	said      map[string]Entry            // newest audit entry by replica
-	issued    int
-	picked    int // of the replicas a tree that looks after all has looked at last
+	// What a leaf asked for last: those of a tree ask for the same one after the other, and most trees for the same limits.
+	asked       *Replica
+	askedName   string
+	askedNode   *netmap.Node // of indexed
+	askedLimits string
+	limited     *Params
+
+	indexed *netmap.Snapshot
+	index   map[string]int // of its nodes
+	moves   *Moves
+	memory  balance.Memory              // what nodes do by themselves over a day
+	flights map[string]netmap.ReplicaID // moves Moves knows, by operation
+	rests   map[string]rest             // by replica, or service that waits to be admitted
+	steps   map[netmap.ReplicaID]step   // how far their operations were
+	said    map[string]Entry            // newest audit entry by replica
+	issued  int
+	picked  int // of the replicas a tree that looks after all has looked at last
 }
 
 // News is what is other than before, as far as trees may act on it.
@@ -325,27 +330,41 @@ func (j *judging) take(sample Sample) {
 	j.Feed(sample)
 }
 
-// nodesOf finds nodes of a snapshot by name.
-func (s *Shared) nodesOf(snap *netmap.Snapshot) map[string]int {
+// nodeOf finds a node of a snapshot, nil without. It is not to be changed.
+func (s *Shared) nodeOf(snap *netmap.Snapshot, name string) *netmap.Node {
 	if s.indexed != snap {
-		s.indexed, s.index = snap, map[string]int{}
+		s.indexed, s.index, s.askedNode = snap, map[string]int{}, nil
 		for i, n := range snap.Nodes {
 			s.index[n.Name] = i
 		}
 	}
-	return s.index
+	if s.askedNode == nil || s.askedNode.Name != name {
+		i, ok := s.index[name]
+		if !ok {
+			return nil
+		}
+		s.askedNode = &snap.Nodes[i]
+	}
+	return s.askedNode
 }
 
-// limits are the parameters with the thresholds that a tree names.
-func (s *Shared) limits(thresholds string) (Params, error) {
-	if p, ok := s.tunings[thresholds]; ok {
-		return p, nil
+// limits are the parameters with the thresholds that a tree names. They are not to be changed.
+func (s *Shared) limits(thresholds string) (*Params, error) {
+	if s.limited != nil && s.askedLimits == thresholds {
+		return s.limited, nil
 	}
-	p, err := ParseThresholds(thresholds, s.params)
-	if err == nil && len(s.tunings) < 100 { // a tree may compute them
-		s.tunings[thresholds] = p
+	p, known := s.tunings[thresholds]
+	if !known {
+		var err error
+		if p, err = ParseThresholds(thresholds, s.params); err != nil {
+			return &s.params, err
+		}
+		if len(s.tunings) < 100 { // a tree may compute them
+			s.tunings[thresholds] = p
+		}
 	}
-	return p, err
+	s.askedLimits, s.limited = thresholds, &p
+	return s.limited, nil
 }
 
 func (s *Shared) standard() tuning {
