@@ -93,8 +93,10 @@ func (f *flags) check(e experiment.Experiment) error {
 		return errors.New("--paper, --quick: want one of them")
 	case f.Paper && f.topology != "":
 		return errors.New("--paper, --topology: the paper has a network of its own")
-	case f.asJSON && f.problem == "":
-		return errors.New("--json: goes with --problem")
+	case (f.asJSON || f.budget.Work > 0) && f.problem == "":
+		return errors.New("--json, --work: go with --problem")
+	case f.problem != "" && (f.Paper || f.Quick || f.Seeds > 0 || f.topology != ""):
+		return errors.New("--problem: is one problem on a network of its own; --paper, --quick, --seeds and --topology are for experiments")
 	case f.problem != "" && e.Solve == nil:
 		return fmt.Errorf("--problem: %s has no problems to solve", e.Name)
 	}

@@ -65,7 +65,9 @@ func TestRefusals(t *testing.T) {
 		{"experiment relay --paper --quick", "--paper, --quick"},
 		{"experiment scn --paper --topology abilene", "the paper has a network of its own"},
 		{"experiment scn --topology nowhere", "no file of that name, and none of abilene"},
-		{"experiment scn --json", "goes with --problem"},
+		{"experiment scn --json", "go with --problem"},
+		{"experiment scn --work 9", "go with --problem"},
+		{"experiment chain --problem ../examples/problem.yaml --topology abilene", "is one problem on a network of its own"},
 		{"experiment scn --seeds -1", "want 0 or more"},
 		{"experiment scn --problem ../spec/testdata/problems/bad.yaml", "bad.yaml:4:14: network.nodes[1].name: a is given twice"},
 	} {
