@@ -68,8 +68,8 @@ func Plan(o PlanOptions, out io.Writer) error {
 // planFigures measures all decisions, on networks that are so many times smaller.
 func planFigures(runs, scale int) ([]bounded, error) {
 	var contests []contest
-	for i, contest := range planContests {
-		c, err := contest(chance.New(uint64(i), "plan"), scale)
+	for i, prepare := range planContests {
+		c, err := prepare(chance.New(uint64(i), "plan"), scale)
 		if err != nil {
 			return nil, err
 		}
