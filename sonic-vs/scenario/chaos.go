@@ -230,7 +230,7 @@ func (s *stage) strikeMove(ctx, limit context.Context, m *chaos.Move, strike str
 	default:
 		notes = append(notes, "it ended before "+string(m.Step))
 	}
-	if strike.after != nil { // the order may wait for it
+	if strike.after != nil && m.Struck { // the order may wait for it
 		if err := strike.after(limit); err != nil {
 			return notes, fmt.Errorf("mend: %w", err)
 		}
