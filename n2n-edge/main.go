@@ -92,9 +92,9 @@ func complete(ctx context.Context, cfg *edge.Config, file, redis string) error {
 		return cfg.Complete(ctx, nil, file)
 	}
 	defer dbs.Close()
-	db, err := dbs.DB(ctx, "CONFIG_DB")
+	db, _, err := dbs.Booted(ctx)
 	if err != nil {
-		slog.Warn("no CONFIG_DB: flags and file must suffice", "err", err)
+		return err
 	}
 	return cfg.Complete(ctx, db, file)
 }
