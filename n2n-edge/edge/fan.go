@@ -30,11 +30,12 @@ type fans struct {
 func (e *Edge) spread(a peering.Fan) {
 	for range a.Sockets {
 		sock, err := e.doors.Open()
-		if err == nil {
-			err = e.fans.add(a.To, sock)
-		}
 		if err != nil {
 			e.log.Warn("open a socket of a fan", "err", err)
+			return
+		}
+		if !e.fans.add(a.To, sock) {
+			_ = sock.Close() // nobody is reached by it
 			return
 		}
 		e.fans.listeners.Go(func() { e.listen(sock, a.To) })
@@ -78,17 +79,18 @@ func (r *receiver) found(sock udp.Socket, come *udp.Received) bool {
 	return true
 }
 
-func (f *fans) add(to netip.AddrPort, sock udp.Socket) error {
+// add lets a socket wait for a peer. It says no when the peer has found another one by now, and at the end.
+func (f *fans) add(to netip.AddrPort, sock udp.Socket) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		return errors.Join(udp.ErrClosed, sock.Close())
+	if ways := f.ways.Load(); f.closed || ways != nil && (*ways)[to] != nil {
+		return false
 	}
 	if f.open == nil {
 		f.open = map[netip.AddrPort][]udp.Socket{}
 	}
 	f.open[to] = append(f.open[to], sock)
-	return nil
+	return true
 }
 
 // choose makes a socket the way to an address and closes the others. It says no to one that is closed already.
