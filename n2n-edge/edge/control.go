@@ -44,6 +44,10 @@ func (e *Edge) do(a peering.Action) {
 		}
 	case peering.Route:
 		e.route(a)
+	case peering.Pace:
+		if s := e.table.get(a.MAC); s != nil {
+			s.paced.Store(a.On)
+		}
 	case peering.Relay:
 		if a.To.IsValid() {
 			e.relay.Store(&way{a.To, a.Fast})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sonic-netservices/internal/n2n"
+	"sonic-netservices/n2n-edge/edge/peering"
 	"sonic-netservices/n2n-edge/edge/udp"
 )
 
@@ -46,12 +47,25 @@ func (s *clockedSink) Send(bursts []udp.Burst) error {
 // To a peer that runs ntop's edge go 16 packets at once at most, at the rate that was set, in order; what is too much for that is
 // dropped and counted.
 func TestPace(t *testing.T) {
+	for name, prepare := range map[string]func(*Edge){
+		"straight": func(e *Edge) { e.do(peering.Route{MAC: mac(2), To: netip.AddrPortFrom(at(2), 5000)}) },
+		"by a supernode that takes bursts": func(e *Edge) {
+			e.do(peering.Route{MAC: mac(2)})
+			e.do(peering.Relay{To: supernodeAt, Fast: true})
+			e.do(peering.Pace{MAC: mac(2), On: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testPace(t, prepare) })
+	}
+}
+
+func testPace(t *testing.T, prepare func(*Edge)) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 10_000_000
 		e, door := pathOf(t, "-transform", "null", "-pace-rate", "10000000")
 		out := &clockedSink{sink: door}
 		e.doors.Socket = out
-		e.table.get(mac(2)).way.Store(&way{to: netip.AddrPortFrom(at(2), 5000)})
+		prepare(e)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		all.Go(func() { _ = e.pacer.run(ctx) })

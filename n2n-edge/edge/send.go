@@ -176,7 +176,7 @@ func (s *sender) frame(h offload.Header, frame []byte) {
 	case w != nil:
 		s.to(now, h, frame, dst, st, w.to, w.fast)
 	case relay != nil:
-		s.to(now, h, frame, dst, st, relay.to, relay.fast)
+		s.to(now, h, frame, dst, st, relay.to, relay.fast && (st == nil || !st.paced.Load()))
 	default:
 		e.count.drop(dropNoWay)
 	}

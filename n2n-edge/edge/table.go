@@ -16,6 +16,7 @@ const maxStations = 1 << 16
 type station struct {
 	mac    n2n.MAC
 	way    atomic.Pointer[way] // nil: by the supernode
+	paced  atomic.Bool         // small bursts, also by the supernode
 	told   atomic.Int64        // the second in which the machine last heard that frames go there
 	heard  atomic.Int64        // the second in which it last heard that frames come from there
 	replay n2n.Replay          // belongs to who delivers, as the next one

@@ -34,6 +34,13 @@ type Route struct {
 	Fast bool // the peer takes bursts
 }
 
+// Pace says whether a peer runs ntop's edge: what goes to it by the supernode ends in its small buffer, too, however much the
+// supernode takes.
+type Pace struct {
+	MAC n2n.MAC
+	On  bool
+}
+
 // Relay says by which supernode go the frames without a direct way; an invalid address means by none.
 type Relay struct {
 	To   netip.AddrPort
@@ -71,6 +78,7 @@ func (Send) action()       {}
 func (Fan) action()        {}
 func (Fold) action()       {}
 func (Route) action()      {}
+func (Pace) action()       {}
 func (Relay) action()      {}
 func (Supernodes) action() {}
 func (Assign) action()     {}

@@ -16,6 +16,7 @@ type peer struct {
 	desc    n2n.Desc
 	ours    bool // it runs our program
 	fast    bool
+	paced   bool // it runs ntop's
 	draws   bool // it tries ports by chance, if it is told of a fan
 	nat     n2n.NAT
 	seen    time.Time        // the last word, over any way
@@ -130,6 +131,7 @@ func (m *Machine) tickDirect(now time.Time, p *peer) {
 
 func (m *Machine) drop(p *peer) {
 	m.fold(p)
+	m.pace(p, false)
 	if p.direct.IsValid() {
 		m.do(Route{MAC: p.mac})
 	} else {
@@ -452,6 +454,9 @@ func (m *Machine) peerInfo(now time.Time, i *n2n.PeerInfo) {
 // by a supernode, which may be ntop's and pass on only what it knows.
 func (m *Machine) learnOurs(p *peer, rest []byte, straight bool) n2n.Ours {
 	o, ok := n2n.ParseOurs(rest)
+	if straight || ok || m.current != nil && m.current.fast { // a supernode of ours passes on all there is
+		m.pace(p, !ok)
+	}
 	if !ok && !straight {
 		return o
 	}
@@ -472,6 +477,13 @@ func (m *Machine) learnOurs(p *peer, rest []byte, straight bool) n2n.Ours {
 		}
 	}
 	return o
+}
+
+func (m *Machine) pace(p *peer, on bool) {
+	if p.paced != on {
+		p.paced = on
+		m.do(Pace{p.mac, on})
+	}
 }
 
 // ownNumber says whether an address of the peer's network is an address of this host, too: private networks are numbered

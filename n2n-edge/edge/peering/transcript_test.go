@@ -239,6 +239,8 @@ func (p *player) describe(a Action) string {
 			return fmt.Sprintf("route %v by the supernode", short(a.MAC))
 		}
 		return fmt.Sprintf("route %v to %v fast %v", short(a.MAC), a.To, a.Fast)
+	case Pace:
+		return fmt.Sprintf("pace %v %v", short(a.MAC), a.On)
 	case Relay:
 		return fmt.Sprintf("relay %v fast %v", a.To, a.Fast)
 	case Supernodes:
