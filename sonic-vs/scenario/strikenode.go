@@ -145,7 +145,7 @@ func (s *stage) fillDisk(from, to string) strike {
 	more := filepath.Join(s.suite.Volume(s.node(from).Node, replica, volume), "more")
 	return strike{
 		before: func(ctx context.Context) error {
-			script := fmt.Sprintf("mount -t tmpfs -o size=%s small %s && mkdir -p %s/%s/%s", diskSize, at, at, replica, volume)
+			script := fmt.Sprintf("mkdir -p %[2]s && mount -t tmpfs -o size=%[1]s small %[2]s && mkdir -p %[2]s/%[3]s/%[4]s", diskSize, at, replica, volume)
 			return s.in(ctx, to, script)
 		},
 		hit: func(context.Context) error {

@@ -22,15 +22,14 @@ func Commands() []*cobra.Command {
 }
 
 // ExitCode is what the program exits with after err: for exec the command's own code, silently, as it has said what it
-// had to say.
+// had to say. A command that failed on the way of something else has been wrapped, and is said.
 func ExitCode(err error) int {
-	exit := (*exec.ExitError)(nil)
-	switch {
+	switch exit, ok := err.(*exec.ExitError); {
 	case err == nil:
 		return 0
-	case errors.As(err, &exit) && exit.Exited():
+	case ok && exit.Exited():
 		return exit.ExitCode()
-	case exit != nil: // as a shell reports a signal
+	case ok: // as a shell reports a signal
 		return 128 + int(exit.Sys().(syscall.WaitStatus).Signal())
 	}
 	fmt.Fprintln(os.Stderr, "sonic-vs:", err) // not slog: several lines, for people
