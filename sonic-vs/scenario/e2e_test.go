@@ -159,7 +159,7 @@ func seeLeftovers(ctx context.Context, t *testing.T, s *stage) {
 		{"interface", "interfaces of holders", away, "ip link add nshleft type veth peer name nshpeer", "ip link del nshleft"},
 		{"mount", "mount: ", away, "mkdir -p /tmp/op/x; mount -t tmpfs none /tmp/op/x", "umount /tmp/op/x; rm -r /tmp/op"},
 		{"operation's files", "work/op has 1 entries", away, "mkdir -p " + agent + "work/op/x", "rmdir " + agent + "work/op/x"},
-		{"volume", "volumes/kms-0: there is true", away, "mkdir /host/netservices/volumes/kms-0", "rmdir /host/netservices/volumes/kms-0"},
+		{"volume", "volumes/kms-0: there is true", away, "mkdir -p /host/netservices/volumes/kms-0", "rmdir /host/netservices/volumes/kms-0"},
 		{"operation unfinished", "operation left is at frozen as source", away,
 			`echo '{"format":1,"op":"left","role":"source","step":"frozen"}' >` + agent + "journal/left.source.jsonl",
 			"rm " + agent + "journal/left.source.jsonl"},
