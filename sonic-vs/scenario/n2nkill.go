@@ -158,8 +158,12 @@ func (k *killBed) meet(ctx context.Context, c *couple, i int) error {
 		return err
 	}
 	if c.straight {
-		if way, err := k.bed.AwaitDirect(ctx, c.edges[0], c.edges[1], 30*time.Second); err != nil || way != overlay.Direct {
-			return fmt.Errorf("traffic goes by %s: %w", way, err)
+		way, err := k.bed.AwaitDirect(ctx, c.edges[0], c.edges[1], 30*time.Second)
+		if err != nil {
+			return err
+		}
+		if way != overlay.Direct {
+			return fmt.Errorf("traffic goes by the way %q", way)
 		}
 	}
 	var err error

@@ -75,9 +75,13 @@ func (h *Host) index() int {
 // Changes sends after addresses or routes have changed.
 func (h *Host) Changes() <-chan struct{} { return h.changes }
 
-// Addrs are the addresses others may reach this host at, IPv6 first: those have no NAT before them.
+// Addrs are the addresses others may reach this host at, IPv6 first: those have no NAT before them. Those of tunnels are
+// left out: the device of another edge on this host leads to its peers all right, but one overlay in the other.
 func (h *Host) Addrs() ([]netip.Addr, error) {
-	own := h.index()
+	tunnels, err := tunnels()
+	if err != nil {
+		return nil, fmt.Errorf("host: devices: %w", err)
+	}
 	var v4, v6 []netip.Addr
 	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
@@ -87,7 +91,7 @@ func (h *Host) Addrs() ([]netip.Addr, error) {
 		ip, ok := netip.AddrFromSlice(a.IP)
 		ip = ip.Unmap()
 		temporary := a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DEPRECATED) != 0
-		if !ok || a.LinkIndex == own || temporary || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
+		if !ok || tunnels[a.LinkIndex] || temporary || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
 			continue
 		}
 		if ip.Is4() {
@@ -97,4 +101,20 @@ func (h *Host) Addrs() ([]netip.Addr, error) {
 		}
 	}
 	return append(v6, v4...), nil
+}
+
+// tunnels are the devices by which packets go in packets, by index.
+func tunnels() (map[int]bool, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	all := map[int]bool{}
+	for _, l := range links {
+		switch l.Type() {
+		case "tun", "tuntap", "vxlan":
+			all[l.Attrs().Index] = true
+		}
+	}
+	return all, nil
 }
