@@ -166,7 +166,7 @@ func seeLeftovers(ctx context.Context, t *testing.T, s *stage) {
 			in(b.where, b.spoil)
 			var faults []string
 			seen := false
-			for limit := time.Now().Add(2 * time.Second); !seen && time.Now().Before(limit); { // docker ps may lag behind docker stop
+			for limit := time.Now().Add(10 * time.Second); !seen && time.Now().Before(limit); { // docker ps may lag behind docker stop
 				_, faults = s.unsettled(ctx)
 				seen = strings.Contains(strings.Join(faults, "\n"), b.want)
 			}
