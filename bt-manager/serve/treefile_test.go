@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +15,18 @@ import (
 	"sonic-netservices/bt-manager/trees"
 	"sonic-netservices/plan/balance"
 )
+
+// watching is a manager that has taken a file and watches it, until the test ends.
+func watching(t *testing.T, path string, file trees.File) *deciding {
+	t.Helper()
+	runner, err := run.New(run.Config{Params: decide.Defaults(), Balance: balance.Defaults(), File: file}, nil, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deciding{treeFile: path, runner: runner}
+	go d.watchTrees(t.Context())
+	return d
+}
 
 // The file is taken when it has changed and stayed so; one with faults, or one that is gone, leaves the old trees.
 func TestTreeFileIsWatched(t *testing.T) {
@@ -36,14 +47,7 @@ func TestTreeFileIsWatched(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		runner, err := run.New(run.Config{Params: decide.Defaults(), Balance: balance.Defaults(), File: file}, nil, nil, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &deciding{treeFile: path, runner: runner}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go d.watchTrees(ctx)
+		d := watching(t, path, file)
 		first := d.Trees().Hash
 		steps := []struct {
 			text    string // "" = the file is taken away
@@ -122,14 +126,7 @@ func TestIncludedTreesAreWatched(t *testing.T) {
 		if err != nil || len(file.Includes) != len(all)-1 {
 			t.Fatalf("%d files are included: %v", len(file.Includes), err)
 		}
-		runner, err := run.New(run.Config{Params: decide.Defaults(), Balance: balance.Defaults(), File: file}, nil, nil, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &deciding{treeFile: path, runner: runner}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go d.watchTrees(ctx)
+		d := watching(t, path, file)
 		time.Sleep(5 * lookEvery / 2)
 		first := d.Trees().Hash
 		for i, s := range []struct {

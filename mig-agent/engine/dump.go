@@ -32,7 +32,7 @@ type DumpResult struct {
 }
 
 // Dumper is a dump that has not begun: runc and CRIU are there and wait, CRIU in its own hook before it touches anything
-// (dumpgate.go). What they take to begin, some 40 ms, is not spent inside the freeze.
+// (dumpgate.go). What they take to begin is not spent inside the freeze (docs/decisions/0041).
 type Dumper struct {
 	host  Host
 	call  dumpCall

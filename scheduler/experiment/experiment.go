@@ -44,18 +44,6 @@ func All() []Experiment {
 	return []Experiment{carrying(), chains(), labelled(), balanced(), relayed()}
 }
 
-// Find an experiment by name.
-func Find(name string) (Experiment, error) {
-	var known []string
-	for _, e := range All() {
-		if e.Name == name {
-			return e, nil
-		}
-		known = append(known, e.Name)
-	}
-	return Experiment{}, fmt.Errorf("experiment %q: want one of %v", name, known)
-}
-
 // Report is what came out.
 type Report struct {
 	Tables  []Table
