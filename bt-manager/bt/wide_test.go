@@ -11,27 +11,14 @@ import (
 )
 
 // The trees that `make bench AREA=bt` measures: a Sequence of Sequences of 8 leaves, 1 + 111 * 9 = 1000 nodes, every node ticked.
-const rows, leavesPerRow = 111, 8
-
 func wideTree(leaf, last string) string {
-	var b strings.Builder
-	b.WriteString(`<root BTCPP_format="4"><BehaviorTree ID="M"><Sequence>`)
-	for r := range rows {
-		b.WriteString("<Sequence>")
-		for k := range leavesPerRow {
-			if r == rows-1 && k == leavesPerRow-1 {
-				b.WriteString(last)
-			} else {
-				b.WriteString(leaf)
-			}
-		}
-		b.WriteString("</Sequence>")
-	}
-	b.WriteString(`</Sequence></BehaviorTree></root>`)
-	return b.String()
+	return `<root BTCPP_format="4"><BehaviorTree ID="M"><Sequence>` + strings.Repeat("<Sequence>"+strings.Repeat(leaf, 8)+"</Sequence>", 110) +
+		"<Sequence>" + strings.Repeat(leaf, 7) + last + "</Sequence></Sequence></BehaviorTree></root>"
 }
 
-func benchRegistry() *bt.Registry {
+// compile loads a tree with leaves that do nothing, read a port, write one, or wait.
+func compile(t *testing.T, xml string, given ...string) *bt.Program {
+	t.Helper()
 	reg := bt.NewRegistry()
 	reg.AddFunc("Ok", bt.Condition, nil, func(*bt.Ctx) bt.Status { return bt.Success })
 	reg.AddFunc("Read", bt.Condition, []bt.Port{{Name: "in", Type: board.Real}}, func(c *bt.Ctx) bt.Status {
@@ -45,7 +32,11 @@ func benchRegistry() *bt.Registry {
 		return bt.Success
 	})
 	reg.Add("Wait", bt.Action, nil, func() bt.Leaf { return wait{} })
-	return reg
+	prog, faults := xmlv4.Load(fstest.MapFS{"t.xml": {Data: []byte(xml)}}, "t.xml", reg, xmlv4.Options{Given: given})
+	if prog == nil {
+		t.Fatalf("load:\n%s", faults)
+	}
+	return prog
 }
 
 // wait is a leaf that never ends.
@@ -54,12 +45,3 @@ type wait struct{}
 func (wait) OnStart(*bt.Ctx) bt.Status    { return bt.Running }
 func (wait) OnRunning(*bt.Ctx) bt.Status  { return bt.Running }
 func (wait) OnHalted(*bt.Ctx, bt.HaltWhy) {}
-
-func compile(tb testing.TB, xml string, given ...string) *bt.Program {
-	tb.Helper()
-	prog, faults := xmlv4.Load(fstest.MapFS{"t.xml": {Data: []byte(xml)}}, "t.xml", benchRegistry(), xmlv4.Options{Given: given})
-	if prog == nil {
-		tb.Fatalf("load:\n%s", faults)
-	}
-	return prog
-}

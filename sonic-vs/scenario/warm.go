@@ -56,8 +56,10 @@ func (s *stage) warmPart(ctx context.Context, name, more string, play func(conte
 	if err != nil {
 		return err
 	}
+	// Who begins with data listens before it is loaded, so the port alone does not tell.
+	spec := strings.Replace(string(text), `tcp: ":6379"`, "exec: [/usr/bin/redis-cli, -e, ping]", 1) + "migration: warm\n" + more
 	file := filepath.Join(s.dir, name+".yaml")
-	if err := os.WriteFile(file, append(text, "migration: warm\n"+more...), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(spec), 0o644); err != nil {
 		return err
 	}
 	if _, err := s.suite.Deploy(ctx, file, homes[0]); err != nil {
