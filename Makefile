@@ -4,7 +4,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 FUZZTIME := 60s
 AREAS := migrate bt n2n plan go
-PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./bt-manager ./n2n-supernode ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
+PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./mig-agent/mig-tar ./bt-manager ./n2n-supernode ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
 # Packages whose tests raise switches or containers: one after the other.
 E2E := /(sonic-vs|mig-agent)(/|$$)
 

@@ -1603,9 +1603,121 @@ func (x *FeatureRequest) GetName() string {
 	return ""
 }
 
+type ReadyDumpReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Descriptors   []byte                 `protobuf:"bytes,1,opt,name=descriptors,proto3" json:"descriptors,omitempty"` // runc's descriptors.json, as it will be in the image
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyDumpReply) Reset() {
+	*x = ReadyDumpReply{}
+	mi := &file_helper_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyDumpReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyDumpReply) ProtoMessage() {}
+
+func (x *ReadyDumpReply) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyDumpReply.ProtoReflect.Descriptor instead.
+func (*ReadyDumpReply) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReadyDumpReply) GetDescriptors() []byte {
+	if x != nil {
+		return x.Descriptors
+	}
+	return nil
+}
+
+type ReadyRestoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            string                 `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`     // full id
+	Lazy          bool                   `protobuf:"varint,3,opt,name=lazy,proto3" json:"lazy,omitempty"`              // memory follows
+	Descriptors   []byte                 `protobuf:"bytes,4,opt,name=descriptors,proto3" json:"descriptors,omitempty"` // runc's descriptors.json, as it will be in the image
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyRestoreRequest) Reset() {
+	*x = ReadyRestoreRequest{}
+	mi := &file_helper_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyRestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyRestoreRequest) ProtoMessage() {}
+
+func (x *ReadyRestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyRestoreRequest.ProtoReflect.Descriptor instead.
+func (*ReadyRestoreRequest) Descriptor() ([]byte, []int) {
+	return file_helper_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ReadyRestoreRequest) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *ReadyRestoreRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *ReadyRestoreRequest) GetLazy() bool {
+	if x != nil {
+		return x.Lazy
+	}
+	return false
+}
+
+func (x *ReadyRestoreRequest) GetDescriptors() []byte {
+	if x != nil {
+		return x.Descriptors
+	}
+	return nil
+}
+
 type DumpReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	FrozenAfterMs float64                `protobuf:"fixed64,1,opt,name=frozen_after_ms,json=frozenAfterMs,proto3" json:"frozen_after_ms,omitempty"` // from the call to FROZEN
+	FrozenAfterMs float64                `protobuf:"fixed64,1,opt,name=frozen_after_ms,json=frozenAfterMs,proto3" json:"frozen_after_ms,omitempty"` // from the call to FROZEN; the first reply has nothing else
 	DumpMs        float64                `protobuf:"fixed64,2,opt,name=dump_ms,json=dumpMs,proto3" json:"dump_ms,omitempty"`
 	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1614,7 +1726,7 @@ type DumpReply struct {
 
 func (x *DumpReply) Reset() {
 	*x = DumpReply{}
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1738,7 @@ func (x *DumpReply) String() string {
 func (*DumpReply) ProtoMessage() {}
 
 func (x *DumpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[25]
+	mi := &file_helper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1751,7 @@ func (x *DumpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpReply.ProtoReflect.Descriptor instead.
 func (*DumpReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{25}
+	return file_helper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DumpReply) GetFrozenAfterMs() float64 {
@@ -1674,7 +1786,7 @@ type TakeBackRequest struct {
 
 func (x *TakeBackRequest) Reset() {
 	*x = TakeBackRequest{}
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1798,7 @@ func (x *TakeBackRequest) String() string {
 func (*TakeBackRequest) ProtoMessage() {}
 
 func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[26]
+	mi := &file_helper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1811,7 @@ func (x *TakeBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeBackRequest.ProtoReflect.Descriptor instead.
 func (*TakeBackRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{26}
+	return file_helper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TakeBackRequest) GetOp() string {
@@ -1736,7 +1848,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1860,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[27]
+	mi := &file_helper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1873,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{27}
+	return file_helper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RestoreRequest) GetOp() string {
@@ -1803,13 +1915,14 @@ type DisarmRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Op            string                 `protobuf:"bytes,3,opt,name=op,proto3" json:"op,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DisarmRequest) Reset() {
 	*x = DisarmRequest{}
-	mi := &file_helper_proto_msgTypes[28]
+	mi := &file_helper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1934,7 @@ func (x *DisarmRequest) String() string {
 func (*DisarmRequest) ProtoMessage() {}
 
 func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[28]
+	mi := &file_helper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +1947,7 @@ func (x *DisarmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisarmRequest.ProtoReflect.Descriptor instead.
 func (*DisarmRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{28}
+	return file_helper_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DisarmRequest) GetContainer() string {
@@ -1847,6 +1960,13 @@ func (x *DisarmRequest) GetContainer() string {
 func (x *DisarmRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *DisarmRequest) GetOp() string {
+	if x != nil {
+		return x.Op
 	}
 	return ""
 }
@@ -1866,7 +1986,7 @@ type TreeRequest struct {
 
 func (x *TreeRequest) Reset() {
 	*x = TreeRequest{}
-	mi := &file_helper_proto_msgTypes[29]
+	mi := &file_helper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1998,7 @@ func (x *TreeRequest) String() string {
 func (*TreeRequest) ProtoMessage() {}
 
 func (x *TreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[29]
+	mi := &file_helper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2011,7 @@ func (x *TreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
 func (*TreeRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{29}
+	return file_helper_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TreeRequest) GetOp() string {
@@ -1957,7 +2077,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_helper_proto_msgTypes[30]
+	mi := &file_helper_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2089,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[30]
+	mi := &file_helper_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2102,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{30}
+	return file_helper_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MemoryRequest) GetOp() string {
@@ -2038,7 +2158,7 @@ type MemoryReply struct {
 
 func (x *MemoryReply) Reset() {
 	*x = MemoryReply{}
-	mi := &file_helper_proto_msgTypes[31]
+	mi := &file_helper_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2170,7 @@ func (x *MemoryReply) String() string {
 func (*MemoryReply) ProtoMessage() {}
 
 func (x *MemoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[31]
+	mi := &file_helper_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2183,7 @@ func (x *MemoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryReply.ProtoReflect.Descriptor instead.
 func (*MemoryReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{31}
+	return file_helper_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MemoryReply) GetMemoryBytes() int64 {
@@ -2098,7 +2218,7 @@ type TreePart struct {
 
 func (x *TreePart) Reset() {
 	*x = TreePart{}
-	mi := &file_helper_proto_msgTypes[32]
+	mi := &file_helper_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2230,7 @@ func (x *TreePart) String() string {
 func (*TreePart) ProtoMessage() {}
 
 func (x *TreePart) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[32]
+	mi := &file_helper_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2243,7 @@ func (x *TreePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreePart.ProtoReflect.Descriptor instead.
 func (*TreePart) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{32}
+	return file_helper_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TreePart) GetRoot() string {
@@ -2156,7 +2276,7 @@ type TreeReply struct {
 
 func (x *TreeReply) Reset() {
 	*x = TreeReply{}
-	mi := &file_helper_proto_msgTypes[33]
+	mi := &file_helper_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2288,7 @@ func (x *TreeReply) String() string {
 func (*TreeReply) ProtoMessage() {}
 
 func (x *TreeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_proto_msgTypes[33]
+	mi := &file_helper_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2301,7 @@ func (x *TreeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
 func (*TreeReply) Descriptor() ([]byte, []int) {
-	return file_helper_proto_rawDescGZIP(), []int{33}
+	return file_helper_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TreeReply) GetBytes() int64 {
@@ -2312,7 +2432,14 @@ const file_helper_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x18\n" +
 	"\askipped\x18\x03 \x01(\bR\askipped\"$\n" +
 	"\x0eFeatureRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"b\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"2\n" +
+	"\x0eReadyDumpReply\x12 \n" +
+	"\vdescriptors\x18\x01 \x01(\fR\vdescriptors\"y\n" +
+	"\x13ReadyRestoreRequest\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x12\n" +
+	"\x04lazy\x18\x03 \x01(\bR\x04lazy\x12 \n" +
+	"\vdescriptors\x18\x04 \x01(\fR\vdescriptors\"b\n" +
 	"\tDumpReply\x12&\n" +
 	"\x0ffrozen_after_ms\x18\x01 \x01(\x01R\rfrozenAfterMs\x12\x17\n" +
 	"\adump_ms\x18\x02 \x01(\x01R\x06dumpMs\x12\x14\n" +
@@ -2328,10 +2455,11 @@ const file_helper_proto_rawDesc = "" +
 	"\n" +
 	"pages_from\x18\x04 \x01(\tR\tpagesFrom\x12\x1d\n" +
 	"\n" +
-	"pages_node\x18\x05 \x01(\tR\tpagesNode\"E\n" +
+	"pages_node\x18\x05 \x01(\tR\tpagesNode\"U\n" +
 	"\rDisarmRequest\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x99\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02op\x18\x03 \x01(\tR\x02op\"\x99\x01\n" +
 	"\vTreeRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2358,7 +2486,7 @@ const file_helper_proto_rawDesc = "" +
 	"\x05layer\x18\x02 \x01(\bR\x05layer\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"!\n" +
 	"\tTreeReply\x12\x14\n" +
-	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xf3\x0e\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes2\xca\x0f\n" +
 	"\x06Helper\x128\n" +
 	"\x05Watch\x12\x14.netservices.v1.Beat\x1a\x15.netservices.v1.Empty(\x010\x01\x129\n" +
 	"\x05Facts\x12\x15.netservices.v1.Empty\x1a\x19.netservices.v1.HostFacts\x12G\n" +
@@ -2377,12 +2505,13 @@ const file_helper_proto_rawDesc = "" +
 	"\aForward\x12\x1e.netservices.v1.ForwardRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
 	"\x06Linger\x12\x1d.netservices.v1.LingerRequest\x1a\x15.netservices.v1.Empty\x128\n" +
 	"\x06Rivals\x12\x15.netservices.v1.Empty\x1a\x15.netservices.v1.Rival0\x01\x12:\n" +
-	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12?\n" +
-	"\tReadyDump\x12\x1b.netservices.v1.DumpRequest\x1a\x15.netservices.v1.Empty\x12>\n" +
-	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply\x12G\n" +
+	"\tSetLeases\x12\x16.netservices.v1.Leases\x1a\x15.netservices.v1.Empty\x12H\n" +
+	"\tReadyDump\x12\x1b.netservices.v1.DumpRequest\x1a\x1e.netservices.v1.ReadyDumpReply\x12@\n" +
+	"\x04Dump\x12\x1b.netservices.v1.DumpRequest\x1a\x19.netservices.v1.DumpReply0\x01\x12G\n" +
 	"\aPreDump\x12\x1e.netservices.v1.PreDumpRequest\x1a\x1c.netservices.v1.PreDumpReply\x12B\n" +
 	"\bTakeBack\x12\x1f.netservices.v1.TakeBackRequest\x1a\x15.netservices.v1.Empty\x12;\n" +
-	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12C\n" +
+	"\x04Kill\x12\x1c.netservices.v1.ContainerRef\x1a\x15.netservices.v1.Empty\x12J\n" +
+	"\fReadyRestore\x12#.netservices.v1.ReadyRestoreRequest\x1a\x15.netservices.v1.Empty\x12C\n" +
 	"\aRestore\x12\x1e.netservices.v1.RestoreRequest\x1a\x18.netservices.v1.Restored\x12>\n" +
 	"\x06Disarm\x12\x1d.netservices.v1.DisarmRequest\x1a\x15.netservices.v1.Empty\x12H\n" +
 	"\n" +
@@ -2405,67 +2534,69 @@ func file_helper_proto_rawDescGZIP() []byte {
 	return file_helper_proto_rawDescData
 }
 
-var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_helper_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_helper_proto_goTypes = []any{
-	(*Budget)(nil),          // 0: netservices.v1.Budget
-	(*UsageRequest)(nil),    // 1: netservices.v1.UsageRequest
-	(*UsageOf)(nil),         // 2: netservices.v1.UsageOf
-	(*UsageReply)(nil),      // 3: netservices.v1.UsageReply
-	(*UsageIs)(nil),         // 4: netservices.v1.UsageIs
-	(*Beat)(nil),            // 5: netservices.v1.Beat
-	(*Guarded)(nil),         // 6: netservices.v1.Guarded
-	(*HostFacts)(nil),       // 7: netservices.v1.HostFacts
-	(*ExamineRequest)(nil),  // 8: netservices.v1.ExamineRequest
-	(*ExamineReply)(nil),    // 9: netservices.v1.ExamineReply
-	(*SegmentConfig)(nil),   // 10: netservices.v1.SegmentConfig
-	(*HolderConfig)(nil),    // 11: netservices.v1.HolderConfig
-	(*Traffic)(nil),         // 12: netservices.v1.Traffic
-	(*Rival)(nil),           // 13: netservices.v1.Rival
-	(*ForwardRequest)(nil),  // 14: netservices.v1.ForwardRequest
-	(*LingerRequest)(nil),   // 15: netservices.v1.LingerRequest
-	(*ReleaseReply)(nil),    // 16: netservices.v1.ReleaseReply
-	(*Leases)(nil),          // 17: netservices.v1.Leases
-	(*HolderLease)(nil),     // 18: netservices.v1.HolderLease
-	(*CheckRequest)(nil),    // 19: netservices.v1.CheckRequest
-	(*ContainerRef)(nil),    // 20: netservices.v1.ContainerRef
-	(*DumpRequest)(nil),     // 21: netservices.v1.DumpRequest
-	(*PreDumpRequest)(nil),  // 22: netservices.v1.PreDumpRequest
-	(*PreDumpReply)(nil),    // 23: netservices.v1.PreDumpReply
-	(*FeatureRequest)(nil),  // 24: netservices.v1.FeatureRequest
-	(*DumpReply)(nil),       // 25: netservices.v1.DumpReply
-	(*TakeBackRequest)(nil), // 26: netservices.v1.TakeBackRequest
-	(*RestoreRequest)(nil),  // 27: netservices.v1.RestoreRequest
-	(*DisarmRequest)(nil),   // 28: netservices.v1.DisarmRequest
-	(*TreeRequest)(nil),     // 29: netservices.v1.TreeRequest
-	(*MemoryRequest)(nil),   // 30: netservices.v1.MemoryRequest
-	(*MemoryReply)(nil),     // 31: netservices.v1.MemoryReply
-	(*TreePart)(nil),        // 32: netservices.v1.TreePart
-	(*TreeReply)(nil),       // 33: netservices.v1.TreeReply
-	(*Platform)(nil),        // 34: netservices.v1.Platform
-	(*Check)(nil),           // 35: netservices.v1.Check
-	(*Port)(nil),            // 36: netservices.v1.Port
-	(*Probe)(nil),           // 37: netservices.v1.Probe
-	(*Empty)(nil),           // 38: netservices.v1.Empty
-	(*OpRef)(nil),           // 39: netservices.v1.OpRef
-	(*Restored)(nil),        // 40: netservices.v1.Restored
-	(*Chunk)(nil),           // 41: netservices.v1.Chunk
+	(*Budget)(nil),              // 0: netservices.v1.Budget
+	(*UsageRequest)(nil),        // 1: netservices.v1.UsageRequest
+	(*UsageOf)(nil),             // 2: netservices.v1.UsageOf
+	(*UsageReply)(nil),          // 3: netservices.v1.UsageReply
+	(*UsageIs)(nil),             // 4: netservices.v1.UsageIs
+	(*Beat)(nil),                // 5: netservices.v1.Beat
+	(*Guarded)(nil),             // 6: netservices.v1.Guarded
+	(*HostFacts)(nil),           // 7: netservices.v1.HostFacts
+	(*ExamineRequest)(nil),      // 8: netservices.v1.ExamineRequest
+	(*ExamineReply)(nil),        // 9: netservices.v1.ExamineReply
+	(*SegmentConfig)(nil),       // 10: netservices.v1.SegmentConfig
+	(*HolderConfig)(nil),        // 11: netservices.v1.HolderConfig
+	(*Traffic)(nil),             // 12: netservices.v1.Traffic
+	(*Rival)(nil),               // 13: netservices.v1.Rival
+	(*ForwardRequest)(nil),      // 14: netservices.v1.ForwardRequest
+	(*LingerRequest)(nil),       // 15: netservices.v1.LingerRequest
+	(*ReleaseReply)(nil),        // 16: netservices.v1.ReleaseReply
+	(*Leases)(nil),              // 17: netservices.v1.Leases
+	(*HolderLease)(nil),         // 18: netservices.v1.HolderLease
+	(*CheckRequest)(nil),        // 19: netservices.v1.CheckRequest
+	(*ContainerRef)(nil),        // 20: netservices.v1.ContainerRef
+	(*DumpRequest)(nil),         // 21: netservices.v1.DumpRequest
+	(*PreDumpRequest)(nil),      // 22: netservices.v1.PreDumpRequest
+	(*PreDumpReply)(nil),        // 23: netservices.v1.PreDumpReply
+	(*FeatureRequest)(nil),      // 24: netservices.v1.FeatureRequest
+	(*ReadyDumpReply)(nil),      // 25: netservices.v1.ReadyDumpReply
+	(*ReadyRestoreRequest)(nil), // 26: netservices.v1.ReadyRestoreRequest
+	(*DumpReply)(nil),           // 27: netservices.v1.DumpReply
+	(*TakeBackRequest)(nil),     // 28: netservices.v1.TakeBackRequest
+	(*RestoreRequest)(nil),      // 29: netservices.v1.RestoreRequest
+	(*DisarmRequest)(nil),       // 30: netservices.v1.DisarmRequest
+	(*TreeRequest)(nil),         // 31: netservices.v1.TreeRequest
+	(*MemoryRequest)(nil),       // 32: netservices.v1.MemoryRequest
+	(*MemoryReply)(nil),         // 33: netservices.v1.MemoryReply
+	(*TreePart)(nil),            // 34: netservices.v1.TreePart
+	(*TreeReply)(nil),           // 35: netservices.v1.TreeReply
+	(*Platform)(nil),            // 36: netservices.v1.Platform
+	(*Check)(nil),               // 37: netservices.v1.Check
+	(*Port)(nil),                // 38: netservices.v1.Port
+	(*Probe)(nil),               // 39: netservices.v1.Probe
+	(*Empty)(nil),               // 40: netservices.v1.Empty
+	(*OpRef)(nil),               // 41: netservices.v1.OpRef
+	(*Restored)(nil),            // 42: netservices.v1.Restored
+	(*Chunk)(nil),               // 43: netservices.v1.Chunk
 }
 var file_helper_proto_depIdxs = []int32{
 	2,  // 0: netservices.v1.UsageRequest.replicas:type_name -> netservices.v1.UsageOf
 	4,  // 1: netservices.v1.UsageReply.replicas:type_name -> netservices.v1.UsageIs
 	6,  // 2: netservices.v1.Beat.guarded:type_name -> netservices.v1.Guarded
-	34, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
-	35, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
+	36, // 3: netservices.v1.HostFacts.platform:type_name -> netservices.v1.Platform
+	37, // 4: netservices.v1.ExamineReply.checks:type_name -> netservices.v1.Check
 	11, // 5: netservices.v1.SegmentConfig.holders:type_name -> netservices.v1.HolderConfig
-	36, // 6: netservices.v1.HolderConfig.ports:type_name -> netservices.v1.Port
+	38, // 6: netservices.v1.HolderConfig.ports:type_name -> netservices.v1.Port
 	12, // 7: netservices.v1.ForwardRequest.traffic:type_name -> netservices.v1.Traffic
 	12, // 8: netservices.v1.LingerRequest.traffic:type_name -> netservices.v1.Traffic
 	18, // 9: netservices.v1.Leases.leases:type_name -> netservices.v1.HolderLease
 	12, // 10: netservices.v1.HolderLease.traffic:type_name -> netservices.v1.Traffic
-	37, // 11: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
+	39, // 11: netservices.v1.CheckRequest.probe:type_name -> netservices.v1.Probe
 	12, // 12: netservices.v1.TakeBackRequest.traffic:type_name -> netservices.v1.Traffic
 	5,  // 13: netservices.v1.Helper.Watch:input_type -> netservices.v1.Beat
-	38, // 14: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
+	40, // 14: netservices.v1.Helper.Facts:input_type -> netservices.v1.Empty
 	8,  // 15: netservices.v1.Helper.Examine:input_type -> netservices.v1.ExamineRequest
 	24, // 16: netservices.v1.Helper.Feature:input_type -> netservices.v1.FeatureRequest
 	10, // 17: netservices.v1.Helper.SetSegment:input_type -> netservices.v1.SegmentConfig
@@ -2479,53 +2610,55 @@ var file_helper_proto_depIdxs = []int32{
 	12, // 25: netservices.v1.Helper.Drop:input_type -> netservices.v1.Traffic
 	14, // 26: netservices.v1.Helper.Forward:input_type -> netservices.v1.ForwardRequest
 	15, // 27: netservices.v1.Helper.Linger:input_type -> netservices.v1.LingerRequest
-	38, // 28: netservices.v1.Helper.Rivals:input_type -> netservices.v1.Empty
+	40, // 28: netservices.v1.Helper.Rivals:input_type -> netservices.v1.Empty
 	17, // 29: netservices.v1.Helper.SetLeases:input_type -> netservices.v1.Leases
 	21, // 30: netservices.v1.Helper.ReadyDump:input_type -> netservices.v1.DumpRequest
 	21, // 31: netservices.v1.Helper.Dump:input_type -> netservices.v1.DumpRequest
 	22, // 32: netservices.v1.Helper.PreDump:input_type -> netservices.v1.PreDumpRequest
-	26, // 33: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
+	28, // 33: netservices.v1.Helper.TakeBack:input_type -> netservices.v1.TakeBackRequest
 	20, // 34: netservices.v1.Helper.Kill:input_type -> netservices.v1.ContainerRef
-	27, // 35: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
-	28, // 36: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
-	30, // 37: netservices.v1.Helper.SendMemory:input_type -> netservices.v1.MemoryRequest
-	29, // 38: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
-	32, // 39: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
-	0,  // 40: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
-	1,  // 41: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
-	39, // 42: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
-	38, // 43: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
-	7,  // 44: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
-	9,  // 45: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
-	38, // 46: netservices.v1.Helper.Feature:output_type -> netservices.v1.Empty
-	38, // 47: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
-	38, // 48: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
-	38, // 49: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
-	38, // 50: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
-	38, // 51: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
-	38, // 52: netservices.v1.Helper.Silence:output_type -> netservices.v1.Empty
-	38, // 53: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
-	16, // 54: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
-	38, // 55: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
-	38, // 56: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
-	38, // 57: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
-	13, // 58: netservices.v1.Helper.Rivals:output_type -> netservices.v1.Rival
-	38, // 59: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
-	38, // 60: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.Empty
-	25, // 61: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
-	23, // 62: netservices.v1.Helper.PreDump:output_type -> netservices.v1.PreDumpReply
-	38, // 63: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
-	38, // 64: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
-	40, // 65: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
-	38, // 66: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
-	31, // 67: netservices.v1.Helper.SendMemory:output_type -> netservices.v1.MemoryReply
-	41, // 68: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
-	33, // 69: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
-	38, // 70: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
-	3,  // 71: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
-	38, // 72: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
-	43, // [43:73] is the sub-list for method output_type
-	13, // [13:43] is the sub-list for method input_type
+	26, // 35: netservices.v1.Helper.ReadyRestore:input_type -> netservices.v1.ReadyRestoreRequest
+	29, // 36: netservices.v1.Helper.Restore:input_type -> netservices.v1.RestoreRequest
+	30, // 37: netservices.v1.Helper.Disarm:input_type -> netservices.v1.DisarmRequest
+	32, // 38: netservices.v1.Helper.SendMemory:input_type -> netservices.v1.MemoryRequest
+	31, // 39: netservices.v1.Helper.ReadTree:input_type -> netservices.v1.TreeRequest
+	34, // 40: netservices.v1.Helper.WriteTree:input_type -> netservices.v1.TreePart
+	0,  // 41: netservices.v1.Helper.SetBudget:input_type -> netservices.v1.Budget
+	1,  // 42: netservices.v1.Helper.Usage:input_type -> netservices.v1.UsageRequest
+	41, // 43: netservices.v1.Helper.Forget:input_type -> netservices.v1.OpRef
+	40, // 44: netservices.v1.Helper.Watch:output_type -> netservices.v1.Empty
+	7,  // 45: netservices.v1.Helper.Facts:output_type -> netservices.v1.HostFacts
+	9,  // 46: netservices.v1.Helper.Examine:output_type -> netservices.v1.ExamineReply
+	40, // 47: netservices.v1.Helper.Feature:output_type -> netservices.v1.Empty
+	40, // 48: netservices.v1.Helper.SetSegment:output_type -> netservices.v1.Empty
+	40, // 49: netservices.v1.Helper.Check:output_type -> netservices.v1.Empty
+	40, // 50: netservices.v1.Helper.Yield:output_type -> netservices.v1.Empty
+	40, // 51: netservices.v1.Helper.Announce:output_type -> netservices.v1.Empty
+	40, // 52: netservices.v1.Helper.Mute:output_type -> netservices.v1.Empty
+	40, // 53: netservices.v1.Helper.Silence:output_type -> netservices.v1.Empty
+	40, // 54: netservices.v1.Helper.Hold:output_type -> netservices.v1.Empty
+	16, // 55: netservices.v1.Helper.Release:output_type -> netservices.v1.ReleaseReply
+	40, // 56: netservices.v1.Helper.Drop:output_type -> netservices.v1.Empty
+	40, // 57: netservices.v1.Helper.Forward:output_type -> netservices.v1.Empty
+	40, // 58: netservices.v1.Helper.Linger:output_type -> netservices.v1.Empty
+	13, // 59: netservices.v1.Helper.Rivals:output_type -> netservices.v1.Rival
+	40, // 60: netservices.v1.Helper.SetLeases:output_type -> netservices.v1.Empty
+	25, // 61: netservices.v1.Helper.ReadyDump:output_type -> netservices.v1.ReadyDumpReply
+	27, // 62: netservices.v1.Helper.Dump:output_type -> netservices.v1.DumpReply
+	23, // 63: netservices.v1.Helper.PreDump:output_type -> netservices.v1.PreDumpReply
+	40, // 64: netservices.v1.Helper.TakeBack:output_type -> netservices.v1.Empty
+	40, // 65: netservices.v1.Helper.Kill:output_type -> netservices.v1.Empty
+	40, // 66: netservices.v1.Helper.ReadyRestore:output_type -> netservices.v1.Empty
+	42, // 67: netservices.v1.Helper.Restore:output_type -> netservices.v1.Restored
+	40, // 68: netservices.v1.Helper.Disarm:output_type -> netservices.v1.Empty
+	33, // 69: netservices.v1.Helper.SendMemory:output_type -> netservices.v1.MemoryReply
+	43, // 70: netservices.v1.Helper.ReadTree:output_type -> netservices.v1.Chunk
+	35, // 71: netservices.v1.Helper.WriteTree:output_type -> netservices.v1.TreeReply
+	40, // 72: netservices.v1.Helper.SetBudget:output_type -> netservices.v1.Empty
+	3,  // 73: netservices.v1.Helper.Usage:output_type -> netservices.v1.UsageReply
+	40, // 74: netservices.v1.Helper.Forget:output_type -> netservices.v1.Empty
+	44, // [44:75] is the sub-list for method output_type
+	13, // [13:44] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
 	13, // [13:13] is the sub-list for extension extendee
 	0,  // [0:13] is the sub-list for field type_name
@@ -2543,7 +2676,7 @@ func file_helper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_proto_rawDesc), len(file_helper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

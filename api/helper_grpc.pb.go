@@ -25,36 +25,37 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Helper_Watch_FullMethodName      = "/netservices.v1.Helper/Watch"
-	Helper_Facts_FullMethodName      = "/netservices.v1.Helper/Facts"
-	Helper_Examine_FullMethodName    = "/netservices.v1.Helper/Examine"
-	Helper_Feature_FullMethodName    = "/netservices.v1.Helper/Feature"
-	Helper_SetSegment_FullMethodName = "/netservices.v1.Helper/SetSegment"
-	Helper_Check_FullMethodName      = "/netservices.v1.Helper/Check"
-	Helper_Yield_FullMethodName      = "/netservices.v1.Helper/Yield"
-	Helper_Announce_FullMethodName   = "/netservices.v1.Helper/Announce"
-	Helper_Mute_FullMethodName       = "/netservices.v1.Helper/Mute"
-	Helper_Silence_FullMethodName    = "/netservices.v1.Helper/Silence"
-	Helper_Hold_FullMethodName       = "/netservices.v1.Helper/Hold"
-	Helper_Release_FullMethodName    = "/netservices.v1.Helper/Release"
-	Helper_Drop_FullMethodName       = "/netservices.v1.Helper/Drop"
-	Helper_Forward_FullMethodName    = "/netservices.v1.Helper/Forward"
-	Helper_Linger_FullMethodName     = "/netservices.v1.Helper/Linger"
-	Helper_Rivals_FullMethodName     = "/netservices.v1.Helper/Rivals"
-	Helper_SetLeases_FullMethodName  = "/netservices.v1.Helper/SetLeases"
-	Helper_ReadyDump_FullMethodName  = "/netservices.v1.Helper/ReadyDump"
-	Helper_Dump_FullMethodName       = "/netservices.v1.Helper/Dump"
-	Helper_PreDump_FullMethodName    = "/netservices.v1.Helper/PreDump"
-	Helper_TakeBack_FullMethodName   = "/netservices.v1.Helper/TakeBack"
-	Helper_Kill_FullMethodName       = "/netservices.v1.Helper/Kill"
-	Helper_Restore_FullMethodName    = "/netservices.v1.Helper/Restore"
-	Helper_Disarm_FullMethodName     = "/netservices.v1.Helper/Disarm"
-	Helper_SendMemory_FullMethodName = "/netservices.v1.Helper/SendMemory"
-	Helper_ReadTree_FullMethodName   = "/netservices.v1.Helper/ReadTree"
-	Helper_WriteTree_FullMethodName  = "/netservices.v1.Helper/WriteTree"
-	Helper_SetBudget_FullMethodName  = "/netservices.v1.Helper/SetBudget"
-	Helper_Usage_FullMethodName      = "/netservices.v1.Helper/Usage"
-	Helper_Forget_FullMethodName     = "/netservices.v1.Helper/Forget"
+	Helper_Watch_FullMethodName        = "/netservices.v1.Helper/Watch"
+	Helper_Facts_FullMethodName        = "/netservices.v1.Helper/Facts"
+	Helper_Examine_FullMethodName      = "/netservices.v1.Helper/Examine"
+	Helper_Feature_FullMethodName      = "/netservices.v1.Helper/Feature"
+	Helper_SetSegment_FullMethodName   = "/netservices.v1.Helper/SetSegment"
+	Helper_Check_FullMethodName        = "/netservices.v1.Helper/Check"
+	Helper_Yield_FullMethodName        = "/netservices.v1.Helper/Yield"
+	Helper_Announce_FullMethodName     = "/netservices.v1.Helper/Announce"
+	Helper_Mute_FullMethodName         = "/netservices.v1.Helper/Mute"
+	Helper_Silence_FullMethodName      = "/netservices.v1.Helper/Silence"
+	Helper_Hold_FullMethodName         = "/netservices.v1.Helper/Hold"
+	Helper_Release_FullMethodName      = "/netservices.v1.Helper/Release"
+	Helper_Drop_FullMethodName         = "/netservices.v1.Helper/Drop"
+	Helper_Forward_FullMethodName      = "/netservices.v1.Helper/Forward"
+	Helper_Linger_FullMethodName       = "/netservices.v1.Helper/Linger"
+	Helper_Rivals_FullMethodName       = "/netservices.v1.Helper/Rivals"
+	Helper_SetLeases_FullMethodName    = "/netservices.v1.Helper/SetLeases"
+	Helper_ReadyDump_FullMethodName    = "/netservices.v1.Helper/ReadyDump"
+	Helper_Dump_FullMethodName         = "/netservices.v1.Helper/Dump"
+	Helper_PreDump_FullMethodName      = "/netservices.v1.Helper/PreDump"
+	Helper_TakeBack_FullMethodName     = "/netservices.v1.Helper/TakeBack"
+	Helper_Kill_FullMethodName         = "/netservices.v1.Helper/Kill"
+	Helper_ReadyRestore_FullMethodName = "/netservices.v1.Helper/ReadyRestore"
+	Helper_Restore_FullMethodName      = "/netservices.v1.Helper/Restore"
+	Helper_Disarm_FullMethodName       = "/netservices.v1.Helper/Disarm"
+	Helper_SendMemory_FullMethodName   = "/netservices.v1.Helper/SendMemory"
+	Helper_ReadTree_FullMethodName     = "/netservices.v1.Helper/ReadTree"
+	Helper_WriteTree_FullMethodName    = "/netservices.v1.Helper/WriteTree"
+	Helper_SetBudget_FullMethodName    = "/netservices.v1.Helper/SetBudget"
+	Helper_Usage_FullMethodName        = "/netservices.v1.Helper/Usage"
+	Helper_Forget_FullMethodName       = "/netservices.v1.Helper/Forget"
 )
 
 // HelperClient is the client API for Helper service.
@@ -99,15 +100,19 @@ type HelperClient interface {
 	SetLeases(ctx context.Context, in *Leases, opts ...grpc.CallOption) (*Empty, error)
 	// ReadyDump starts the process of a dump that is about to be ordered; it waits, and goes when the operation is taken
 	// back or forgotten.
-	ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*Empty, error)
-	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
-	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpReply, error)
+	ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*ReadyDumpReply, error)
+	// Dump freezes a container and writes its CRIU image: one reply when it is frozen, one when the image is complete. The
+	// container stays frozen, also after an error.
+	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpReply], error)
 	// PreDump writes what CRIU can say of a container's memory while it goes on: one round of tracked pre-copy.
 	PreDump(ctx context.Context, in *PreDumpRequest, opts ...grpc.CallOption) (*PreDumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
 	TakeBack(ctx context.Context, in *TakeBackRequest, opts ...grpc.CallOption) (*Empty, error)
 	// Kill ends a container's processes, frozen or not.
 	Kill(ctx context.Context, in *ContainerRef, opts ...grpc.CallOption) (*Empty, error)
+	// ReadyRestore starts the process of a restore that is about to be ordered; it waits, and goes when its container is
+	// disarmed or the operation forgotten.
+	ReadyRestore(ctx context.Context, in *ReadyRestoreRequest, opts ...grpc.CallOption) (*Empty, error)
 	// Restore gives an armed container its word and waits for the result.
 	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*Restored, error)
 	// Disarm ends an armed start with a reason.
@@ -316,9 +321,9 @@ func (c *helperClient) SetLeases(ctx context.Context, in *Leases, opts ...grpc.C
 	return out, nil
 }
 
-func (c *helperClient) ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*Empty, error) {
+func (c *helperClient) ReadyDump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*ReadyDumpReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(Empty)
+	out := new(ReadyDumpReply)
 	err := c.cc.Invoke(ctx, Helper_ReadyDump_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
@@ -326,15 +331,24 @@ func (c *helperClient) ReadyDump(ctx context.Context, in *DumpRequest, opts ...g
 	return out, nil
 }
 
-func (c *helperClient) Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpReply, error) {
+func (c *helperClient) Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(DumpReply)
-	err := c.cc.Invoke(ctx, Helper_Dump_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_Dump_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[DumpRequest, DumpReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Helper_DumpClient = grpc.ServerStreamingClient[DumpReply]
 
 func (c *helperClient) PreDump(ctx context.Context, in *PreDumpRequest, opts ...grpc.CallOption) (*PreDumpReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -360,6 +374,16 @@ func (c *helperClient) Kill(ctx context.Context, in *ContainerRef, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Empty)
 	err := c.cc.Invoke(ctx, Helper_Kill_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *helperClient) ReadyRestore(ctx context.Context, in *ReadyRestoreRequest, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, Helper_ReadyRestore_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -398,7 +422,7 @@ func (c *helperClient) SendMemory(ctx context.Context, in *MemoryRequest, opts .
 
 func (c *helperClient) ReadTree(ctx context.Context, in *TreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[2], Helper_ReadTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_ReadTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -417,7 +441,7 @@ type Helper_ReadTreeClient = grpc.ServerStreamingClient[Chunk]
 
 func (c *helperClient) WriteTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[TreePart, TreeReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[3], Helper_WriteTree_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Helper_ServiceDesc.Streams[4], Helper_WriteTree_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -500,15 +524,19 @@ type HelperServer interface {
 	SetLeases(context.Context, *Leases) (*Empty, error)
 	// ReadyDump starts the process of a dump that is about to be ordered; it waits, and goes when the operation is taken
 	// back or forgotten.
-	ReadyDump(context.Context, *DumpRequest) (*Empty, error)
-	// Dump freezes a container and writes its CRIU image. The container stays frozen, also after an error.
-	Dump(context.Context, *DumpRequest) (*DumpReply, error)
+	ReadyDump(context.Context, *DumpRequest) (*ReadyDumpReply, error)
+	// Dump freezes a container and writes its CRIU image: one reply when it is frozen, one when the image is complete. The
+	// container stays frozen, also after an error.
+	Dump(*DumpRequest, grpc.ServerStreamingServer[DumpReply]) error
 	// PreDump writes what CRIU can say of a container's memory while it goes on: one round of tracked pre-copy.
 	PreDump(context.Context, *PreDumpRequest) (*PreDumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
 	TakeBack(context.Context, *TakeBackRequest) (*Empty, error)
 	// Kill ends a container's processes, frozen or not.
 	Kill(context.Context, *ContainerRef) (*Empty, error)
+	// ReadyRestore starts the process of a restore that is about to be ordered; it waits, and goes when its container is
+	// disarmed or the operation forgotten.
+	ReadyRestore(context.Context, *ReadyRestoreRequest) (*Empty, error)
 	// Restore gives an armed container its word and waits for the result.
 	Restore(context.Context, *RestoreRequest) (*Restored, error)
 	// Disarm ends an armed start with a reason.
@@ -586,11 +614,11 @@ func (UnimplementedHelperServer) Rivals(*Empty, grpc.ServerStreamingServer[Rival
 func (UnimplementedHelperServer) SetLeases(context.Context, *Leases) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetLeases not implemented")
 }
-func (UnimplementedHelperServer) ReadyDump(context.Context, *DumpRequest) (*Empty, error) {
+func (UnimplementedHelperServer) ReadyDump(context.Context, *DumpRequest) (*ReadyDumpReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadyDump not implemented")
 }
-func (UnimplementedHelperServer) Dump(context.Context, *DumpRequest) (*DumpReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Dump not implemented")
+func (UnimplementedHelperServer) Dump(*DumpRequest, grpc.ServerStreamingServer[DumpReply]) error {
+	return status.Error(codes.Unimplemented, "method Dump not implemented")
 }
 func (UnimplementedHelperServer) PreDump(context.Context, *PreDumpRequest) (*PreDumpReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method PreDump not implemented")
@@ -600,6 +628,9 @@ func (UnimplementedHelperServer) TakeBack(context.Context, *TakeBackRequest) (*E
 }
 func (UnimplementedHelperServer) Kill(context.Context, *ContainerRef) (*Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method Kill not implemented")
+}
+func (UnimplementedHelperServer) ReadyRestore(context.Context, *ReadyRestoreRequest) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadyRestore not implemented")
 }
 func (UnimplementedHelperServer) Restore(context.Context, *RestoreRequest) (*Restored, error) {
 	return nil, status.Error(codes.Unimplemented, "method Restore not implemented")
@@ -952,23 +983,16 @@ func _Helper_ReadyDump_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Helper_Dump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(DumpRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _Helper_Dump_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DumpRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(HelperServer).Dump(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Helper_Dump_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(HelperServer).Dump(ctx, req.(*DumpRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(HelperServer).Dump(m, &grpc.GenericServerStream[DumpRequest, DumpReply]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Helper_DumpServer = grpc.ServerStreamingServer[DumpReply]
 
 func _Helper_PreDump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PreDumpRequest)
@@ -1020,6 +1044,24 @@ func _Helper_Kill_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(HelperServer).Kill(ctx, req.(*ContainerRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Helper_ReadyRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadyRestoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HelperServer).ReadyRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Helper_ReadyRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HelperServer).ReadyRestore(ctx, req.(*ReadyRestoreRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1222,10 +1264,6 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Helper_ReadyDump_Handler,
 		},
 		{
-			MethodName: "Dump",
-			Handler:    _Helper_Dump_Handler,
-		},
-		{
 			MethodName: "PreDump",
 			Handler:    _Helper_PreDump_Handler,
 		},
@@ -1236,6 +1274,10 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Kill",
 			Handler:    _Helper_Kill_Handler,
+		},
+		{
+			MethodName: "ReadyRestore",
+			Handler:    _Helper_ReadyRestore_Handler,
 		},
 		{
 			MethodName: "Restore",
@@ -1272,6 +1314,11 @@ var Helper_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Rivals",
 			Handler:       _Helper_Rivals_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Dump",
+			Handler:       _Helper_Dump_Handler,
 			ServerStreams: true,
 		},
 		{

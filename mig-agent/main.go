@@ -287,9 +287,11 @@ func runHelper(ctx context.Context, args []string) error {
 	if cfg.PreferCRIU, err = engine.ParseCRIUFrom(*prefer); err != nil {
 		return fmt.Errorf("criu: %w", err)
 	}
-	if cfg.Bundle, err = helper.Enter(engine.BundleFile); err != nil {
+	carried, err := helper.Enter(engine.BundleFile, engine.TarFile)
+	if err != nil {
 		return err
 	}
+	cfg.Bundle, cfg.Tar = carried[0], carried[1]
 	return helper.Run(ctx, cfg, daemon.Logger(*level))
 }
 
@@ -312,7 +314,7 @@ func runUninstall(ctx context.Context, args []string) error {
 		return err
 	}
 	if *inside {
-		if _, err := helper.Enter(""); err != nil {
+		if _, err := helper.Enter(); err != nil {
 			return err
 		}
 		done, err := helper.Uninstall(ctx, r)

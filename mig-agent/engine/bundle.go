@@ -22,6 +22,7 @@ import (
 //
 //	<dir>/criu/<digest>/    the bundle, unpacked
 //	<dir>/bin/criu          runs it by its own loader; whatever starts runc has <dir>/bin first on its PATH
+//	<dir>/spare/tar         runs its tar, where the host has none: this folder comes last
 //
 // Nothing lies outside <dir>, so that the host's own programs and packages never meet ours.
 const BundleFile = "/criu.tar"
@@ -45,18 +46,37 @@ func ParseCRIUFrom(text string) (CRIUFrom, error) {
 	return "", fmt.Errorf("%q: want %s or %s", text, FromHost, FromBundle)
 }
 
-// bundled are the programs of a bundle that CRIU, runc and we start by name; always says: also where the host has one.
-var bundled = []struct {
-	name   string
-	always bool
-}{{"criu", true}, {"tar", false}}
+// bundled are the programs of a bundle that CRIU, runc and we start by name, and their folders.
+var bundled = []struct{ name, folder string }{{"criu", "bin"}, {"tar", "spare"}}
+
+// TarFile is what CRIU runs in our image's tar's place: command mig-tar.
+const TarFile = "/mig-tar"
+
+// InstallTar puts it where CRIU finds it first; "" takes it away.
+func (h Host) InstallTar(from string) error {
+	tar := filepath.Join(h.Dir, "bin", "tar")
+	if from == "" {
+		if err := os.Remove(tar); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("install tar: %w", err)
+		}
+		return nil
+	}
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("install tar: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(tar), 0o755); err != nil {
+		return fmt.Errorf("install tar: %w", err)
+	}
+	return replaceFile(tar, text, 0o755)
+}
 
 // InstallCRIU sees to it that there is a CRIU: the host's, unless ours is preferred or the host's will not do. A bundle
 // that is there is compared byte by byte and put right. It returns with this process' PATH leading to the one to use.
 func (h Host) InstallCRIU(bundle string, prefer CRIUFrom) (from CRIUFrom, err error) {
 	defer func() {
 		if err == nil {
-			err = OwnProgramsFirst(h.Dir)
+			err = LeadToPrograms(h.Dir)
 		}
 	}()
 	if prefer == FromHost && !older(criuVersion(), minCRIU) {
@@ -78,9 +98,9 @@ func (h Host) InstallCRIU(bundle string, prefer CRIUFrom) (from CRIUFrom, err er
 	return FromBundle, h.removeBundles(digest, before)
 }
 
-// OwnProgramsFirst puts our programs before the host's for this process and all it starts.
-func OwnProgramsFirst(dir string) error {
-	return os.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+// LeadToPrograms puts our programs before the host's for this process and all it starts, and the spare ones behind.
+func LeadToPrograms(dir string) error {
+	return os.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH")+":"+filepath.Join(dir, "spare"))
 }
 
 // CRIUFrom says which CRIU is in use.
@@ -178,14 +198,10 @@ func (h Host) linkBundle(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(h.Dir, "bin"), 0o755); err != nil {
-		return err
-	}
 	for _, p := range bundled {
-		script := filepath.Join(h.Dir, "bin", p.name)
-		if _, err := exec.LookPath(p.name); err == nil && !p.always {
-			os.Remove(script) // the host has its own by now
-			continue
+		script := filepath.Join(h.Dir, p.folder, p.name)
+		if err := os.MkdirAll(filepath.Dir(script), 0o755); err != nil {
+			return err
 		}
 		if programs[p.name] == "" || loader == "" {
 			return fmt.Errorf("bundle: no %s with a loader in it", p.name)
@@ -212,7 +228,7 @@ func (h Host) usedBundle() string {
 // removeCRIU removes ours where the host's is used.
 func (h Host) removeCRIU() error {
 	for _, p := range bundled {
-		if err := os.Remove(filepath.Join(h.Dir, "bin", p.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(filepath.Join(h.Dir, p.folder, p.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove criu: %w", err)
 		}
 	}

@@ -139,7 +139,7 @@ func TestInstallCRIUHostGrew(t *testing.T) {
 	if from, err := grown.InstallCRIU(writeBundle(t, "4.2.1"), FromHost); err != nil || from != FromHost {
 		t.Fatalf("from %s, %v", from, err)
 	}
-	for _, pattern := range []string{"criu/*", "bin/*"} {
+	for _, pattern := range []string{"criu/*", "bin/*", "spare/*"} {
 		if left, _ := filepath.Glob(filepath.Join(h.Dir, pattern)); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
 		}

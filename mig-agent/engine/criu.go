@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +37,9 @@ func (h Host) OpFolder(op string) string { return filepath.Join(h.Dir, "work", "
 // ImageFolder holds the CRIU image of one operation, at the source and at the target.
 func (h Host) ImageFolder(op string) string { return filepath.Join(h.OpFolder(op), "image") }
 
+// restoreFolder is the image as a restore that waits at its gate sees it: it fills when the image is complete.
+func (h Host) restoreFolder(op string) string { return filepath.Join(h.OpFolder(op), "restore") }
+
 // MemoryTable says what the target of an operation has of the container's memory.
 func (h Host) MemoryTable(op string) string { return filepath.Join(h.OpFolder(op), "memory.table") }
 
@@ -58,7 +60,7 @@ func (h Host) Processes(id string) ([]int, error) {
 // error only for the caller, who knows whether it should be there.
 func (h Host) TakeBack(op, id string) error {
 	if exists(h.workFolder(op)) {
-		h.leaveGate(op)
+		leaveGate(h.dumpGate(op))
 		lock, err := h.lockDump(op)
 		if err != nil {
 			return err
@@ -105,11 +107,16 @@ func StartFresh(dir, id string) error {
 	return nil
 }
 
-// Disarm makes an armed start fail. Nothing armed is no error.
+// Disarm makes an armed start fail, also one whose restore waits at a gate that nobody holds any more. Nothing armed is no
+// error.
 func Disarm(dir, id, reason string) error {
 	armed := filepath.Join(dir, "work", armedDir, id)
 	if !exists(armed) {
 		return nil
+	}
+	var w word
+	if readJSON(filepath.Join(armed, wordFile), &w) == nil && w.Image != "" {
+		leaveGate(filepath.Join(w.Image, restoreGate))
 	}
 	if err := writeJSON(filepath.Join(armed, wordFile), word{Abort: reason}); err != nil {
 		return fmt.Errorf("disarm: %w", err)
@@ -131,54 +138,6 @@ func Disarmed(dir, id string) {
 	os.Remove(filepath.Join(dir, "work", armedDir, id+resultSuffix))
 }
 
-// A restore that takes much longer than it ever does will not end: of a CRIU that was killed, children may live on that
-// keep runc waiting. The source must go on before its clients' 5 s are over.
-const (
-	restoreBase  = 3 * time.Second
-	restorePerMB = 4 * time.Millisecond // ten times what it takes on a quiet machine
-)
-
-func (h Host) restoreTime(op string) (time.Duration, error) {
-	size, err := folderSize(h.OpFolder(op)) // with the rounds on which the image builds
-	return restoreBase + time.Duration(size>>20)*restorePerMB, err
-}
-
-// Restore gives the armed start its word and waits for the result. With lazy a daemon must be there to fetch the memory
-// that the image has not (LazyDaemon).
-func (h Host) Restore(ctx context.Context, op, id string, lazy bool) (RestoreResult, error) {
-	armed := filepath.Join(h.Dir, "work", armedDir, id)
-	if err := h.makeWork(op); err != nil {
-		return RestoreResult{}, fmt.Errorf("restore: %w", err)
-	}
-	if err := writeJSON(filepath.Join(armed, wordFile), word{Image: h.ImageFolder(op), Work: h.workFolder(op), Lazy: lazy}); err != nil {
-		return RestoreResult{}, fmt.Errorf("restore: not armed: %w", err)
-	}
-	limit, err := h.restoreTime(op)
-	if err != nil {
-		return RestoreResult{}, fmt.Errorf("restore: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		var res RestoreResult
-		switch err := readJSON(armed+resultSuffix, &res); {
-		case err == nil && res.Error != "":
-			return res, errors.New("restore: " + res.Error)
-		case err == nil:
-			return res, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return res, fmt.Errorf("restore: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			return RestoreResult{}, fmt.Errorf("restore: %w", ctx.Err())
-		case <-tick.C:
-		}
-	}
-}
-
 // Forget removes the files of an operation, and what it had set. It waits for a dump that may still be on its way: without
 // the files it would not find its gate.
 func (h Host) Forget(op string) error {
@@ -188,7 +147,8 @@ func (h Host) Forget(op string) error {
 	if err := h.sweep(op); err != nil {
 		return fmt.Errorf("forget: %w", err)
 	}
-	h.leaveGate(op)
+	leaveGate(h.dumpGate(op))
+	leaveGate(h.restoreGate(op))
 	err := errors.Join(h.EndPages(op), h.lowerPipes(op))
 	if exists(h.workFolder(op)) {
 		lock, lockErr := h.lockDump(op)

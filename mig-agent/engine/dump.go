@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -31,18 +30,19 @@ type DumpResult struct {
 	Pages  string // host:port of the page server of a lazy one
 }
 
-// Dumper is a dump that has not begun: runc and CRIU are there and wait, CRIU in its own hook before it touches anything
-// (dumpgate.go). What they take to begin is not spent inside the freeze (docs/decisions/0041).
+// Dumper is a dump that has not begun: runc and CRIU are there and wait, CRIU at a gate before it touches anything
+// (gate.go). What they take to begin is not spent inside the freeze (docs/decisions/0041).
 type Dumper struct {
 	host  Host
 	call  dumpCall
-	gate  *os.File      // a word lets CRIU begin, its end lets it go
+	gate  *gate
 	up    chan struct{} // closed: the page server of a lazy one is up
 	log   *os.File
-	ended chan error
+	ended chan error    // why the process has ended, for one reader
+	over  chan struct{} // closed: it has
 }
 
-// ReadyDump makes one. The runc process that it becomes survives the death of the helper (see RunDump): a CRIU killed in
+// ReadyDump makes one, and waits until CRIU is there. The runc process that it becomes survives the death of the helper (see RunDump): a CRIU killed in
 // the middle of a dump would leave its parasite code in the service.
 func (h Host) ReadyDump(op, id string, how DumpHow) (*Dumper, error) {
 	call := dumpCall{op: op, container: id, parent: how.Parent}
@@ -58,7 +58,11 @@ func (h Host) ReadyDump(op, id string, how DumpHow) (*Dumper, error) {
 			return nil, fmt.Errorf("dump: %w", err)
 		}
 	}
-	return h.ready(call)
+	d, err := h.ready(call)
+	if err == nil {
+		awaitLog(filepath.Join(h.workFolder(op), "dump.log"), d.over)
+	}
+	return d, err
 }
 
 // ready starts the process.
@@ -72,15 +76,15 @@ func (h Host) ready(call dumpCall) (*Dumper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", call, err)
 	}
-	gate, config, err := h.raiseGate(call.op)
+	gate, err := raiseGate(h.dumpGate(call.op))
 	if err != nil {
 		log.Close()
 		return nil, fmt.Errorf("%v: %w", call, err)
 	}
-	d := &Dumper{host: h, call: call, gate: gate, up: make(chan struct{}), log: log, ended: make(chan error, 1)}
+	d := &Dumper{host: h, call: call, gate: gate, up: make(chan struct{}), log: log,
+		ended: make(chan error, 1), over: make(chan struct{})}
 	cmd := exec.Command(filepath.Join(h.Dir, "bin", RuntimeFile)) // not CommandContext: a dump is never cut short
 	cmd.Args = call.args(h)
-	cmd.Env = append(os.Environ(), criuConfigEnv+"="+config)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if call.port > 0 {
@@ -102,20 +106,22 @@ func (h Host) ready(call dumpCall) (*Dumper, error) {
 		d.Close()
 		return nil, fmt.Errorf("%v: %w", call, err)
 	}
-	go func() { d.ended <- cmd.Wait() }()
+	go func() {
+		d.ended <- cmd.Wait()
+		close(d.over)
+	}()
 	return d, nil
 }
 
 // Close lets a dump go that has not begun; of one that has, only the waiting ends.
 func (d *Dumper) Close() {
-	d.host.leaveGate(d.call.op)
-	d.gate.Close()
+	d.gate.close()
 	d.log.Close()
 }
 
-// Dump freezes the container and writes its image into ImageFolder. The container stays frozen whatever happens; TakeBack
-// or Kill ends that. The context's end ends only the waiting. A lazy dump goes on after Dump has returned.
-func (d *Dumper) Dump(ctx context.Context) (DumpResult, error) {
+// Dump freezes the container, says so, and writes its image into ImageFolder. The container stays frozen whatever happens;
+// TakeBack or Kill ends that. The context's end ends only the waiting. A lazy dump goes on after Dump has returned.
+func (d *Dumper) Dump(ctx context.Context, frozen func(after time.Duration)) (DumpResult, error) {
 	defer d.Close()
 	var res DumpResult
 	z, err := freezerByName(d.host.Cgroups, d.call.container)
@@ -127,6 +133,7 @@ func (d *Dumper) Dump(ctx context.Context) (DumpResult, error) {
 		return res, err
 	}
 	res.Freeze = time.Since(began)
+	frozen(res.Freeze)
 	if err := d.run(ctx); err != nil {
 		return res, err
 	}
@@ -142,8 +149,8 @@ func (d *Dumper) Dump(ctx context.Context) (DumpResult, error) {
 
 // run lets the process begin and waits until it has ended or, for a lazy dump, until its page server is up.
 func (d *Dumper) run(ctx context.Context) error {
-	if _, err := io.WriteString(d.gate, gateWord); err != nil {
-		return fmt.Errorf("%v: %w", d.call, err)
+	if err := d.gate.pass(ctx, emptyCache, d.ended); err != nil {
+		return d.failed(err)
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -165,10 +172,15 @@ func (d *Dumper) run(ctx context.Context) error {
 		err = errors.New("ended without a page server")
 	}
 	if err != nil {
-		text, _ := os.ReadFile(d.log.Name())
-		return fmt.Errorf("%v: runc checkpoint: %w: %s", d.call, err, tail(text, 400))
+		return d.failed(err)
 	}
 	return nil
+}
+
+// failed adds what runc said.
+func (d *Dumper) failed(err error) error {
+	text, _ := os.ReadFile(d.log.Name())
+	return fmt.Errorf("%v: runc checkpoint: %w: %s", d.call, err, tail(text, 400))
 }
 
 // PreDump writes what a container's memory has more than at the round before into RoundFolder, while the container goes
@@ -301,7 +313,7 @@ func RunDump(args []string) error {
 	if err != nil {
 		return err
 	}
-	if !exists(h.gateFile(call.op)) { // as long as we have the lock nobody takes away what leads CRIU to it (Forget)
+	if !isGate(h.dumpGate(call.op)) { // as long as we have the lock nobody takes away what leads CRIU to it (Forget)
 		return errors.New("dump: not wanted any more")
 	}
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil { // runc inherits it

@@ -92,7 +92,7 @@ func (h Host) dumpOnce(t *testing.T, how DumpHow) (DumpResult, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.Dump(t.Context())
+	return d.Dump(t.Context(), func(time.Duration) {})
 }
 
 // Rounds of tracked pre-copy: each builds on the one before, the dump on the last, and at the target the chain is the

@@ -24,11 +24,11 @@ const RuntimeFile = "mig-runc"
 // An armed container is a folder <work>/armed/<container id> that turns the container's next `create` into a restore:
 //
 //	armed        the folder exists: `docker start` blocks inside `create`, polling for a word
-//	  word       {"image":..,"work":..}: restore from there;  {"fresh":true}: an ordinary start;  {"abort":"reason"}: fail the start
-//	  result     {"pid":..,"took_ms":..} or {"error":..}: what became of it
+//	  word       {"image":..,"work":..}: restore from there, where a gate may be;  {"fresh":true}: an ordinary start;
+//	             {"abort":"reason"}: fail the start
 //	  restored   exists between a good `create` and the `start` that follows it, which has nothing left to do
 //
-// and beside it <container id>.result, {"pid":..,"took_ms":..} or {"error":..}: what became of it.
+// and beside it <container id>.result, {"pid":..} or {"error":..}: what became of it.
 // Docker's own overhead of 200-350 ms is paid before the freeze this way (facts: migration 3b).
 const (
 	armedDir     = "armed"
@@ -49,7 +49,7 @@ type word struct {
 // RestoreResult is what an armed `create` leaves behind.
 type RestoreResult struct {
 	PID    int     `json:"pid,omitempty"`
-	TookMS float64 `json:"took_ms"`
+	TookMS float64 `json:"-"` // since Restore
 	Error  string  `json:"error,omitempty"`
 }
 
@@ -64,7 +64,7 @@ func RunRuntime(args []string) error {
 		return fmt.Errorf("mig-runc: %w", err)
 	}
 	agent := filepath.Dir(filepath.Dir(self)) // the executable lives in <agent folder>/bin
-	if err := OwnProgramsFirst(agent); err != nil {
+	if err := LeadToPrograms(agent); err != nil {
 		return fmt.Errorf("mig-runc: %w", err)
 	}
 	runc, err := exec.LookPath("runc")
@@ -109,7 +109,6 @@ func restoreArmed(runc, dir string, call runtimeCall) error {
 		}
 		return errFresh
 	}
-	began := time.Now()
 	args := append(append([]string{}, call.globals...), "restore", "--detach", "--tcp-established",
 		"--image-path", w.Image, "--work-path", w.Work, "--bundle", call.bundle)
 	if w.Lazy {
@@ -125,12 +124,13 @@ func restoreArmed(runc, dir string, call runtimeCall) error {
 	// The restored processes inherit these three, so they must be the shim's own: a pipe of ours would never close.
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	res := RestoreResult{}
+	never := time.AfterFunc(armWait, func() { leaveGate(filepath.Join(w.Image, restoreGate)) })
+	defer never.Stop()
 	if err := runRestore(cmd); err != nil {
 		res.Error = fmt.Sprintf("runc restore: %v: %s", err, lastError(call.log))
 	} else if pid, err := readPID(call.pidFile); err == nil {
 		res.PID = pid
 	}
-	res.TookMS = float64(time.Since(began).Microseconds()) / 1000
 	if res.Error == "" {
 		if err := os.WriteFile(filepath.Join(dir, restoredFile), nil, 0o600); err != nil {
 			return fmt.Errorf("mig-runc: %w", err)

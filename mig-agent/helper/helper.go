@@ -45,6 +45,7 @@ type Config struct {
 	Dockerd    engine.Dockerd
 	Bundle     string // CRIU to install where the host's will not do; "" = there is none
 	PreferCRIU engine.CRIUFrom
+	Tar        string // for CRIU to run in tar's place; "" = tar itself
 }
 
 // Socket is where a helper listens for its agent.
@@ -79,9 +80,10 @@ type Server struct {
 	fenced  map[int32]bool                 // holders muted for want of a lease, by pid; nil before the first list
 	trees   map[string]map[string]treeSent // op -> tree
 
-	features map[string]error          // of CRIU: nil, or why not
-	memories map[string]*memory.Source // by op: what the target has of the memory; nil: a round runs
-	dumpers  map[string]*engine.Dumper // by op: ready to begin
+	features  map[string]error            // of CRIU: nil, or why not
+	memories  map[string]*memory.Source   // by op: what the target has of the memory; nil: a round runs
+	dumpers   map[string]*engine.Dumper   // by op: ready to begin
+	restorers map[string]*engine.Restorer // by op: ready to begin
 }
 
 // Run serves until ctx ends. It is called after Enter.
@@ -95,26 +97,30 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	s := &Server{
-		cfg:      cfg,
-		host:     engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
-		journal:  j,
-		asker:    witness.Asker{Identity: id, Managers: witness.Managers(cfg.Dir, cfg.Managers), Timeout: time.Second},
-		pages:    pages.NewServer(j),
-		log:      log,
-		leased:   make(chan struct{}, 1),
-		rivals:   make(chan *api.Rival),
-		watches:  map[string]*watch{},
-		owners:   map[int32]bool{},
-		holds:    map[string]*address.Held{},
-		memories: map[string]*memory.Source{},
-		features: map[string]error{},
-		dumpers:  map[string]*engine.Dumper{},
+		cfg:       cfg,
+		host:      engine.Host{Dir: cfg.Dir, Proc: "/proc", Cgroups: "/sys/fs/cgroup"},
+		journal:   j,
+		asker:     witness.Asker{Identity: id, Managers: witness.Managers(cfg.Dir, cfg.Managers), Timeout: time.Second},
+		pages:     pages.NewServer(j),
+		log:       log,
+		leased:    make(chan struct{}, 1),
+		rivals:    make(chan *api.Rival),
+		watches:   map[string]*watch{},
+		owners:    map[int32]bool{},
+		holds:     map[string]*address.Held{},
+		memories:  map[string]*memory.Source{},
+		features:  map[string]error{},
+		dumpers:   map[string]*engine.Dumper{},
+		restorers: map[string]*engine.Restorer{},
 	}
 	from, err := s.host.InstallCRIU(cfg.Bundle, cfg.PreferCRIU)
 	if err != nil { // cold moves go on; Facts says what live lacks
 		log.Error("no CRIU", "err", err)
 	} else {
 		log.Info("CRIU", "from", from)
+	}
+	if err := s.host.InstallTar(cfg.Tar); err != nil {
+		return err
 	}
 	changed, err := s.host.Install(cfg.Dockerd)
 	if err != nil {
@@ -175,68 +181,6 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 	}, Missing: missing, CriuFrom: string(s.host.CRIUFrom())}, nil
 }
 
-// ReadyDump implements api.HelperServer.
-func (s *Server) ReadyDump(_ context.Context, in *api.DumpRequest) (*api.Empty, error) {
-	d, err := s.dumper(in)
-	if err != nil {
-		return nil, fail(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dumpers[in.Op] = d
-	return &api.Empty{}, nil
-}
-
-// dumper gives the one that is ready, or a new one.
-func (s *Server) dumper(in *api.DumpRequest) (*engine.Dumper, error) {
-	s.mu.Lock()
-	d := s.dumpers[in.Op]
-	delete(s.dumpers, in.Op)
-	s.mu.Unlock()
-	if d != nil {
-		return d, nil
-	}
-	return s.host.ReadyDump(in.Op, in.Container, engine.DumpHow{Lazy: in.Lazy, Parent: int(in.Parent)})
-}
-
-// dropDumper lets one go that was not used.
-func (s *Server) dropDumper(op string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d := s.dumpers[op]; d != nil {
-		d.Close()
-		delete(s.dumpers, op)
-	}
-}
-
-// Dump implements api.HelperServer.
-func (s *Server) Dump(ctx context.Context, in *api.DumpRequest) (*api.DumpReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
-	defer cancel()
-	// An agent that died behind this order may be settled for already: a freeze now would have nobody to end it.
-	s.deciding.Lock()
-	defer s.deciding.Unlock()
-	recs, err := s.journal.Load(in.Op, journal.Source)
-	if err != nil {
-		return nil, fail(err)
-	}
-	if step := journal.Settled(recs); step != "" {
-		return nil, fail(&journal.SettledError{Op: in.Op, Step: step})
-	}
-	d, err := s.dumper(in)
-	if err != nil {
-		return nil, fail(err)
-	}
-	res, err := d.Dump(ctx)
-	if err == nil && in.Lazy {
-		err = s.pages.Open(in.Op, res.Pages)
-	}
-	if err != nil {
-		return nil, fail(err)
-	}
-	return &api.DumpReply{FrozenAfterMs: ms(res.Freeze), DumpMs: ms(res.Dump), Bytes: res.Bytes}, nil
-}
-
 // TakeBack implements api.HelperServer.
 func (s *Server) TakeBack(_ context.Context, in *api.TakeBackRequest) (*api.Empty, error) {
 	return &api.Empty{}, fail(s.takeBack(in.Op, in.Container, in.Traffic))
@@ -245,7 +189,7 @@ func (s *Server) TakeBack(_ context.Context, in *api.TakeBackRequest) (*api.Empt
 // takeBack makes the source whole again. Thaw comes after unmute and before the announcement, so that the first
 // packet that finds its way back is answered.
 func (s *Server) takeBack(op, container string, t *api.Traffic) error {
-	s.dropDumper(op)
+	s.dropReady(op)
 	ns := netns(t.Pid)
 	if err := address.Unmute(ns); err != nil {
 		return err
@@ -265,25 +209,6 @@ func (s *Server) takeBack(op, container string, t *api.Traffic) error {
 // Kill implements api.HelperServer.
 func (s *Server) Kill(ctx context.Context, in *api.ContainerRef) (*api.Empty, error) {
 	return &api.Empty{}, fail(s.host.Kill(ctx, in.Id))
-}
-
-// Restore implements api.HelperServer.
-func (s *Server) Restore(ctx context.Context, in *api.RestoreRequest) (*api.Restored, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.BudgetMs)*time.Millisecond)
-	defer cancel()
-	if in.PagesFrom != "" {
-		return s.restoreLazily(ctx, in)
-	}
-	res, err := s.host.Restore(ctx, in.Op, in.Container, false)
-	if err != nil {
-		return nil, fail(err)
-	}
-	return &api.Restored{Pid: int32(res.PID), TookMs: res.TookMS}, nil
-}
-
-// Disarm implements api.HelperServer.
-func (s *Server) Disarm(_ context.Context, in *api.DisarmRequest) (*api.Empty, error) {
-	return &api.Empty{}, fail(engine.Disarm(s.cfg.Dir, in.Container, in.Reason))
 }
 
 func netns(pid int32) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }

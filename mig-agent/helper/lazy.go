@@ -40,14 +40,17 @@ func (s *Server) feature(name string) error {
 
 // restoreLazily restores processes whose memory follows. It returns when what becomes of them is seen to, whoever of us
 // dies then.
-func (s *Server) restoreLazily(ctx context.Context, in *api.RestoreRequest) (*api.Restored, error) {
+func (s *Server) restoreLazily(ctx context.Context, in *api.RestoreRequest, ready *engine.Restorer) (*api.Restored, error) {
 	keeper, err := pages.Start(ctx, s.host, pages.Order{
 		Op: in.Op, Container: in.Container, From: in.PagesFrom, Node: in.PagesNode, PKI: s.cfg.PKI})
 	if err != nil {
+		if ready != nil {
+			ready.Close()
+		}
 		return nil, fail(err)
 	}
 	defer keeper.Close()
-	res, err := s.host.Restore(ctx, in.Op, in.Container, true)
+	res, err := s.host.Restore(ctx, in.Op, in.Container, true, ready)
 	if err == nil {
 		err = keeper.Hold(ctx)
 	}

@@ -89,7 +89,7 @@ func (s *Server) WriteTree(stream api.Helper_WriteTreeServer) error {
 
 // Forget implements api.HelperServer: what an operation left here is of no more use.
 func (s *Server) Forget(_ context.Context, ref *api.OpRef) (*api.Empty, error) {
-	s.dropDumper(ref.Op)
+	s.dropReady(ref.Op)
 	s.mu.Lock()
 	delete(s.trees, ref.Op)
 	delete(s.memories, ref.Op)

@@ -159,6 +159,7 @@ func (s *Server) settleTargetOnce(op string) (done bool, err error) {
 			return false, err
 		}
 		// The copy must not run on beside the source, muted or not. The agent removes the containers when it is back.
+		s.dropReady(op)
 		if err := engine.Disarm(s.cfg.Dir, facts.Container, "the move was aborted"); err != nil {
 			return false, err
 		}

@@ -29,17 +29,19 @@ const (
 	Arm         Act = "arm"          // the target creates the container; live and warm: packets will be held; warm without data: it runs
 	SendLayer   Act = "send-layer"   // live: the writable layer as it is now
 	SendPages   Act = "send-pages"   // live: what changed of memory since, until little is left
+	Ready       Act = "ready"        // live: CRIU begins at both ends and waits, here for the freeze, there for the image
 	CancelPeer  Act = "cancel-peer"  // the target forgets the reservation
 
 	// Inside the cut-over.
 	Yield          Act = "yield"           // answer no ARP for the address
 	Switch         Act = "switch"          // the target announces the address; packets are held there
-	Drain          Act = "drain"           // answers under way leave, the accept queue empties; warm: what is asked is answered
+	Drain          Act = "drain"           // answers under way leave; warm: what is asked is answered
 	Mute           Act = "mute"            // send nothing more: a retransmission would outdate the dump (PAWS)
-	Dump           Act = "dump"            // freeze and write the CRIU image
+	Freeze         Act = "freeze"          // live: the processes stand still; the CRIU image begins, and is on its way as it grows
 	Stop           Act = "stop"            // cold, and warm with data: SIGTERM, then SIGKILL
-	SendCheckpoint Act = "send-checkpoint" // the CRIU image
 	SendDelta      Act = "send-delta"      // what changed in volumes since the bulk, and the writable layer
+	Dump           Act = "dump"            // live: the CRIU image is complete
+	SendCheckpoint Act = "send-checkpoint" // live: and all of it is sent
 	Restore        Act = "restore"         // live: the target restores; else it starts what does not run yet, and probes
 	Commit         Act = "commit"          // tell the target; it releases the packets
 
@@ -245,9 +247,9 @@ func (s *Source) prewarm() []Action {
 // near brings the target of a live move as near as it gets, right before the freeze.
 func (s *Source) near() []Action {
 	if s.data {
-		return acts(SendRounds, SendLayer, SendPages)
+		return acts(SendRounds, SendLayer, SendPages, Ready)
 	}
-	return acts(SendLayer, SendPages)
+	return acts(SendLayer, SendPages, Ready)
 }
 
 func (s *Source) cutover() []Action {
@@ -260,7 +262,7 @@ func (s *Source) cutover() []Action {
 			{Act: Drain}, rec(journal.Frozen), {Act: Stop}, {Act: SendDelta}, note(journal.Sent)}
 	case s.mode == netmap.Live:
 		list = []Action{rec(journal.Prepared), {Act: Yield}, {Act: Switch}, note(journal.Switched), {Act: Drain}, {Act: Mute},
-			rec(journal.Frozen), {Act: Dump}, {Act: SendCheckpoint}, {Act: SendDelta}, note(journal.Sent)}
+			rec(journal.Frozen), {Act: Freeze}, {Act: SendDelta}, {Act: Dump}, {Act: SendCheckpoint}, note(journal.Sent)}
 	default: // cold: the address moves when the source has stopped; nobody holds packets
 		list = []Action{rec(journal.Prepared), rec(journal.Frozen), {Act: Stop}, {Act: Yield}, {Act: Switch},
 			note(journal.Switched), {Act: SendDelta}, note(journal.Sent)}

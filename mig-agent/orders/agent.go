@@ -196,7 +196,7 @@ func (a *Agent) rules() map[string][]pki.Role {
 		api.Agent_Preflight_FullMethodName} {
 		rules[m] = []pki.Role{pki.Manager}
 	}
-	for _, m := range []string{api.Peer_Reserve_FullMethodName, api.Peer_Push_FullMethodName, api.Peer_Arm_FullMethodName,
+	for _, m := range []string{api.Peer_Reserve_FullMethodName, api.Peer_Push_FullMethodName, api.Peer_Arm_FullMethodName, api.Peer_Ready_FullMethodName,
 		api.Peer_Cancel_FullMethodName, api.Peer_Cutover_FullMethodName, api.Peer_Inspect_FullMethodName} {
 		rules[m] = []pki.Role{pki.Node}
 	}

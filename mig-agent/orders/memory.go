@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"sonic-netservices/api"
 	"sonic-netservices/internal/chunk"
@@ -114,13 +116,18 @@ func (a *Agent) openLane(ctx context.Context, m *sourceMove) error {
 	return err
 }
 
-// follower sends the CRIU image while it is written.
-type follower struct {
-	dumped chan struct{} // closed: the image is complete
-	give   context.CancelFunc
-	ended  chan struct{} // closed: sent and err are final
-	sent   memory.Sent
-	err    error
+// ready makes CRIU begin at both ends. A target that does not know how begins when it has the image.
+func (a *Agent) ready(ctx context.Context, m *sourceMove) error {
+	r, err := a.helper.ReadyDump(ctx, m.dumpRequest(ctx))
+	if err != nil {
+		return err
+	}
+	_, err = api.NewPeerClient(m.conn).Ready(ctx, &api.ReadyRequest{Op: m.op, Descriptors: r.Descriptors})
+	if status.Code(err) == codes.Unimplemented {
+		m.note("ready", "the target begins to restore when it has the image: its version cannot earlier")
+		return nil
+	}
+	return err
 }
 
 // drain gives answers under way time to leave.
@@ -132,8 +139,25 @@ func drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// dump freezes the container and writes its image, which is on its way meanwhile.
-func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
+// dumping is a container that is frozen, its CRIU image being written and, at the same time, sent.
+//
+//	freeze --> frozen --> reply is final: dumped or failed
+//	                 \--> sent is final: everything has left, or sending failed
+type dumping struct {
+	reply *api.DumpReply
+	fault error         // of the dump
+	ended chan struct{} // closed: reply and fault are final
+
+	complete chan struct{} // closed: nothing is added to the image any more
+	follow   func(*bufio.Writer) (memory.Sent, error)
+	give     context.CancelFunc
+	left     chan struct{} // closed: sent and err are final; nil: sending has not begun
+	sent     memory.Sent
+	err      error // of sending
+}
+
+// freeze returns when the container stands still. From then on its image is written, and goes over the lane.
+func (a *Agent) freeze(ctx context.Context, m *sourceMove) error {
 	host := engine.Host{Dir: a.cfg.Dir}
 	folder := host.ImageFolder(m.op)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -146,49 +170,91 @@ func (a *Agent) dump(ctx context.Context, m *sourceMove) error {
 			return err
 		}
 	}
-	following, give := context.WithCancel(a.life)
-	f := &follower{dumped: make(chan struct{}), give: give, ended: make(chan struct{})}
-	m.dump = f
-	go func() {
-		defer close(f.ended)
-		if m.lane != nil {
-			f.sent, f.err = m.checkpointByLane(following, folder, table, f.dumped)
-			return
-		}
-		w := m.section(checkpointSection)
-		f.sent, f.err = memory.WriteCheckpoint(following, w, folder, table, f.dumped)
-		f.err = errors.Join(m.said(f.err), m.endSection(w)) // also of one that ends early: the conversation goes on
-	}()
-	reply, err := a.helper.Dump(ctx, m.dumpRequest(ctx))
+	stream, err := a.helper.Dump(a.life, m.dumpRequest(ctx))
 	if err != nil {
-		give()
-		select {
-		case <-f.ended:
-		case <-time.After(time.Second): // it waits for a target that does not read
-			m.close()
-			<-f.ended
-			m.hangUp()
-		}
 		return err
 	}
-	close(f.dumped)
-	m.trace.CheckpointBytes = reply.Bytes
-	m.out.phase("dump", "%.1f ms, frozen after %.1f ms", reply.DumpMs, reply.FrozenAfterMs)
+	following, give := context.WithCancel(a.life)
+	d := &dumping{ended: make(chan struct{}), complete: make(chan struct{}), give: give}
+	m.dump = d
+	frozen := make(chan struct{})
+	go func() {
+		defer close(d.ended)
+		if d.reply, d.fault = stream.Recv(); d.fault != nil {
+			return
+		}
+		close(frozen)
+		d.reply, d.fault = stream.Recv()
+	}()
+	d.follow = func(w *bufio.Writer) (memory.Sent, error) {
+		return memory.WriteCheckpoint(following, w, folder, table, d.complete)
+	}
+	select {
+	case <-frozen:
+	case <-d.ended:
+		return d.fault
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if m.lane != nil {
+		d.begin(func() (memory.Sent, error) { return d.follow(bufio.NewWriterSize(m.lane, chunk.Size)) })
+	}
 	return nil
 }
 
-// checkpointByLane tells the target in the conversation that the image comes by the lane. One that ends early is closed: the
-// target sees that it is not whole.
-func (m *sourceMove) checkpointByLane(ctx context.Context, folder string, table *memory.Table, dumped <-chan struct{}) (memory.Sent, error) {
-	defer m.lane.Close()
-	if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: &api.Part{Section: laneSection, End: true}}}); err != nil {
-		return memory.Sent{}, m.said(err)
+// begin sends the image in the background.
+func (d *dumping) begin(send func() (memory.Sent, error)) {
+	d.left = make(chan struct{})
+	go func() {
+		defer close(d.left)
+		d.sent, d.err = send()
+	}()
+}
+
+// awaitDump returns when the image is complete. The target hears meanwhile how it comes: by the lane, or without one in the
+// conversation.
+func (a *Agent) awaitDump(ctx context.Context, m *sourceMove) error {
+	d := m.dump
+	if m.lane != nil {
+		part := &api.Part{Section: laneSection, End: true}
+		if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: part}}); err != nil {
+			return m.said(err)
+		}
+	} else {
+		d.begin(func() (memory.Sent, error) {
+			w := m.section(checkpointSection)
+			sent, err := d.follow(w)
+			return sent, errors.Join(m.said(err), m.endSection(w)) // also of one that ends early: the conversation goes on
+		})
 	}
-	sent, err := memory.WriteCheckpoint(ctx, bufio.NewWriterSize(m.lane, chunk.Size), folder, table, dumped)
-	if err == nil || ctx.Err() != nil {
-		return sent, err
+	select {
+	case <-d.ended:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	// A target that takes no more says why in the conversation.
+	if d.fault != nil {
+		return d.fault
+	}
+	close(d.complete)
+	m.trace.CheckpointBytes = d.reply.Bytes
+	m.out.phase("dump", "%.1f ms, frozen after %.1f ms", d.reply.DumpMs, d.reply.FrozenAfterMs)
+	return nil
+}
+
+// sendCheckpoint waits until the image has left. A target that takes no more says why in the conversation.
+func (a *Agent) sendCheckpoint(ctx context.Context, m *sourceMove) error {
+	d := m.dump
+	defer d.give()
+	select {
+	case <-d.left:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	m.trace.PresentBytes = d.sent.Present
+	if d.err == nil || m.lane == nil {
+		return d.err
+	}
+	m.lane.Close() // the target sees that it is not whole
 	heard := make(chan error, 1)
 	go func() {
 		_, why := m.listen()
@@ -196,9 +262,32 @@ func (m *sourceMove) checkpointByLane(ctx context.Context, folder string, table 
 	}()
 	select {
 	case why := <-heard:
-		return sent, errors.Join(why, err)
+		return errors.Join(why, d.err)
 	case <-time.After(time.Second):
-		return sent, err
+		return d.err
+	}
+}
+
+// stopSending ends what freeze has begun but for the dump itself, which the helper waits for. The conversation is free again.
+func (m *sourceMove) stopSending() {
+	if m.dump == nil {
+		return
+	}
+	m.dump.give()
+	if m.lane != nil {
+		m.lane.Close() // the target sees that it is not whole
+	}
+	if m.dump.left == nil {
+		return
+	}
+	select {
+	case <-m.dump.left:
+	case <-time.After(time.Second): // it waits for a target that does not read
+		if m.close != nil {
+			m.close()
+		}
+		<-m.dump.left
+		m.hangUp()
 	}
 }
 
@@ -213,18 +302,6 @@ func (a *Agent) takeByLane(ctx context.Context, m *targetMove) error {
 	err := a.takeCheckpoint(m, c.In)
 	m.touched = time.Now()
 	return err
-}
-
-// sendCheckpoint waits until the image is on the other side.
-func (a *Agent) sendCheckpoint(ctx context.Context, m *sourceMove) error {
-	defer m.dump.give()
-	select {
-	case <-m.dump.ended:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	m.trace.PresentBytes = m.dump.sent.Present
-	return m.dump.err
 }
 
 // takeMemory takes one round at the target.

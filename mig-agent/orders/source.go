@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	drainTime     = 10 * time.Millisecond  // answers under way leave, the accept queue empties (facts: migration 4.3)
+	drainTime     = 4 * time.Millisecond   // answers under way leave; what has begun is accepted by then (Yield)
 	defaultBudget = 20 * time.Second       // from the first step of a cut-over to its commit
 	stepTimeout   = 10 * time.Second       // of one step that is not bulk data
 	againFirst    = 100 * time.Millisecond // pause before an action is tried again, doubled each time
@@ -48,9 +48,9 @@ type sourceMove struct {
 	sum     hash.Hash          // of the section that is being sent
 	trace   *api.Move
 	began   time.Time
-	tracked bool       // memory goes ahead by rounds of CRIU
-	parent  int32      // the newest of them
-	dump    *follower  // sends the image while it is written
+	tracked bool  // memory goes ahead by rounds of CRIU
+	parent  int32 // the newest of them
+	dump    *dumping
 	lane    *lane.Conn // for the checkpoint; nil: the conversation carries it
 	out     *operation
 
@@ -312,12 +312,9 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 		return a.recordSource(m, act)
 	case migrate.Note:
 		return a.journal.Note(journal.Record{Op: m.op, Role: journal.Source, Step: act.Step})
+	case migrate.Ready:
+		return a.ready(ctx, m)
 	case migrate.Yield:
-		if m.mode == netmap.Live { // early enough to have begun when the process is frozen
-			if _, err := a.helper.ReadyDump(ctx, m.dumpRequest(ctx)); err != nil {
-				return err
-			}
-		}
 		_, err := a.helper.Yield(ctx, t)
 		return err
 	case migrate.Switch:
@@ -331,8 +328,10 @@ func (a *Agent) sourceAction(ctx context.Context, m *sourceMove, act migrate.Act
 	case migrate.Mute:
 		_, err := a.helper.Mute(ctx, t)
 		return err
+	case migrate.Freeze:
+		return a.freeze(ctx, m)
 	case migrate.Dump:
-		return a.dump(ctx, m)
+		return a.awaitDump(ctx, m)
 	case migrate.Stop:
 		m.out.phase("stop", "SIGTERM to %s", m.local.id)
 		grace := stopGrace
@@ -452,6 +451,7 @@ func (a *Agent) takeBack(ctx context.Context, m *sourceMove) error {
 	}
 	t := traffic(m.local)
 	if m.mode == netmap.Live {
+		m.stopSending()
 		_, err := a.helper.TakeBack(ctx, &api.TakeBackRequest{Op: m.op, Container: m.local.container.ID, Traffic: t})
 		return err
 	}

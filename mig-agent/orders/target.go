@@ -149,6 +149,22 @@ func (a *Agent) Arm(ctx context.Context, ref *api.OpRef) (*api.Empty, error) {
 	return &api.Empty{}, a.targetDoes(m, migrate.Input{What: migrate.Armed})
 }
 
+// Ready implements api.PeerServer.
+func (a *Agent) Ready(ctx context.Context, req *api.ReadyRequest) (*api.Empty, error) {
+	m, err := a.target(ctx, req.Op)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.touched = time.Now()
+	if s := m.machine.State(); m.mode != netmap.Live || s != netmap.Ready {
+		return nil, status.Errorf(codes.FailedPrecondition, "op: %s, a %s move, is %s here", req.Op, m.mode, s)
+	}
+	return a.helper.ReadyRestore(ctx, &api.ReadyRestoreRequest{
+		Op: m.op, Container: m.local.container.ID, Lazy: m.facts.Lazy, Descriptors: req.Descriptors})
+}
+
 // Cancel implements api.PeerServer.
 func (a *Agent) Cancel(ctx context.Context, ref *api.OpRef) (*api.Empty, error) {
 	m, err := a.target(ctx, ref.Op)
@@ -482,7 +498,7 @@ func (a *Agent) awaitProbe(ctx context.Context, l *local) error {
 // removeTarget takes a move that did not happen off this node.
 func (a *Agent) removeTarget(ctx context.Context, m *targetMove) error {
 	if m.local.container.ID != "" {
-		if _, err := a.helper.Disarm(ctx, &api.DisarmRequest{Container: m.local.container.ID, Reason: "the move was taken back"}); err != nil {
+		if _, err := a.helper.Disarm(ctx, &api.DisarmRequest{Op: m.op, Container: m.local.container.ID, Reason: "the move was taken back"}); err != nil {
 			return err
 		}
 		if _, err := a.helper.Kill(ctx, &api.ContainerRef{Id: m.local.container.ID}); err != nil {

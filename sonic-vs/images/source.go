@@ -46,7 +46,7 @@ func read(ctx context.Context, repo, name string) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	if err := s.readProgram(repo); err != nil {
+	if s.binary, err = readProgram(repo, name); err != nil {
 		return source{}, err
 	}
 	if err := s.readDebian(ctx, filepath.Join(repo, "containers", name), rootfs.Switch); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -61,15 +61,35 @@ func read(ctx context.Context, repo, name string) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	s.dockerfile, err = stage(string(dockerfile), name)
-	return s, err
+	if s.dockerfile, err = stage(string(dockerfile), name); err != nil {
+		return source{}, err
+	}
+	return s, s.readOthers(repo)
 }
 
-func (s *source) readProgram(repo string) (err error) {
-	if s.binary, err = os.ReadFile(filepath.Join(repo, "out/bin", s.name)); err != nil {
-		return fmt.Errorf("%w (make build)", err)
+var copied = regexp.MustCompile(`(?m)^COPY +(\S+) `)
+
+// readOthers takes the programs that an image has beside the one of its name.
+func (s *source) readOthers(repo string) error {
+	for _, c := range copied.FindAllStringSubmatch(s.dockerfile, -1) {
+		if c[1] == s.name || slices.ContainsFunc(s.more, func(f contextFile) bool { return f.name == c[1] }) {
+			continue
+		}
+		text, err := readProgram(repo, c[1])
+		if err != nil {
+			return err
+		}
+		s.more = append(s.more, contextFile{c[1], 0o755, text})
 	}
 	return nil
+}
+
+func readProgram(repo, name string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(repo, "out/bin", name))
+	if err != nil {
+		return nil, fmt.Errorf("%w (make build)", err)
+	}
+	return text, nil
 }
 
 // readExample takes the tag of an example service from its spec, so that `nsctl deploy` finds the image by it. What it
@@ -92,7 +112,8 @@ func (s *source) readExample(ctx context.Context, repo string) error {
 	}
 	s.tag = service.Image
 	if err := s.readDebian(ctx, dir, rootfs.Services); errors.Is(err, os.ErrNotExist) {
-		return s.readProgram(repo)
+		s.binary, err = readProgram(repo, s.name)
+		return err
 	} else if err != nil {
 		return err
 	}
