@@ -1314,6 +1314,7 @@ func (x *CheckRequest) GetProbe() *Probe {
 type ContainerRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Quietly       bool                   `protobuf:"varint,2,opt,name=quietly,proto3" json:"quietly,omitempty"` // a copy here goes on with its connections
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1353,6 +1354,13 @@ func (x *ContainerRef) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *ContainerRef) GetQuietly() bool {
+	if x != nil {
+		return x.Quietly
+	}
+	return false
 }
 
 type DumpRequest struct {
@@ -2412,9 +2420,10 @@ const file_helper_proto_rawDesc = "" +
 	"\runtil_boot_ns\x18\x02 \x01(\x03R\vuntilBootNs\"M\n" +
 	"\fCheckRequest\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12+\n" +
-	"\x05probe\x18\x02 \x01(\v2\x15.netservices.v1.ProbeR\x05probe\"\x1e\n" +
+	"\x05probe\x18\x02 \x01(\v2\x15.netservices.v1.ProbeR\x05probe\"8\n" +
 	"\fContainerRef\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x84\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aquietly\x18\x02 \x01(\bR\aquietly\"\x84\x01\n" +
 	"\vDumpRequest\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1b\n" +

@@ -108,7 +108,7 @@ type HelperClient interface {
 	PreDump(ctx context.Context, in *PreDumpRequest, opts ...grpc.CallOption) (*PreDumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
 	TakeBack(ctx context.Context, in *TakeBackRequest, opts ...grpc.CallOption) (*Empty, error)
-	// Kill ends a container's processes, frozen or not.
+	// Kill ends a container's processes, frozen or not; quietly: frozen ones, whose connections do not end.
 	Kill(ctx context.Context, in *ContainerRef, opts ...grpc.CallOption) (*Empty, error)
 	// ReadyRestore starts the process of a restore that is about to be ordered; it waits, and goes when its container is
 	// disarmed or the operation forgotten.
@@ -532,7 +532,7 @@ type HelperServer interface {
 	PreDump(context.Context, *PreDumpRequest) (*PreDumpReply, error)
 	// TakeBack undoes the source's half of a move: waits for a dump that still runs, thaws, unmutes, announces. Idempotent.
 	TakeBack(context.Context, *TakeBackRequest) (*Empty, error)
-	// Kill ends a container's processes, frozen or not.
+	// Kill ends a container's processes, frozen or not; quietly: frozen ones, whose connections do not end.
 	Kill(context.Context, *ContainerRef) (*Empty, error)
 	// ReadyRestore starts the process of a restore that is about to be ordered; it waits, and goes when its container is
 	// disarmed or the operation forgotten.

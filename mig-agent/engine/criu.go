@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,59 @@ func (h Host) Kill(ctx context.Context, id string) error {
 		return err
 	}
 	return z.kill(ctx)
+}
+
+// KillQuietly is Kill for frozen processes whose copy goes on with their connections in the same network namespace: the
+// kernel would keep them, to say goodbye to their peers, and the copy could not have them.
+func (h Host) KillQuietly(ctx context.Context, id string) error {
+	pids, err := h.Processes(id)
+	if err != nil {
+		return fmt.Errorf("kill quietly: %w", err)
+	}
+	for _, pid := range pids {
+		sockets, err := h.repair(pid)
+		for _, fd := range sockets { // ours are the last that close
+			defer unix.Close(fd)
+		}
+		if err != nil {
+			return fmt.Errorf("kill quietly: pid %d: %w", pid, err)
+		}
+	}
+	return h.Kill(ctx, id)
+}
+
+// repair puts the TCP connections of a process into repair mode, in which closing one says nothing, and gives copies of
+// their descriptors, also after an error.
+func (h Host) repair(pid int) (sockets []int, err error) {
+	handle, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(handle)
+	dir := filepath.Join(h.Proc, strconv.Itoa(pid), "fd")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if what, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || !strings.HasPrefix(what, "socket:") {
+			continue
+		}
+		fd, err := unix.PidfdGetfd(handle, n, 0)
+		if err != nil {
+			return sockets, os.NewSyscallError("pidfd_getfd", err)
+		}
+		if unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1) != nil { // no TCP, or a listener
+			unix.Close(fd)
+			continue
+		}
+		sockets = append(sockets, fd)
+	}
+	return sockets, nil
 }
 
 // Arm makes the container's next start wait for a word. It is called by whoever then calls docker start.

@@ -208,6 +208,9 @@ func (s *Server) takeBack(op, container string, t *api.Traffic) error {
 
 // Kill implements api.HelperServer.
 func (s *Server) Kill(ctx context.Context, in *api.ContainerRef) (*api.Empty, error) {
+	if in.Quietly {
+		return &api.Empty{}, fail(s.host.KillQuietly(ctx, in.Id))
+	}
 	return &api.Empty{}, fail(s.host.Kill(ctx, in.Id))
 }
 

@@ -318,7 +318,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 	case migrate.Hold:
 		_, err = a.helper.Hold(ctx, t)
 	case migrate.ArmStart:
-		err = a.armStart(m)
+		m.startup, err = a.armStart(m.local.container.ID)
 	case migrate.WarmUp:
 		err = a.warmUp(ctx, m)
 	case migrate.Forward:
@@ -360,7 +360,7 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 			}
 			err = a.shareLeases(ctx)
 			if lost {
-				go a.startAnew(m.local)
+				go a.rescue(m.local, m.op)
 			} else {
 				go a.reviveEnded(m.local)
 			}
@@ -394,25 +394,25 @@ func (a *Agent) recordTarget(m *targetMove, act migrate.Action) error {
 
 // armStart calls docker start, which waits in our runtime for the checkpoint; its overhead is paid before the freeze.
 // It goes on when this process dies.
-func (a *Agent) armStart(m *targetMove) error {
-	if err := engine.Arm(a.cfg.Dir, m.local.container.ID); err != nil {
-		return err
+func (a *Agent) armStart(container string) (startup chan error, err error) {
+	if err := engine.Arm(a.cfg.Dir, container); err != nil {
+		return nil, err
 	}
-	m.startup = make(chan error, 1)
-	go func() { m.startup <- a.docker.Start(a.life, m.local.container.ID) }()
+	startup = make(chan error, 1)
+	go func() { startup <- a.docker.Start(a.life, container) }()
 	select {
-	case err := <-m.startup:
+	case err := <-startup:
 		if err == nil {
 			err = errors.New("docker started the container instead of waiting: is the runtime entry in place?")
 		}
-		return err
+		return nil, err
 	case <-time.After(armSettle):
-		return nil
+		return startup, nil
 	}
 }
 
 // awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise, or died before it wrote
-// that down, the container is lost: the replica must be started again from its volumes, for the source is gone.
+// that down, the container is lost to it (rescue).
 func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) (lost bool) {
 	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	if m.startup == nil { // cold, or armed by an earlier life of the agent
@@ -429,23 +429,6 @@ func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) (lost bool) {
 		a.log.Error("docker start has not returned", "op", m.op)
 	}
 	return m.lost
-}
-
-// startAnew starts a replica whose restored processes Docker does not know: they run where nobody can stop or move them.
-// The next start must be an ordinary one.
-func (a *Agent) startAnew(l *local) {
-	for a.life.Err() == nil {
-		_, err := a.helper.Kill(a.life, &api.ContainerRef{Id: l.container.ID})
-		if err == nil {
-			err = engine.Unarm(a.cfg.Dir, l.container.ID)
-		}
-		if err == nil {
-			a.revive(a.life, l.id.String())
-			return
-		}
-		a.log.Warn("end processes that Docker does not know", "service", l.id.Service, "replica", l.id.Replica, "err", err)
-		pause(a.life, time.Second)
-	}
 }
 
 // armSettle is the time in which an arming that fails, fails: Docker's own start overhead is 200-350 ms.

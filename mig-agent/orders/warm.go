@@ -53,9 +53,10 @@ func (a *Agent) linger(ctx context.Context, m *sourceMove) error {
 
 // warmUp makes the second instance ready behind held packets. One without volumes runs from here on. One with volumes
 // must not begin before the last delta is in: only Docker's part of its start is done now.
-func (a *Agent) warmUp(ctx context.Context, m *targetMove) error {
+func (a *Agent) warmUp(ctx context.Context, m *targetMove) (err error) {
 	if len(m.local.spec.Volumes) > 0 {
-		return a.armStart(m)
+		m.startup, err = a.armStart(m.local.container.ID)
+		return err
 	}
 	if err := a.docker.Start(ctx, m.local.container.ID); err != nil {
 		return err

@@ -42,7 +42,7 @@ var Faults = []Fault{
 	{Name: "source-dockerd", About: "kill -9 of the source's dockerd, whose next life ends all containers", Spoils: until(journal.Restored), Heavy: true},
 	{Name: "target-dockerd", About: "kill -9 of the target's dockerd, whose next life ends all containers", Spoils: from(journal.Restored), Heavy: true},
 	{Name: "source-dockerd-live", About: "kill -9 of the source's dockerd with live-restore"},
-	{Name: "target-dockerd-live", About: "kill -9 of the target's dockerd with live-restore", Spoils: starting},
+	{Name: "target-dockerd-live", About: "kill -9 of the target's dockerd with live-restore"},
 	{Name: "link-cut", About: "the link between source and target loses everything for 8 s"},
 	{Name: "link-flap", About: "the link between source and target loses everything for 0.2 s, four times"},
 	{Name: "target-disk-full", About: "no room for volumes on the target", Steps: until(journal.Frozen)},
@@ -51,10 +51,6 @@ var Faults = []Fault{
 	{Name: "source-power", About: "power of the source off, for a few seconds", Spoils: Steps, Heavy: true},
 	{Name: "target-power", About: "power of the target off, for a few seconds", Spoils: from(journal.Restored), Heavy: true},
 }
-
-// starting: what Docker has not written down yet it does not keep, live-restore or not, and it writes down that a restored
-// container runs some time after it does.
-var starting = []journal.Step{journal.Restored, journal.Committed}
 
 func at(s journal.Step) []journal.Step { return []journal.Step{s} }
 
