@@ -488,7 +488,6 @@ func (x *HostFacts) GetCriuFrom() string {
 type ExamineRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"` // full id, "" at the target of a move
-	Pid           int32                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`            // of its first process
 	HolderPid     int32                  `protobuf:"varint,3,opt,name=holder_pid,json=holderPid,proto3" json:"holder_pid,omitempty"`
 	Layer         string                 `protobuf:"bytes,4,opt,name=layer,proto3" json:"layer,omitempty"`     // folder of the writable layer
 	Volumes       string                 `protobuf:"bytes,5,opt,name=volumes,proto3" json:"volumes,omitempty"` // folder of the volumes, or where it would be
@@ -533,13 +532,6 @@ func (x *ExamineRequest) GetContainer() string {
 		return x.Container
 	}
 	return ""
-}
-
-func (x *ExamineRequest) GetPid() int32 {
-	if x != nil {
-		return x.Pid
-	}
-	return 0
 }
 
 func (x *ExamineRequest) GetHolderPid() int32 {
@@ -2355,16 +2347,15 @@ const file_helper_proto_rawDesc = "" +
 	"\tHostFacts\x124\n" +
 	"\bplatform\x18\x01 \x01(\v2\x18.netservices.v1.PlatformR\bplatform\x12\x18\n" +
 	"\amissing\x18\x02 \x03(\tR\amissing\x12\x1b\n" +
-	"\tcriu_from\x18\x03 \x01(\tR\bcriuFrom\"\xbd\x01\n" +
+	"\tcriu_from\x18\x03 \x01(\tR\bcriuFrom\"\xb1\x01\n" +
 	"\x0eExamineRequest\x12\x1c\n" +
-	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x10\n" +
-	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +
+	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x1d\n" +
 	"\n" +
 	"holder_pid\x18\x03 \x01(\x05R\tholderPid\x12\x14\n" +
 	"\x05layer\x18\x04 \x01(\tR\x05layer\x12\x18\n" +
 	"\avolumes\x18\x05 \x01(\tR\avolumes\x12\x16\n" +
 	"\x06images\x18\x06 \x01(\tR\x06images\x12\x14\n" +
-	"\x05group\x18\a \x01(\tR\x05group\"\xcc\x02\n" +
+	"\x05group\x18\a \x01(\tR\x05groupJ\x04\b\x02\x10\x03\"\xcc\x02\n" +
 	"\fExamineReply\x12-\n" +
 	"\x06checks\x18\x01 \x03(\v2\x15.netservices.v1.CheckR\x06checks\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12!\n" +

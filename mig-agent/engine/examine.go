@@ -22,7 +22,6 @@ type Check struct {
 // Subject is what Examine looks at. Without a container it is the room for one.
 type Subject struct {
 	Container string // full id
-	PID       int    // of its first process
 	Layer     string // folder of the writable layer
 	Volumes   string // folder of the volumes, or where it would be
 	Images    string // folder of Docker's images
@@ -194,12 +193,20 @@ func freeDisk(path string) int64 {
 
 // container looks at the processes of a container.
 func (e *Examined) container(proc string, s Subject, pids []int, caps uint64) {
-	all := readProcesses(proc, pids)
+	all, guests := family(readProcesses(proc, pids))
 	if len(all) == 0 {
 		e.lack("processes", "the container has none: it does not run")
 		return
 	}
-	e.have("processes", "%d", len(all))
+	if len(guests) == 0 {
+		e.have("processes", "%d", len(all))
+	} else {
+		var names []string
+		for _, g := range guests {
+			names = append(names, fmt.Sprintf("pid %d (%s)", g.pid, g.name))
+		}
+		e.have("processes", "%d, and %s of docker exec, which will end", len(all), strings.Join(names, ", "))
+	}
 	var traced []string
 	for _, p := range all {
 		e.Memory += p.anonymous

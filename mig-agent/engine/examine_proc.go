@@ -12,6 +12,8 @@ import (
 // process is one process as /proc shows it.
 type process struct {
 	pid       int
+	parent    int
+	inner     int // pid in its own namespace; 1: the first process of the container
 	name      string
 	uid       int
 	tracer    int    // pid of who traces it, 0 = nobody
@@ -31,6 +33,33 @@ func readProcesses(proc string, pids []int) []process {
 	return all
 }
 
+// family splits the processes of a container into the first one and what descends from it, which CRIU carries, and guests:
+// what `docker exec` has started beside it, which stays and ends. Without a first one all are family.
+func family(all []process) (ours, guests []process) {
+	parents, first := map[int]int{}, 0
+	for _, p := range all {
+		parents[p.pid] = p.parent
+		if p.inner == 1 {
+			first = p.pid
+		}
+	}
+	if first == 0 {
+		return all, nil
+	}
+	for _, p := range all {
+		at, ok := p.pid, true
+		for at != first && ok {
+			at, ok = parents[at]
+		}
+		if ok {
+			ours = append(ours, p)
+		} else {
+			guests = append(guests, p)
+		}
+	}
+	return ours, guests
+}
+
 func readStatus(proc string, pid int) (process, error) {
 	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "status"))
 	if err != nil {
@@ -48,6 +77,12 @@ func parseStatus(pid int, text string) process {
 		switch key {
 		case "Name":
 			p.name = value
+		case "PPid":
+			p.parent, _ = strconv.Atoi(value)
+		case "NSpid": // from the outermost namespace to its own
+			if all := strings.Fields(value); len(all) > 0 {
+				p.inner, _ = strconv.Atoi(all[len(all)-1])
+			}
 		case "Uid": // real, effective, saved, file system
 			real, _, _ := strings.Cut(value, "\t")
 			p.uid, _ = strconv.Atoi(real)

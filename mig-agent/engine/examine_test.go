@@ -230,3 +230,29 @@ func FuzzProc(f *testing.F) {
 		}
 	})
 }
+
+// What docker exec has started is no part of what moves; children of the first process are, of whatever generation.
+func TestGuests(t *testing.T) {
+	all := []process{{pid: 10, parent: 3, inner: 1}, {pid: 11, parent: 10}, {pid: 12, parent: 11}, {pid: 20, parent: 3}, {pid: 21, parent: 20}}
+	pids := func(list []process) (all []int) {
+		for _, p := range list {
+			all = append(all, p.pid)
+		}
+		return all
+	}
+	ours, guests := family(all)
+	if got := fmt.Sprint(pids(ours), pids(guests)); got != "[10 11 12] [20 21]" {
+		t.Errorf("family and guests: %s", got)
+	}
+	if ours, guests := family(all[1:]); len(ours) != len(all)-1 || guests != nil {
+		t.Errorf("without the first process: %v and %v", pids(ours), pids(guests))
+	}
+	if p := parseStatus(4711, "Name:\tredis-server\nPPid:\t4700\nNSpid:\t4711\t1\n"); p.inner != 1 || p.parent != 4700 {
+		t.Errorf("status: %+v", p)
+	}
+	var e Examined
+	e.container("testdata", Subject{}, nil, 0)
+	if found(t, e.Checks, "processes").Holds {
+		t.Error("a container without processes passes")
+	}
+}

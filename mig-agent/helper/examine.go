@@ -14,7 +14,7 @@ import (
 // Examine implements api.HelperServer.
 func (s *Server) Examine(_ context.Context, in *api.ExamineRequest) (*api.ExamineReply, error) {
 	e := s.host.Examine(engine.Subject{
-		Container: in.Container, PID: int(in.Pid), Layer: in.Layer, Volumes: in.Volumes, Images: in.Images,
+		Container: in.Container, Layer: in.Layer, Volumes: in.Volumes, Images: in.Images,
 	})
 	reply := &api.ExamineReply{
 		MemoryBytes: e.Memory, VolumeBytes: e.Volumes, LayerBytes: e.Layer,

@@ -89,7 +89,7 @@ func (a *Agent) inspectThere(ctx context.Context, m *sourceMove, req *api.Reserv
 func (a *Agent) describe(ctx context.Context, m *sourceMove) (*api.ReserveRequest, []*api.Check, error) {
 	l := m.local
 	e, err := a.helper.Examine(ctx, &api.ExamineRequest{
-		Container: l.container.ID, Pid: int32(l.container.PID), HolderPid: int32(l.holder.PID), Layer: l.container.Upper,
+		Container: l.container.ID, HolderPid: int32(l.holder.PID), Layer: l.container.Upper,
 		Volumes: filepath.Join(a.cfg.Volumes, l.id.String()), Images: a.docker.Root(), Group: a.docker.Group(),
 	})
 	if err != nil {
