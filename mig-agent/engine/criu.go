@@ -62,7 +62,7 @@ func (h Host) Processes(id string) ([]int, error) {
 func (h Host) TakeBack(op, id string) error {
 	if exists(h.workFolder(op)) {
 		leaveGate(h.dumpGate(op))
-		lock, err := h.lockDump(op)
+		lock, err := h.lockDump(op, true)
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (h Host) Forget(op string) error {
 	leaveGate(h.restoreGate(op))
 	err := errors.Join(h.EndPages(op), h.lowerPipes(op))
 	if exists(h.workFolder(op)) {
-		lock, lockErr := h.lockDump(op)
+		lock, lockErr := h.lockDump(op, true)
 		if lockErr != nil {
 			return errors.Join(err, fmt.Errorf("forget: %w", lockErr))
 		}

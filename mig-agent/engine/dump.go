@@ -58,11 +58,22 @@ func (h Host) ReadyDump(op, id string, how DumpHow) (*Dumper, error) {
 			return nil, fmt.Errorf("dump: %w", err)
 		}
 	}
-	d, err := h.ready(call)
-	if err == nil {
-		awaitLog(filepath.Join(h.workFolder(op), "dump.log"), d.over)
+	log := filepath.Join(h.workFolder(op), "dump.log") // a round before has left one
+	if err := os.Remove(log); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("dump: %w", err)
 	}
-	return d, err
+	d, err := h.ready(call)
+	if err != nil {
+		return nil, err
+	}
+	awaitLog(log, d.over)
+	select {
+	case <-d.over:
+		defer d.Close()
+		return nil, d.failed(errors.Join(<-d.ended, errNoWait))
+	default:
+		return d, nil
+	}
 }
 
 // ready starts the process.
@@ -309,7 +320,7 @@ func RunDump(args []string) error {
 	if err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
-	lock, err := h.lockDump(call.op)
+	lock, err := h.lockDump(call.op, false)
 	if err != nil {
 		return err
 	}

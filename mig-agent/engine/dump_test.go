@@ -90,7 +90,7 @@ func (h Host) dumpOnce(t *testing.T, how DumpHow) (DumpResult, error) {
 	t.Helper()
 	d, err := h.ReadyDump("op", dumped, how)
 	if err != nil {
-		t.Fatal(err)
+		return DumpResult{}, err
 	}
 	return d.Dump(t.Context(), func(time.Duration) {})
 }
@@ -212,7 +212,7 @@ func TestDumpNotBegun(t *testing.T) {
 			h, pages, _ := fakeHost(t)
 			put(t, pages, "a\n")
 			t.Setenv("LATE", c.late)
-			d, err := h.ReadyDump("op", dumped, DumpHow{})
+			d, err := h.ready(dumpCall{op: "op", container: dumped}) // ReadyDump waits for CRIU
 			if err != nil {
 				t.Fatal(err)
 			}

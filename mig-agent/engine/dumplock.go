@@ -26,8 +26,9 @@ const (
 	dumpLockDue = 20 * time.Millisecond  // between two tries to get the lock
 )
 
-// lockDump gets the lock, and ends the orphans of a CRIU that was killed.
-func (h Host) lockDump(op string) (*os.File, error) {
+// lockDump gets the lock, and ends meanwhile the orphans of a CRIU that was killed and, for one who takes the dump back, a
+// page server, which may be up only now and would wait for ever.
+func (h Host) lockDump(op string, takeBack bool) (*os.File, error) {
 	f, err := os.OpenFile(h.dumpLock(op), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("dump lock: %w", err)
@@ -45,6 +46,12 @@ func (h Host) lockDump(op string) (*os.File, error) {
 		if time.Since(looked) > lookEvery {
 			looked = time.Now()
 			orphans.look()
+			if takeBack {
+				if err := h.EndPages(op); err != nil {
+					f.Close()
+					return nil, err
+				}
+			}
 		}
 	}
 }

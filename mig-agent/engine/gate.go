@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,6 +21,7 @@ import (
 //	raised --pass--> passed      CRIU has read the file and goes on
 //	       --close-> closed      the FIFO ends: CRIU cannot read the file and gives up, having done nothing
 //
+// CRIU reads until its buffer is full or the FIFO ends, so it goes on when the gate is dropped, not at the first byte.
 // A dump looks first for a cache of inode paths in its work folder, a restore for the inventory of its image. The end of
 // this process closes its gates.
 type gate struct {
@@ -38,8 +40,9 @@ var emptyCache = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint
 	0x55105940), // of CRIU's service files
 	0x57004059) // of an inode cache (criu/include/magic.h)
 
-// raiseGate puts one in the place of a file.
+// raiseGate puts one in the place of a file. Who waits at an earlier one gives up.
 func raiseGate(path string) (*gate, error) {
+	leaveGate(path)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("gate: %w", err)
 	}
@@ -114,8 +117,8 @@ func (g *gate) drop() {
 	}
 }
 
-// leaveGate closes a gate for whoever held it. Who comes later finds a file that CRIU does not take: without one it would
-// go on. Where no gate is nothing happens.
+// leaveGate closes a gate, also one that another process holds. Who waits reads rubbish, as much as CRIU reads at once; who
+// comes later finds a file of it: without one CRIU would go on. Where no gate is nothing happens.
 func leaveGate(path string) {
 	if !isGate(path) {
 		return
@@ -125,10 +128,12 @@ func leaveGate(path string) {
 		return
 	}
 	defer f.Close()
+	rubbish := bytes.Repeat([]byte("not wanted any more\n"), 256)
 	shut := path + ".shut"
-	if err := os.WriteFile(shut, []byte("not wanted any more\n"), 0o600); err == nil {
+	if err := os.WriteFile(shut, rubbish, 0o600); err == nil {
 		os.Rename(shut, path)
 	}
+	f.Write(rubbish)
 }
 
 func isGate(path string) bool {
@@ -140,8 +145,8 @@ func (h Host) dumpGate(op string) string { return filepath.Join(h.workFolder(op)
 
 func (h Host) restoreGate(op string) string { return filepath.Join(h.restoreFolder(op), restoreGate) }
 
-// awaitLog gives a CRIU that was started until it has begun, to be spared its work inside the freeze. That it has not is
-// no error: it may be slow.
+// awaitLog gives a CRIU that was started until it has begun its log, to be spared its work inside the freeze. That it has
+// not is no error: it may be slow.
 func awaitLog(path string, ended <-chan struct{}) {
 	const begins = 500 * time.Millisecond
 	for since := time.Now(); !exists(path) && time.Since(since) < begins; {

@@ -69,6 +69,30 @@ func TestGate(t *testing.T) {
 			t.Errorf("early %v: read %q at a closed gate", early, got)
 		}
 		g.close() // again
+
+		// Another process closes it, while the one that holds it lives; and raises a new one.
+		if g, err = raiseGate(path); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if early {
+			leaveGate(path)
+		} else {
+			next, err := raiseGate(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer next.close()
+		}
+		buf := make([]byte, 4096)
+		if _, err := io.ReadFull(f, buf); err != nil || !strings.HasPrefix(string(buf), "not wanted") {
+			t.Errorf("who waits at a gate that was left reads %.20q, %v", buf, err)
+		}
+		f.Close()
+		g.close()
 	}
 }
 

@@ -52,6 +52,11 @@ func (h Host) ReadyRestore(op, id string, lazy bool, descriptors []byte) (*Resto
 		return nil, fmt.Errorf("ready restore: %w", err)
 	}
 	awaitLog(filepath.Join(h.workFolder(op), "restore.log"), nil)
+	var res RestoreResult
+	if readJSON(h.armed(id)+resultSuffix, &res) == nil { // it cannot be good so early
+		gate.close()
+		return nil, fmt.Errorf("ready restore: %w: %s", errNoWait, res.Error)
+	}
 	return &Restorer{gate}, nil
 }
 
@@ -83,6 +88,9 @@ func (h Host) restoreTime(op string) (time.Duration, error) {
 // Restore lets the restore that is ready go on with the image, or without one gives the armed start its word, and waits for
 // the result. With lazy a daemon must be there to fetch the memory that the image has not (LazyDaemon).
 func (h Host) Restore(ctx context.Context, op, id string, lazy bool, ready *Restorer) (RestoreResult, error) {
+	if ready != nil {
+		defer ready.Close()
+	}
 	began := time.Now()
 	limit, err := h.restoreTime(op)
 	if err != nil {
@@ -98,7 +106,6 @@ func (h Host) Restore(ctx context.Context, op, id string, lazy bool, ready *Rest
 		ended <- err
 	}()
 	if ready != nil {
-		defer ready.Close()
 		err = h.completeRestore(ctx, op, ready, ended)
 	} else if err = h.makeWork(op); err == nil {
 		err = h.giveWord(op, id, h.ImageFolder(op), lazy)

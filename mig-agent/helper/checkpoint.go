@@ -23,6 +23,9 @@ func (s *Server) ReadyDump(_ context.Context, in *api.DumpRequest) (*api.ReadyDu
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if before := s.dumpers[in.Op]; before != nil {
+		before.Close()
+	}
 	s.dumpers[in.Op] = d
 	return &api.ReadyDumpReply{Descriptors: descriptors}, nil
 }
@@ -47,6 +50,9 @@ func (s *Server) ReadyRestore(_ context.Context, in *api.ReadyRestoreRequest) (*
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if before := s.restorers[in.Op]; before != nil {
+		before.Close()
+	}
 	s.restorers[in.Op] = r
 	return &api.Empty{}, nil
 }
@@ -77,19 +83,24 @@ func (s *Server) dropReady(op string) {
 func (s *Server) Dump(in *api.DumpRequest, stream api.Helper_DumpServer) error {
 	ctx, cancel := context.WithTimeout(stream.Context(), time.Duration(in.BudgetMs)*time.Millisecond)
 	defer cancel()
-	// An agent that died behind this order may be settled for already: a freeze now would have nobody to end it.
+	// An agent that died behind this order may be settled for already, or has taken it back: a freeze now would have nobody to
+	// end it.
 	s.deciding.Lock()
 	defer s.deciding.Unlock()
+	d, err := s.dumper(in)
+	if err != nil {
+		return fail(err)
+	}
+	defer d.Close()
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
 	recs, err := s.journal.Load(in.Op, journal.Source)
 	if err != nil {
 		return fail(err)
 	}
 	if step := journal.Settled(recs); step != "" {
 		return fail(&journal.SettledError{Op: in.Op, Step: step})
-	}
-	d, err := s.dumper(in)
-	if err != nil {
-		return fail(err)
 	}
 	res, err := d.Dump(ctx, func(after time.Duration) {
 		_ = stream.Send(&api.DumpReply{FrozenAfterMs: ms(after)}) // an agent that is gone is settled for

@@ -183,6 +183,9 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 
 // TakeBack implements api.HelperServer.
 func (s *Server) TakeBack(_ context.Context, in *api.TakeBackRequest) (*api.Empty, error) {
+	s.dropReady(in.Op)
+	s.deciding.Lock() // a dump that was ordered before does not freeze after it
+	defer s.deciding.Unlock()
 	return &api.Empty{}, fail(s.takeBack(in.Op, in.Container, in.Traffic))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"sonic-netservices/api"
@@ -40,6 +41,7 @@ func (s *Server) Watch(stream api.Helper_WatchServer) error {
 		}
 	}()
 	var guarded []*api.Guarded
+	defer func() { go s.forgetReady(guarded) }()
 	silence := time.NewTimer(s.cfg.Silence)
 	defer silence.Stop()
 	for {
@@ -60,6 +62,24 @@ func (s *Server) Watch(stream api.Helper_WatchServer) error {
 		case <-silence.C:
 			s.settle(guarded, "it fell silent")
 			guarded = nil // an agent that comes back begins anew
+		}
+	}
+}
+
+// forgetReady lets dumps go that wait for an agent that is gone, in operations that never came to their cut-over: nobody
+// else knows of them.
+func (s *Server) forgetReady(guarded []*api.Guarded) {
+	s.mu.Lock()
+	var ops []string
+	for op := range s.dumpers {
+		if !slices.ContainsFunc(guarded, func(g *api.Guarded) bool { return g.Op == op }) {
+			ops = append(ops, op)
+		}
+	}
+	s.mu.Unlock()
+	for _, op := range ops {
+		if _, err := s.Forget(s.life, &api.OpRef{Op: op}); err != nil {
+			s.log.Warn("forget a dump that nobody waits for", "op", op, "err", err)
 		}
 	}
 }

@@ -150,7 +150,11 @@ func read(r io.Reader) (headers []*tar.Header, err error) {
 		return nil, errNotPlain // a tar says better what is wrong
 	}
 	seen := map[string]byte{}
-	for t := tar.NewReader(io.LimitReader(z, mostBytes)); ; {
+	text, err := io.ReadAll(io.LimitReader(z, mostBytes+1)) // to the end, where the sum is
+	if err != nil || len(text) > mostBytes {
+		return nil, errNotPlain
+	}
+	for t := tar.NewReader(bytes.NewReader(text)); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			return headers, nil

@@ -178,6 +178,13 @@ func archiveOf(headers ...*tar.Header) []byte {
 	return b.Bytes()
 }
 
+func folders(n int) (all []*tar.Header) {
+	for i := range n {
+		all = append(all, &tar.Header{Name: fmt.Sprintf("./%d/", i), Typeflag: tar.TypeDir})
+	}
+	return all
+}
+
 // An archive that would lead out of its folder is left to tar, which knows about those.
 func TestNotOurs(t *testing.T) {
 	top := &tar.Header{Name: "./", Typeflag: tar.TypeDir}
@@ -191,6 +198,8 @@ func TestNotOurs(t *testing.T) {
 		"twice":        archiveOf(top, &tar.Header{Name: "a", Typeflag: tar.TypeReg}, &tar.Header{Name: "./a", Typeflag: tar.TypeSymlink, Linkname: "/"}),
 		"hard link":    archiveOf(top, &tar.Header{Name: "a", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}),
 		"no folder":    archiveOf(top, &tar.Header{Name: "a/b", Typeflag: tar.TypeReg}),
+		"too many":     archiveOf(append([]*tar.Header{top}, folders(2100)...)...),
+		"no sum":       archiveOf(top)[:len(archiveOf(top))-4],
 		"top is none":  archiveOf(&tar.Header{Name: ".", Typeflag: tar.TypeSymlink, Linkname: "/"}),
 	} {
 		dir := t.TempDir()

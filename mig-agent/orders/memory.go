@@ -148,6 +148,8 @@ type dumping struct {
 	fault error         // of the dump
 	ended chan struct{} // closed: reply and fault are final
 
+	hangUp context.CancelFunc // ends the conversation with the helper, not the dump
+
 	complete chan struct{} // closed: nothing is added to the image any more
 	follow   func(*bufio.Writer) (memory.Sent, error)
 	give     context.CancelFunc
@@ -170,16 +172,23 @@ func (a *Agent) freeze(ctx context.Context, m *sourceMove) error {
 			return err
 		}
 	}
-	stream, err := a.helper.Dump(a.life, m.dumpRequest(ctx))
+	// The helper may be away for a moment, but an order that comes too late must not come at all.
+	asking, hangUp := a.life, context.CancelFunc(func() {})
+	if t, ok := ctx.Deadline(); ok {
+		asking, hangUp = context.WithDeadline(a.life, t)
+	}
+	stream, err := a.helper.Dump(asking, m.dumpRequest(ctx))
 	if err != nil {
+		hangUp()
 		return err
 	}
 	following, give := context.WithCancel(a.life)
-	d := &dumping{ended: make(chan struct{}), complete: make(chan struct{}), give: give}
+	d := &dumping{ended: make(chan struct{}), hangUp: hangUp, complete: make(chan struct{}), give: give}
 	m.dump = d
 	frozen := make(chan struct{})
 	go func() {
 		defer close(d.ended)
+		defer hangUp()
 		if d.reply, d.fault = stream.Recv(); d.fault != nil {
 			return
 		}
@@ -192,11 +201,17 @@ func (a *Agent) freeze(ctx context.Context, m *sourceMove) error {
 	select {
 	case <-frozen:
 	case <-d.ended:
-		return d.fault
+		if d.fault != nil {
+			return d.fault
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if m.lane != nil {
+	if m.lane != nil { // the target reads it at once: a lane that nobody reads breaks off
+		part := &api.Part{Section: laneSection, End: true}
+		if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: part}}); err != nil {
+			return m.said(err)
+		}
 		d.begin(func() (memory.Sent, error) { return d.follow(bufio.NewWriterSize(m.lane, chunk.Size)) })
 	}
 	return nil
@@ -211,16 +226,10 @@ func (d *dumping) begin(send func() (memory.Sent, error)) {
 	}()
 }
 
-// awaitDump returns when the image is complete. The target hears meanwhile how it comes: by the lane, or without one in the
-// conversation.
+// awaitDump returns when the image is complete. Without a lane it goes in the conversation.
 func (a *Agent) awaitDump(ctx context.Context, m *sourceMove) error {
 	d := m.dump
-	if m.lane != nil {
-		part := &api.Part{Section: laneSection, End: true}
-		if err := m.talk.Send(&api.SourceSays{Says: &api.SourceSays_Part{Part: part}}); err != nil {
-			return m.said(err)
-		}
-	} else {
+	if m.lane == nil {
 		d.begin(func() (memory.Sent, error) {
 			w := m.section(checkpointSection)
 			sent, err := d.follow(w)
@@ -274,6 +283,7 @@ func (m *sourceMove) stopSending() {
 		return
 	}
 	m.dump.give()
+	m.dump.hangUp()
 	if m.lane != nil {
 		m.lane.Close() // the target sees that it is not whole
 	}

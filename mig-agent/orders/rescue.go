@@ -60,7 +60,9 @@ func (a *Agent) throughCheckpoint(l *local, op string) (err error) {
 	if _, err := a.helper.Mute(ctx, t); err != nil {
 		return err
 	}
-	dump, err := a.helper.Dump(ctx, &api.DumpRequest{Op: op, Container: l.container.ID, BudgetMs: stepTimeout.Milliseconds()})
+	dumping, cancelDump := context.WithTimeout(ctx, stepTimeout)
+	defer cancelDump()
+	dump, err := a.helper.Dump(dumping, &api.DumpRequest{Op: op, Container: l.container.ID, BudgetMs: stepTimeout.Milliseconds()})
 	for range 2 { // frozen, complete
 		if err == nil {
 			_, err = dump.Recv()

@@ -21,6 +21,7 @@ type server struct {
 	name    string // of examples/NAME
 	address string
 	first   string                                        // sent once before the load; its answer is one line
+	guest   []string                                      // runs in the container, by docker exec, when it moves
 	fresh   bool                                          // each request comes on a connection of its own
 	ask     func(n int) string                            // request n
 	answer  func(in *bufio.Reader, n int) (string, error) // what is kept of its answer
@@ -32,6 +33,7 @@ const redisAddress = "10.20.0.20:6379"
 var servers = []server{
 	{
 		name: "redis", address: redisAddress,
+		guest:  []string{"redis-cli", "-i", "1", "-r", "600", "ping"},
 		ask:    func(int) string { return "INCR n\r\n" },
 		answer: func(in *bufio.Reader, _ int) (string, error) { return numberLine(in, ":") },
 		judge: func(ctx context.Context, s *stage, home *node, talk []exchange) (string, error) {
@@ -112,6 +114,12 @@ func (s *stage) serve(ctx context.Context, v server) error {
 		moves = 1
 	}
 	for n := range moves {
+		if v.guest != nil {
+			command := append([]string{"docker", "exec", "--detach", v.name + "-0"}, v.guest...)
+			if out, err := s.suite.Bed.Exec(ctx, s.node(home).Name, command...).CombinedOutput(); err != nil {
+				return fmt.Errorf("docker exec: %w: %s", err, out)
+			}
+		}
 		home = other(home)
 		if _, err := s.suite.Migrate(ctx, v.name+"-0", home, string(netmap.Live)); err != nil {
 			s.fault("%s: move %d to %s: %v", v.name, n+1, home, err)
