@@ -193,7 +193,9 @@ func (a *Agent) freeze(ctx context.Context, m *sourceMove) error {
 			return
 		}
 		close(frozen)
-		d.reply, d.fault = stream.Recv()
+		if d.reply, d.fault = stream.Recv(); d.fault == nil {
+			close(d.complete) // what goes by the lane ends by itself: a target that waits for that end reads nothing else
+		}
 	}()
 	d.follow = func(w *bufio.Writer) (memory.Sent, error) {
 		return memory.WriteCheckpoint(following, w, folder, table, d.complete)
@@ -244,7 +246,6 @@ func (a *Agent) awaitDump(ctx context.Context, m *sourceMove) error {
 	if d.fault != nil {
 		return d.fault
 	}
-	close(d.complete)
 	m.trace.CheckpointBytes = d.reply.Bytes
 	m.out.phase("dump", "%.1f ms, frozen after %.1f ms", d.reply.DumpMs, d.reply.FrozenAfterMs)
 	return nil

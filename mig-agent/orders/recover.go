@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -45,6 +47,7 @@ func (a *Agent) recover(ctx context.Context) error {
 			return fmt.Errorf("recover operation %s: %w", e.Op, err)
 		}
 	}
+	go a.forgetStrays(a.life) // a dump that is still on its way is waited for
 	if err := a.journal.Prune(opsKept); err != nil {
 		a.log.Warn("prune journal", "err", err)
 	}
@@ -63,6 +66,26 @@ func (a *Agent) recover(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forgetStrays removes what operations have left in the helper's work folder that an earlier life of this agent began and
+// that no journal knows of: one that died before its cut-over, or in a rescue.
+func (a *Agent) forgetStrays(ctx context.Context) {
+	folders, err := os.ReadDir(filepath.Dir((engine.Host{Dir: a.cfg.Dir}).OpFolder("op")))
+	if err != nil {
+		return // there is none, or nobody may look: the helper removes all when it is uninstalled
+	}
+	for _, f := range folders {
+		a.mu.Lock()
+		known := a.sources[f.Name()] != nil || a.targets[f.Name()] != nil
+		a.mu.Unlock()
+		if known {
+			continue
+		}
+		if _, err := a.helper.Forget(ctx, &api.OpRef{Op: f.Name()}); err != nil {
+			a.log.Warn("forget operation", "op", f.Name(), "err", err)
+		}
+	}
 }
 
 func (a *Agent) recoverOperation(ctx context.Context, e journal.Entry) error {

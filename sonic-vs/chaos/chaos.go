@@ -45,7 +45,7 @@ var Faults = []Fault{
 	{Name: "target-dockerd-live", About: "kill -9 of the target's dockerd with live-restore"},
 	{Name: "link-cut", About: "the link between source and target loses everything for 8 s"},
 	{Name: "link-flap", About: "the link between source and target loses everything for 0.2 s, four times"},
-	{Name: "target-disk-full", About: "no room for volumes on the target", Steps: until(journal.Frozen)},
+	{Name: "target-disk-full", About: "no room for volumes on the target", Steps: until(journal.Prepared)},
 	{Name: "target-memory-short", About: "no memory for services on the target", Steps: until(journal.Frozen)},
 	{Name: "image-missing", About: "the image is deleted at the target after it was reserved", Steps: at(journal.Reserved)},
 	{Name: "source-power", About: "power of the source off, for a few seconds", Spoils: Steps, Heavy: true},
