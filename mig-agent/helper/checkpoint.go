@@ -12,7 +12,7 @@ import (
 // Dumps and restores; each may be ready before its order.
 
 // ReadyDump implements api.HelperServer.
-func (s *Server) ReadyDump(_ context.Context, in *api.DumpRequest) (*api.ReadyDumpReply, error) {
+func (s *Server) ReadyDump(ctx context.Context, in *api.DumpRequest) (*api.ReadyDumpReply, error) {
 	descriptors, err := engine.Descriptors(in.Container)
 	if err != nil {
 		return nil, fail(err)
@@ -22,11 +22,17 @@ func (s *Server) ReadyDump(_ context.Context, in *api.DumpRequest) (*api.ReadyDu
 		return nil, fail(err)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if before := s.dumpers[in.Op]; before != nil {
 		before.Close()
 	}
 	s.dumpers[in.Op] = d
+	s.mu.Unlock()
+	if err := ctx.Err(); err != nil { // the agent has died, or has forgotten it meanwhile
+		if _, ferr := s.Forget(s.life, &api.OpRef{Op: in.Op}); ferr != nil {
+			s.log.Warn("forget a dump that nobody waits for", "op", in.Op, "err", ferr)
+		}
+		return nil, fail(err)
+	}
 	return &api.ReadyDumpReply{Descriptors: descriptors}, nil
 }
 
@@ -85,8 +91,10 @@ func (s *Server) Dump(in *api.DumpRequest, stream api.Helper_DumpServer) error {
 	defer cancel()
 	// An agent that died behind this order may be settled for already, or has taken it back: a freeze now would have nobody to
 	// end it.
-	s.deciding.Lock()
-	defer s.deciding.Unlock()
+	defer s.decide(in.Op)()
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
 	d, err := s.dumper(in)
 	if err != nil {
 		return fail(err)

@@ -62,11 +62,10 @@ type Server struct {
 	log     *slog.Logger
 	life    context.Context // ends with the helper
 
-	sizes    sizes
-	pace     lane.Pacer // of memory that leaves
-	seen     hostSeen
-	leased   chan struct{} // holds one: leases were set
-	deciding sync.Mutex    // held while a dump runs and while a lost agent's operation is taken back
+	sizes  sizes
+	pace   lane.Pacer // of memory that leaves
+	seen   hostSeen
+	leased chan struct{} // holds one: leases were set
 
 	rivals chan *api.Rival // nothing waits in it: what nobody hears now is said again
 
@@ -82,6 +81,7 @@ type Server struct {
 
 	features  map[string]error            // of CRIU: nil, or why not
 	memories  map[string]*memory.Source   // by op: what the target has of the memory; nil: a round runs
+	deciding  map[string]*sync.Mutex      // by op: held while its dump runs and while it is taken back
 	dumpers   map[string]*engine.Dumper   // by op: ready to begin
 	restorers map[string]*engine.Restorer // by op: ready to begin
 }
@@ -111,6 +111,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		memories:  map[string]*memory.Source{},
 		features:  map[string]error{},
 		dumpers:   map[string]*engine.Dumper{},
+		deciding:  map[string]*sync.Mutex{},
 		restorers: map[string]*engine.Restorer{},
 	}
 	from, err := s.host.InstallCRIU(cfg.Bundle, cfg.PreferCRIU)
@@ -182,20 +183,41 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 }
 
 // TakeBack implements api.HelperServer.
-func (s *Server) TakeBack(_ context.Context, in *api.TakeBackRequest) (*api.Empty, error) {
-	s.dropReady(in.Op)
-	s.deciding.Lock() // a dump that was ordered before does not freeze after it
-	defer s.deciding.Unlock()
+func (s *Server) TakeBack(ctx context.Context, in *api.TakeBackRequest) (*api.Empty, error) {
+	if in.Op != "" {
+		s.dropReady(in.Op)
+		defer s.decide(in.Op)() // a dump that was ordered before does not freeze after it
+	}
+	if err := ctx.Err(); err != nil { // nobody waits: what was true then may not be now
+		return nil, fail(err)
+	}
 	return &api.Empty{}, fail(s.takeBack(in.Op, in.Container, in.Traffic))
 }
 
+// decide keeps others from deciding the same operation until the function it gives is called.
+func (s *Server) decide(op string) (done func()) {
+	s.mu.Lock()
+	m := s.deciding[op]
+	if m == nil {
+		m = &sync.Mutex{}
+		s.deciding[op] = m
+	}
+	s.mu.Unlock()
+	m.Lock()
+	return m.Unlock
+}
+
 // takeBack makes the source whole again. Thaw comes after unmute and before the announcement, so that the first
-// packet that finds its way back is answered.
+// packet that finds its way back is answered. A holder whose lease is over stays silent.
 func (s *Server) takeBack(op, container string, t *api.Traffic) error {
 	s.dropReady(op)
-	ns := netns(t.Pid)
-	if err := address.Unmute(ns); err != nil {
-		return err
+	s.mu.Lock()
+	fenced := s.fenced[t.Pid]
+	s.mu.Unlock()
+	if !fenced {
+		if err := address.Unmute(netns(t.Pid)); err != nil {
+			return err
+		}
 	}
 	if container != "" {
 		s.pages.Close(op)
@@ -205,6 +227,9 @@ func (s *Server) takeBack(op, container string, t *api.Traffic) error {
 		if err := s.host.TakeBack(op, container); err != nil {
 			return err
 		}
+	}
+	if fenced {
+		return nil
 	}
 	return s.announce(t)
 }

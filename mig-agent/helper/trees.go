@@ -93,6 +93,7 @@ func (s *Server) Forget(_ context.Context, ref *api.OpRef) (*api.Empty, error) {
 	s.mu.Lock()
 	delete(s.trees, ref.Op)
 	delete(s.memories, ref.Op)
+	delete(s.deciding, ref.Op)
 	s.mu.Unlock()
 	s.pages.Close(ref.Op)
 	return &api.Empty{}, fail(s.host.Forget(ref.Op))

@@ -100,8 +100,7 @@ func (s *Server) settle(guarded []*api.Guarded, why string) {
 }
 
 func (s *Server) settleSource(op, why string) error {
-	s.deciding.Lock()
-	defer s.deciding.Unlock()
+	defer s.decide(op)()
 	recs, err := s.journal.Load(op, journal.Source)
 	if err != nil {
 		return err

@@ -114,6 +114,7 @@ type local struct {
 	container engine.Container
 	holder    engine.Container
 	quiet     bool // the address is another node's still, or again
+	rescuing  bool // it goes through a checkpoint, or starts anew, because Docker has lost it
 	rival     *rival
 	lost      string // memory of a lazy move, told until the replica moves on or the agent restarts
 }
@@ -350,7 +351,7 @@ func (a *Agent) revive(ctx context.Context, name string) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		l := a.local(id)
 		a.mu.Lock()
-		ours := l != nil && l.state == netmap.Running && !l.quiet
+		ours := l != nil && l.state == netmap.Running && !l.quiet && !l.rescuing
 		a.mu.Unlock()
 		if !ours || !a.leased(l) { // without a lease the manager must say first that it is still ours
 			return

@@ -222,16 +222,20 @@ func (a *Agent) remove(op *operation, order *api.RemoveOrder, begun chan<- error
 	a.mu.Lock()
 	l := a.locals[id]
 	var state netmap.State
+	var rescuing bool
 	if l != nil {
-		state = l.state
+		state, rescuing = l.state, l.rescuing
 	}
 	a.mu.Unlock()
-	if l == nil {
+	switch {
+	case l == nil:
 		begun <- status.Errorf(codes.NotFound, "%s is not on %s", id, a.cfg.Node)
 		return
-	}
-	if state != netmap.Running {
+	case state != netmap.Running:
 		begun <- refused("%s is %s on %s", id, state, a.cfg.Node)
+		return
+	case rescuing:
+		begun <- refused("%s is being given back to Docker on %s, which was away", id, a.cfg.Node)
 		return
 	}
 	facts := &journal.Facts{Kind: "remove", Service: id.Service, Replica: id.Replica}

@@ -185,7 +185,7 @@ func (a *Agent) freeze(ctx context.Context, m *sourceMove) error {
 	following, give := context.WithCancel(a.life)
 	d := &dumping{ended: make(chan struct{}), hangUp: hangUp, complete: make(chan struct{}), give: give}
 	m.dump = d
-	frozen := make(chan struct{})
+	frozen, over := make(chan struct{}), m.lane
 	go func() {
 		defer close(d.ended)
 		defer hangUp()
@@ -194,7 +194,12 @@ func (a *Agent) freeze(ctx context.Context, m *sourceMove) error {
 		}
 		close(frozen)
 		if d.reply, d.fault = stream.Recv(); d.fault == nil {
-			close(d.complete) // what goes by the lane ends by itself: a target that waits for that end reads nothing else
+			close(d.complete) // what goes by the lane ends by itself
+			return
+		}
+		give()
+		if over != nil { // an old target reads nothing else until it ends
+			over.Close()
 		}
 	}()
 	d.follow = func(w *bufio.Writer) (memory.Sent, error) {
@@ -302,17 +307,54 @@ func (m *sourceMove) stopSending() {
 	}
 }
 
-// takeByLane takes the checkpoint at the target. The lane ends with the conversation.
-func (a *Agent) takeByLane(ctx context.Context, m *targetMove) error {
+// taking is a checkpoint that comes by the lane while the conversation goes on.
+type taking struct {
+	conn  *lane.Conn
+	ended chan struct{} // closed: err is final
+	err   error
+}
+
+// takeByLane begins to take it, and says at once if that fails. m.mu is held until it has ended (joinLane, giveUpLane).
+func (a *Agent) takeByLane(m *targetMove, send func(*api.TargetSays) error) error {
 	c := a.ownLane(m)
-	if c == nil {
+	if c == nil || m.taking != nil {
 		return errors.New("no lane is open")
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	err := a.takeCheckpoint(m, c.In)
-	m.touched = time.Now()
-	return err
+	t := &taking{conn: c, ended: make(chan struct{})}
+	m.taking = t
+	go func() {
+		defer close(t.ended)
+		defer c.Close()
+		if err := a.takeCheckpoint(m, c.In); err != nil {
+			t.err = fmt.Errorf("%s: %w", laneSection, err)
+			_ = send(&api.TargetSays{Says: &api.TargetSays_Failed{Failed: t.err.Error()}}) // a source that is gone asks no more
+		}
+	}()
+	return nil
+}
+
+// joinLane waits until the checkpoint is here; without one on its way it is.
+func (m *targetMove) joinLane(ctx context.Context) error {
+	if m.taking == nil {
+		return nil
+	}
+	select {
+	case <-m.taking.ended:
+		return m.taking.err
+	case <-ctx.Done():
+		m.giveUpLane()
+		return ctx.Err()
+	}
+}
+
+// giveUpLane ends taking a checkpoint that is not wanted any more.
+func (m *targetMove) giveUpLane() {
+	if m.taking == nil {
+		return
+	}
+	m.taking.conn.Close()
+	<-m.taking.ended
+	m.taking = nil
 }
 
 // takeMemory takes one round at the target.

@@ -157,8 +157,8 @@ func (a *Agent) applyTree(ctx context.Context, root string, layer bool, r io.Rea
 	return err
 }
 
-// cutoverSection takes the checkpoint or one delta.
-func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_CutoverServer) error {
+// cutoverSection takes the checkpoint or one delta. What comes by the lane is taken beside it (joinLane).
+func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_CutoverServer, send func(*api.TargetSays) error) error {
 	r := chunk.Reader(sectionReader(first, func() (*api.Part, error) {
 		says, err := stream.Recv()
 		if err == nil && says.GetPart() == nil {
@@ -171,7 +171,7 @@ func (a *Agent) cutoverSection(m *targetMove, first *api.Part, stream api.Peer_C
 		case checkpointSection:
 			return a.takeCheckpoint(m, r)
 		case laneSection:
-			return a.takeByLane(stream.Context(), m)
+			return a.takeByLane(m, send)
 		}
 		name, ok := strings.CutPrefix(first.Section, "delta/")
 		if ok && name == "" {

@@ -27,6 +27,13 @@ func (a *Agent) recover(ctx context.Context) error {
 	if err := a.readLeases(); err != nil { // as after a boot: the manager renews what is still ours
 		a.log.Warn("read leases", "err", err)
 	}
+	entries, err := a.journal.List()
+	if err != nil {
+		return err
+	}
+	if err := a.endRescues(ctx, entries); err != nil {
+		return err
+	}
 	specs, err := readReplicaFiles(a.cfg.Dir)
 	if err != nil {
 		return err
@@ -37,10 +44,6 @@ func (a *Agent) recover(ctx context.Context) error {
 			return err
 		}
 		a.setState(l, netmap.Running, spec.Op)
-	}
-	entries, err := a.journal.List()
-	if err != nil {
-		return err
 	}
 	for _, e := range entries {
 		if err := a.recoverOperation(ctx, e); err != nil {
@@ -86,6 +89,27 @@ func (a *Agent) forgetStrays(ctx context.Context) {
 			a.log.Warn("forget operation", "op", f.Name(), "err", err)
 		}
 	}
+}
+
+// endRescues ends those in which an earlier life of this agent died.
+func (a *Agent) endRescues(ctx context.Context, entries []journal.Entry) error {
+	for _, e := range entries {
+		if e.Role != journal.Local {
+			continue
+		}
+		recs, err := a.journal.Load(e.Op, e.Role)
+		if err != nil {
+			return err
+		}
+		facts := journal.FactsOf(recs)
+		if facts == nil || facts.Kind != rescueKind || journal.Finished(recs) {
+			continue
+		}
+		if err := a.endRescue(ctx, e.Op, facts); err != nil {
+			return fmt.Errorf("end rescue %s: %w", e.Op, err)
+		}
+	}
+	return nil
 }
 
 func (a *Agent) recoverOperation(ctx context.Context, e journal.Entry) error {

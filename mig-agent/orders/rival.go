@@ -64,7 +64,7 @@ func (a *Agent) meet(r *api.Rival) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, l := range a.locals {
-		if int32(l.holder.PID) != r.Pid || l.state != netmap.Running || l.quiet {
+		if int32(l.holder.PID) != r.Pid || l.state != netmap.Running || l.quiet || l.rescuing {
 			continue
 		}
 		fresh := l.rival == nil || l.rival.mac != r.Mac

@@ -128,6 +128,9 @@ func (a *Agent) newSource(op *operation, epoch uint64, order *api.MoveOrder) (*s
 		}
 		return nil, refused("%s is %s on %s; only a running replica moves", id, state, a.cfg.Node)
 	}
+	if l.rescuing {
+		return nil, refused("%s is being given back to Docker on %s, which was away", id, a.cfg.Node)
+	}
 	if from := a.pagingFrom(l); from != "" {
 		return nil, refused("the memory of %s still comes from %s", id, from)
 	}

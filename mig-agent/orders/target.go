@@ -46,7 +46,8 @@ type targetMove struct {
 	startup   chan error         // end of the armed docker start
 	lost      bool               // docker does not know the restored container
 	pools     *memory.Pools      // sent ahead of the freeze
-	lane      *lane.Conn         // for the checkpoint; under the agent\'s mu
+	lane      *lane.Conn         // for the checkpoint; under the agent's mu
+	taking    *taking            // it comes by the lane
 	rounds    int                // of tracked pre-copy that are here
 	held      int64              // packets
 	heldMS    float64            // for so long
@@ -195,7 +196,9 @@ func (a *Agent) Cutover(stream api.Peer_CutoverServer) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := a.converse(m, first, stream); err != nil {
+	err = a.converse(m, first, stream)
+	m.giveUpLane()
+	if err != nil {
 		a.log.Warn("conversation with the source broke", "op", m.op, "peer", m.facts.Peer, "err", err)
 	}
 	switch {
@@ -209,6 +212,12 @@ func (a *Agent) Cutover(stream api.Peer_CutoverServer) error {
 
 // converse handles one word after the other until the move is decided or the conversation breaks.
 func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_CutoverServer) error {
+	var sending sync.Mutex // a lane that fails says so at once
+	send := func(answer *api.TargetSays) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return stream.Send(answer)
+	}
 	for {
 		var answer *api.TargetSays
 		var err error
@@ -217,17 +226,20 @@ func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_Cu
 			err = a.targetDoes(m, migrate.Input{What: migrate.Switched})
 			answer = &api.TargetSays{Says: &api.TargetSays_Switched{Switched: &api.Empty{}}}
 		case *api.SourceSays_Part:
-			err = a.cutoverSection(m, word.Part, stream)
+			err = a.cutoverSection(m, word.Part, stream, send)
 		case *api.SourceSays_Restore:
-			err = a.targetDoes(m, migrate.Input{What: migrate.Restoring})
+			if err = m.joinLane(stream.Context()); err == nil {
+				err = a.targetDoes(m, migrate.Input{What: migrate.Restoring})
+			}
 			answer = &api.TargetSays{Says: &api.TargetSays_Restored{Restored: &m.took}}
 		case *api.SourceSays_Commit:
 			if err = a.targetDoes(m, migrate.Input{What: migrate.Committed}); err != nil {
 				return err
 			}
-			return stream.Send(&api.TargetSays{Says: &api.TargetSays_Released{
+			return send(&api.TargetSays{Says: &api.TargetSays_Released{
 				Released: &api.Released{PacketsHeld: m.held, HeldMs: m.heldMS, Instance: a.instance(m.local), Criu: m.criu}}})
 		case *api.SourceSays_Abort:
+			m.giveUpLane()
 			return a.targetDoes(m, migrate.Input{What: migrate.Aborted, Err: word.Abort})
 		default:
 			return status.Errorf(codes.InvalidArgument, "says: unknown word %T", says.Says)
@@ -236,7 +248,7 @@ func (a *Agent) converse(m *targetMove, says *api.SourceSays, stream api.Peer_Cu
 			answer = &api.TargetSays{Says: &api.TargetSays_Failed{Failed: err.Error()}}
 		}
 		if answer != nil {
-			if err := stream.Send(answer); err != nil {
+			if err := send(answer); err != nil {
 				return err
 			}
 		}
@@ -350,6 +362,9 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 	case migrate.Adopt:
 		m.criu = a.restoreStatistics(m)
 		lost := a.awaitStartup(ctx, m)
+		a.mu.Lock()
+		m.local.rescuing = lost
+		a.mu.Unlock()
 		err = writeReplicaFile(a.cfg.Dir, m.local.id, m.local.spec)
 		if err == nil {
 			m.local.quiet = false
@@ -359,11 +374,15 @@ func (a *Agent) targetAction(ctx context.Context, m *targetMove, act migrate.Act
 				a.log.Warn("adopted", "op", m.op, "err", err)
 			}
 			err = a.shareLeases(ctx)
-			if lost {
-				go a.rescue(m.local, m.op)
-			} else {
-				go a.reviveEnded(m.local)
-			}
+		}
+		switch {
+		case err != nil: // it is tried again
+		case lost && m.facts.Lazy: // an image now would have nothing where memory is still to come
+			go a.startAnew(m.local)
+		case lost:
+			go a.rescue(m.local, m.op)
+		default:
+			go a.reviveEnded(m.local)
 		}
 		if m.mode == netmap.Warm {
 			go a.endForward(m)
@@ -414,10 +433,10 @@ func (a *Agent) armStart(container string) (startup chan error, err error) {
 // awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise, or died before it wrote
 // that down, the container is lost to it (rescue).
 func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) (lost bool) {
-	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
-	if m.startup == nil { // cold, or armed by an earlier life of the agent
+	if m.startup == nil { // cold, or armed by an earlier life of the agent, or seen before
 		return m.lost
 	}
+	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	select {
 	case err := <-m.startup:
 		m.startup = nil // adopt may come again

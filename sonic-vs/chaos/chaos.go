@@ -43,6 +43,8 @@ var Faults = []Fault{
 	{Name: "target-dockerd", About: "kill -9 of the target's dockerd, whose next life ends all containers", Spoils: from(journal.Restored), Heavy: true},
 	{Name: "source-dockerd-live", About: "kill -9 of the source's dockerd with live-restore"},
 	{Name: "target-dockerd-live", About: "kill -9 of the target's dockerd with live-restore"},
+	{Name: "target-dockerd-agent", About: "the same, and of the agent in the middle of what it does about that",
+		Steps: []journal.Step{journal.Restored, journal.Committed}, Spoils: Steps},
 	{Name: "link-cut", About: "the link between source and target loses everything for 8 s"},
 	{Name: "link-flap", About: "the link between source and target loses everything for 0.2 s, four times"},
 	{Name: "target-disk-full", About: "no room for volumes on the target", Steps: until(journal.Prepared)},

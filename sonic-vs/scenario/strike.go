@@ -18,6 +18,20 @@ type strike struct {
 	end    func(context.Context) error // the order is answered
 }
 
+// and strikes with another one some time later.
+func (k strike) and(later time.Duration, other strike) strike {
+	both := k
+	both.before = func(ctx context.Context) error { return errors.Join(k.before(ctx), other.before(ctx)) }
+	both.hit = func(ctx context.Context) error {
+		if err := k.hit(ctx); err != nil {
+			return err
+		}
+		time.Sleep(later)
+		return other.hit(ctx)
+	}
+	return both
+}
+
 // errMissed says that what was to break was not there.
 var errMissed = errors.New("not struck")
 
@@ -34,6 +48,9 @@ var strikes = map[string]func(s *stage, from, to string) strike{
 	"target-dockerd":      func(s *stage, _, to string) strike { return s.killDockerd(to, false) },
 	"source-dockerd-live": func(s *stage, from, _ string) strike { return s.killDockerd(from, true) },
 	"target-dockerd-live": func(s *stage, _, to string) strike { return s.killDockerd(to, true) },
+	"target-dockerd-agent": func(s *stage, _, to string) strike {
+		return s.killDockerd(to, true).and(200*time.Millisecond, s.killContainer(to, suite.Agent))
+	},
 	"link-cut":            func(s *stage, from, to string) strike { return s.cutLink(from, to, cutTime, 1) },
 	"link-flap":           func(s *stage, from, to string) strike { return s.cutLink(from, to, flapTime, 4) },
 	"target-disk-full":    func(s *stage, from, to string) strike { return s.fillDisk(from, to) },
