@@ -433,10 +433,10 @@ func (a *Agent) armStart(container string) (startup chan error, err error) {
 // awaitStartup waits until Docker, too, knows that the container runs. If it thinks otherwise, or died before it wrote
 // that down, the container is lost to it (rescue).
 func (a *Agent) awaitStartup(ctx context.Context, m *targetMove) (lost bool) {
+	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	if m.startup == nil { // cold, or armed by an earlier life of the agent, or seen before
 		return m.lost
 	}
-	engine.Disarmed(a.cfg.Dir, m.local.container.ID)
 	select {
 	case err := <-m.startup:
 		m.startup = nil // adopt may come again
