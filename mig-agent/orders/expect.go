@@ -10,11 +10,11 @@ import (
 	"sonic-netservices/mig-agent/journal"
 )
 
-// How long a move will take is told before it begins: by a formula measured on a quiet machine with two cores (facts:
-// migration 2), and by how the newest moves from this node compared with it.
+// How long a move will take is told before it begins: by a formula measured on a quiet machine with two cores (`sonic-vs
+// bench migrate`), and by how the newest moves from this node compared with it.
 const (
-	freezeBase  = 250.0 // ms: CRIU's fixed work at both ends, switch, drain and release
-	freezePerMB = 1.65  // ms: dump 0.45, transfer 0.6, restore 0.6
+	freezeBase  = 160.0 // ms: CRIU's fixed work at both ends, switch, drain and release
+	freezePerMB = 1.55  // ms
 	warmBase    = 30.0  // ms: the address moves, nothing is frozen
 	readyMS     = 1500  // ms: reservation, container, arming
 	bulkRate    = 100e6 // bytes/s, unless a move's bandwidth is capped

@@ -67,9 +67,9 @@ func TestExpectFreeze(t *testing.T) {
 		ms     float64
 		says   string
 	}{
-		{api.Mode_LIVE, 100e6, nil, 415, "250 ms + 1.65 ms/MB x 100.0 MB (a quiet machine"},
-		{api.Mode_LIVE, 100e6, moves(830, 415, 4150), 830, "x 2.00, the median of the newest 3 moves"},
-		{api.Mode_LIVE, 10e6, moves(0), 266.5, "no move of this mode"}, // one that never switched says nothing
+		{api.Mode_LIVE, 100e6, nil, 315, "160 ms + 1.55 ms/MB x 100.0 MB (a quiet machine"},
+		{api.Mode_LIVE, 100e6, moves(630, 315, 3150), 630, "x 2.00, the median of the newest 3 moves"},
+		{api.Mode_LIVE, 10e6, moves(0), 175.5, "no move of this mode"}, // one that never switched says nothing
 		{api.Mode_WARM, 10e6, nil, 30, "nothing is frozen"},
 	} {
 		ms, says := expectFreeze(c.mode, c.memory, c.recent)
