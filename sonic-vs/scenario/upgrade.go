@@ -58,7 +58,8 @@ func (s *stage) nextAgent(ctx context.Context) (tarball, version string, err err
 	}
 	now := all[suite.Agent].Version
 	version = now + "-next"
-	for _, path := range []string{"containers/Dockerfile", "containers/mig-agent/manifest.json", "containers/mig-agent/files", "out/bin/mig-agent"} {
+	for _, path := range []string{"containers/Dockerfile", "containers/mig-agent/manifest.json", "containers/mig-agent/files",
+		"out/bin/mig-agent", "out/bin/mig-tar"} {
 		text, err := os.ReadFile(filepath.Join(s.Repo, path))
 		if err != nil {
 			return "", "", err
