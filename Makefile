@@ -6,7 +6,7 @@ FUZZTIME := 60s
 AREAS := migrate bt n2n plan go
 PROGRAMS := ./sonic-vs ./nsctl ./syncd-plugin ./resource-sync ./mig-agent ./mig-agent/mig-tar ./bt-manager ./n2n-supernode ./n2n-edge ./scheduler ./examples/kms ./examples/ballast
 # Packages whose tests raise switches or containers: one after the other.
-E2E := /(sonic-vs|mig-agent)(/|$$)
+E2E := /(sonic-vs|mig-agent/(address|engine|helper|orders))(/|$$)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
