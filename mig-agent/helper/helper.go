@@ -185,7 +185,6 @@ func (s *Server) Facts(context.Context, *api.Empty) (*api.HostFacts, error) {
 // TakeBack implements api.HelperServer.
 func (s *Server) TakeBack(ctx context.Context, in *api.TakeBackRequest) (*api.Empty, error) {
 	if in.Op != "" {
-		s.dropReady(in.Op)
 		defer s.decide(in.Op)() // a dump that was ordered before does not freeze after it
 	}
 	if err := ctx.Err(); err != nil { // nobody waits: what was true then may not be now

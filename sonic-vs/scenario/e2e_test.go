@@ -75,10 +75,14 @@ func playAll(ctx context.Context, t *testing.T, all []Scenario) {
 	if all[0].topology == triangle {
 		t.Run("chaos", func(t *testing.T) { // make chaos plays all of it
 			s.Lines = lines{t}
-			sample := Chaos{Choice: chaos.Choice{Light: true}, Moves: 12, Time: 80 * time.Second, Seed: 1}
-			if err := s.chaos(ctx, sample); err != nil {
-				keepLogs(t, instance)
-				t.Error(err)
+			for _, sample := range []Chaos{
+				{Choice: chaos.Choice{Light: true}, Moves: 12, Time: 80 * time.Second, Seed: 1},
+				{Choice: chaos.Choice{Faults: []string{"target-dockerd-live"}, Steps: []string{"restored"}}, Moves: 1, Seed: 1}, // a rescue
+			} {
+				if err := s.chaos(ctx, sample); err != nil {
+					keepLogs(t, instance)
+					t.Error(err)
+				}
 			}
 		})
 		t.Run("leftovers", func(t *testing.T) { seeLeftovers(ctx, t, s) })
